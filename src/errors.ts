@@ -7,6 +7,7 @@ const EXIT_STATUS = {
   "goal.not_found": 1,
   "goal.refused": 1,
   "goal.too_large": 2,
+  "goal.needs_budget": 5,
   "proof.invalid": 1,
   "proof.missing": 1,
   "schema.unknown": 1,

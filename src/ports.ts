@@ -37,6 +37,8 @@ export interface Disk {
   rename(from: string, to: string): void;
   /** A second name for the same file; throws `EEXIST` when the name is taken. */
   link(from: string, to: string): void;
+  /** Makes a symbolic link at `path`; throws `EEXIST` when the name is taken. Only for temporary checkouts. */
+  symbolicLink(target: string, path: string): void;
   /** Removes a name of a file. */
   remove(path: string): void;
   removeFolder(path: string): void;

@@ -1,0 +1,140 @@
+/** What every command is given: the world, the three channels, the signal of Ctrl-C, and the exit status to set. */
+import { OmkError } from "../errors.ts";
+import { printable } from "../format/printable.ts";
+import type { World } from "../ports.ts";
+import { stateRoot } from "../store/state-root.ts";
+
+/** The surroundings of a command line: `process` has them all. */
+export interface MainIo {
+  readonly stdout: { write(text: string): unknown };
+  readonly stderr: { write(text: string): unknown; isTTY?: boolean };
+  readonly stdin: NodeJS.ReadableStream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly execPath: string;
+  cwd(): string;
+  getuid?(): number;
+  on(event: "SIGINT" | "SIGTERM", listener: () => void): unknown;
+  off(event: "SIGINT" | "SIGTERM", listener: () => void): unknown;
+  exit(status: number): unknown;
+}
+
+/** One run of the command line. */
+export interface App {
+  readonly io: MainIo;
+  readonly world: World;
+  /** Fires on the first Ctrl-C (or TERM), with the error that names it; the second one ends the process. */
+  readonly signal: AbortSignal;
+  readonly output: Output;
+  exitStatus: number;
+  /** The root of all state. */
+  root(): string;
+  uid: number | undefined;
+  /** Starts to listen for signals: only commands that work for longer need to. */
+  listen(): void;
+  stopListening(): void;
+  /** The final status: of an error, which is printed, or of what the command set. */
+  endStatus(error?: unknown): number;
+}
+
+/** Answers on stdout, the story on stderr; untrusted text cannot steer the terminal through either. */
+export interface Output {
+  /** The answer: the record itself under `--json`, else its rendering. */
+  result<T>(record: T, render: (record: T) => string, json: boolean): void;
+  text(text: string): void;
+  story(line: string): void;
+}
+
+/** Puts one run of the command line together. */
+export function createApp(world: World, io: MainIo): App {
+  const stop = new AbortController();
+  let listening: (() => void)[] = [];
+  const onSignal = (name: "SIGINT" | "SIGTERM") => () => {
+    const code = name === "SIGINT" ? "interrupted" : "terminated";
+    if (stop.signal.aborted) {
+      world.processes.killAll();
+      io.exit(new OmkError(code, "").exitStatus);
+      return;
+    }
+    output.story("stopping: what was done is kept; press Ctrl-C again to end at once");
+    stop.abort(new OmkError(code, "Stopped by a signal."));
+  };
+  const output = createOutput(io);
+  const app: App = {
+    io,
+    world,
+    signal: stop.signal,
+    output,
+    exitStatus: 0,
+    uid: io.getuid?.(),
+    root: () => stateRoot(io.env, world),
+    listen() {
+      for (const name of ["SIGINT", "SIGTERM"] as const) {
+        const listener = onSignal(name);
+        io.on(name, listener);
+        listening.push(() => io.off(name, listener));
+      }
+    },
+    stopListening() {
+      for (const stopOne of listening) stopOne();
+      listening = [];
+    },
+    endStatus(error) {
+      if (error !== undefined) return reportError(error, io, stop.signal);
+      const { reason } = stop.signal as { reason: unknown };
+      const status = stop.signal.aborted && reason instanceof OmkError ? reason.exitStatus : app.exitStatus;
+      // 0.5.0 ended with 0 whenever a command had run through, whatever it had found.
+      return io.env["OMK_COMPAT"] === "0.5" ? 0 : status;
+    },
+  };
+  return app;
+}
+
+function createOutput(io: MainIo): Output {
+  return {
+    result(record, render, json) {
+      io.stdout.write(json ? `${escapeJson(JSON.stringify(record, null, 2))}\n` : printable(ensureNewline(render(record))));
+    },
+    text(text) {
+      io.stdout.write(printable(ensureNewline(text)));
+    },
+    story(line) {
+      io.stderr.write(`${printable(line)}\n`);
+    },
+  };
+}
+
+function ensureNewline(text: string): string {
+  return text.endsWith("\n") ? text : `${text}\n`;
+}
+
+/** Same JSON, with characters that could steer a terminal written as escapes. */
+function escapeJson(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu, (character) =>
+    character === "\n"
+      ? character
+      : [...Array(character.length).keys()]
+          .map((at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, "0")}`)
+          .join(""),
+  );
+}
+
+/** Prints an error as what happened, its causes, and what to do next; returns the exit status. */
+function reportError(error: unknown, io: MainIo, signal: AbortSignal): number {
+  if (isCommanderError(error)) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof OmkError) {
+    io.stderr.write(`Error: ${printable(error.message)}\n`);
+    for (let { cause } = error; cause instanceof Error; { cause } = cause) {
+      io.stderr.write(`  because: ${printable(cause.message)}\n`);
+    }
+    if (error.hint !== undefined) io.stderr.write(`  ${printable(error.hint)}\n`);
+    return io.env["OMK_COMPAT"] === "0.5" && error.exitStatus !== 2 ? 1 : error.exitStatus;
+  }
+  if (signal.aborted && signal.reason instanceof OmkError) return signal.reason.exitStatus;
+  io.stderr.write(`omk: this is a bug, please report it.\n${error instanceof Error ? error.stack : String(error)}\n`);
+  return 70;
+}
+
+/** commander prints its own usage errors and then throws. */
+function isCommanderError(error: unknown): error is Error & { exitCode: number } {
+  return error instanceof Error && "exitCode" in error && "code" in error && String(error.code).startsWith("commander.");
+}

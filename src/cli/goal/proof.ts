@@ -1,0 +1,69 @@
+/** `omk goal proof`: the proof, for a reader or for a script. */
+import { findGoal } from "../../goal/find.ts";
+import { proofToShow } from "../../goal/show-proof.ts";
+import { createRedactor } from "../../store/redact.ts";
+import type { App } from "../app.ts";
+
+/** Prints a goal's proof as text, Markdown or its record. */
+export function proofCommand(app: App, id: string, flags: { json: boolean; format?: "text" | "json" | "md" }): void {
+  const goal = findGoal(app.root(), id, app.world);
+  const redactor = createRedactor({ environment: app.io.env });
+  const proof = redactor.value(proofToShow(goal, app.world)) as Record<string, unknown>;
+  const format = flags.json ? "json" : (flags.format ?? "text");
+  app.output.result(proof, () => (format === "md" ? markdown(goal.id, proof) : text(goal.id, proof)), format === "json");
+}
+
+interface Gate {
+  name: string;
+  verdict?: string;
+  base?: string | null;
+  passed: boolean;
+}
+
+function strings(proof: Record<string, unknown>, key: string): string[] {
+  const value = proof[key];
+  return Array.isArray(value) ? value.map(String) : [];
+}
+
+function gateLines(proof: Record<string, unknown>): string[] {
+  const gates = Array.isArray(proof["gates"]) ? (proof["gates"] as Gate[]) : [];
+  return gates.map((gate) => {
+    const verdict = gate.verdict ?? (gate.passed ? "passed" : "failed");
+    return `${gate.name}: ${verdict}${gate.base ? ` (base: ${gate.base})` : ""}`;
+  });
+}
+
+function total(proof: Record<string, unknown>): number {
+  return (proof["task_graph_summary"] as { total_tasks?: number } | undefined)?.total_tasks ?? 0;
+}
+
+function text(id: string, proof: Record<string, unknown>): string {
+  const listed = (title: string, rows: readonly string[]) =>
+    rows.length === 0 ? [] : [`${title}:`, ...rows.map((row) => `  - ${row}`)];
+  return [
+    `Goal proof ${id}`,
+    `Status: ${proof["status"]}`,
+    `Readiness: ${proof["readiness"]}`,
+    `Tasks: ${total(proof)}`,
+    ...listed("Gates", gateLines(proof)),
+    ...listed("Changed files", strings(proof, "changed_files")),
+    ...listed("Known gaps", strings(proof, "known_gaps")),
+    ...listed("Decisions needed", strings(proof, "human_decisions_required")),
+    ...(proof["recovery_status"] === undefined ? [] : [`Recovery: ${String(proof["recovery_status"])}`]),
+  ].join("\n");
+}
+
+function markdown(id: string, proof: Record<string, unknown>): string {
+  const listed = (title: string, rows: readonly string[]) =>
+    rows.length === 0 ? [] : ["", `## ${title}`, "", ...rows.map((row) => `- ${row}`)];
+  return [
+    `# Goal Proof ${id}`,
+    "",
+    `- Status: \`${proof["status"]}\``,
+    `- Readiness: ${proof["readiness"]}`,
+    `- Tasks: ${total(proof)}`,
+    ...listed("Gates", gateLines(proof)),
+    ...listed("Changed Files", strings(proof, "changed_files")),
+    ...listed("Known Gaps", strings(proof, "known_gaps")),
+  ].join("\n");
+}

@@ -1,0 +1,147 @@
+/** `omk goal run`, `create`, `plan` and `resume`. */
+import { join } from "node:path";
+
+import { resumeGoal, runGoal, type Outcome } from "../../goal/by-hand.ts";
+import type { GoalRequest } from "../../goal/create.ts";
+import type { OpenGoal } from "../../goal/open.ts";
+import type { App } from "../app.ts";
+import { exitStatusOf } from "../exit-status.ts";
+import { goalPorts } from "../runtime.ts";
+
+/** Makes a goal and, for `run --until-ready`, drives it to an ending. */
+export async function createCommand(
+  app: App,
+  name: "run" | "create" | "plan",
+  text: string,
+  flags: Record<string, unknown>,
+): Promise<void> {
+  app.listen();
+  const untilReady = flags["untilReady"] === true;
+  const json = flags["json"] === true;
+  if (name !== "plan") app.output.story("goal: planning by rules");
+  const created = (open: OpenGoal) => {
+    // The id comes first, so that whatever happens next the user can name the goal.
+    if (untilReady) app.output.story(`goal ${open.id}`);
+  };
+  const request = { ...flags, text, projectDir: app.io.cwd(), untilReady, gates: flags["gate"] } as GoalRequest;
+  if (flags["llmPlanner"] === false) request.noLlmPlanner = true;
+  const outcome = await runGoal(request, goalPorts(app), app.signal, created);
+  const blocked = outcome.open.goal.status === "blocked_on_human";
+  app.exitStatus = untilReady ? exitStatusOf(outcome.ending) : blocked ? 3 : 0;
+  app.output.result(outcome.open.goal, () => (untilReady ? renderRun(outcome) : renderCreated(name, outcome)), json);
+}
+
+/** Goes on with a goal. */
+export async function resumeCommand(app: App, id: string, flags: { json: boolean }): Promise<void> {
+  app.listen();
+  const outcome = await resumeGoal(id, goalPorts(app), app.signal);
+  const { goal } = outcome.open;
+  app.exitStatus = goal.until_ready === true ? exitStatusOf(outcome.ending) : 0;
+  app.output.result(goal, () => (goal.until_ready === true ? renderRun(outcome) : renderResumed(outcome)), flags.json);
+}
+
+function head(title: string, open: OpenGoal): string[] {
+  return [
+    `${title}: ${open.id}`,
+    `  Status: ${open.goal.status}`,
+    `  Phase:  ${open.goal.phase}`,
+    `  State:  ${open.folder}`,
+    `  Proof:  ${join(open.folder, "proof.json")}`,
+  ];
+}
+
+function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): string {
+  const { goal } = open;
+  const title = name === "plan" ? "Goal plan created" : "Goal scaffold created";
+  if (goal.status === "blocked_on_human") {
+    return [
+      ...head(title, open),
+      "",
+      `Decision needed: ${goal.failure?.reason ?? ""}`,
+      "",
+      "Next: refine the goal so that a command or a test can tell when it is reached, for example:",
+      '  omk goal run "Fix the failing test in sum.test.js"',
+    ].join("\n");
+  }
+  const steps =
+    name === "plan"
+      ? ["  omk goal show latest", `  omk goal run ${JSON.stringify(goal.original_goal)} --until-ready`]
+      : [
+          "  1. omk goal show latest      what was planned",
+          "  2. omk goal verify latest    run the gates on the project as it is",
+          "  3. omk goal execute latest   let the agent work",
+          "  4. omk goal review latest    go through the review wall",
+        ];
+  return [...head(title, open), "", "Next steps:", ...steps].join("\n");
+}
+
+const ICONS: Readonly<Record<string, string>> = {
+  plan: "📋",
+  verify: "🔍",
+  execute: "⚡",
+  review: "👁",
+  deliver: "🚀",
+  blocked: "🚧",
+};
+
+function renderRun({ open, ending }: Outcome): string {
+  const lines = [...head("Goal run completed", open), "", "Narrative:"];
+  narrative(open).forEach(([kind, summary], at) => lines.push(`  ${at}. ${ICONS[kind] ?? "-"} ${kind} — ${summary}`));
+  if (ending.status === "ready") {
+    lines.push("", `Check it: omk proof verify ${open.id}`);
+    return lines.join("\n");
+  }
+  const readiness = open.proof?.readiness ?? ending.reason ?? ending.reasonCode;
+  if (ending.status === "blocked_on_human") {
+    lines.push("", `Decision needed: ${ending.reason ?? readiness}`);
+    const next =
+      ending.reasonCode === "not_testable"
+        ? "Next: refine the goal and start it anew with omk goal run."
+        : `Next: omk goal resume ${open.id}`;
+    lines.push(next);
+  } else {
+    lines.push("", `Blocked: ${readiness}`, `Reason code: ${ending.reasonCode}`, ...nextOf(open, ending.reasonCode));
+  }
+  return lines.join("\n");
+}
+
+function nextOf(open: OpenGoal, code: string): string[] {
+  if (code === "acceptance_needed") {
+    return [`Next: look at the change, then: omk goal accept ${open.id} --summary "<why>"`];
+  }
+  if (code === "cancelled") return [];
+  if (code.startsWith("budget_")) return [`Next: omk goal budget-add ${open.id}, then omk goal resume ${open.id}`];
+  if (code === "no_gates") return ["Next: start it anew with a gate, for example --gate 'tests=npm test'"];
+  return [`Next: omk goal proof ${open.id}; go on with: omk goal resume ${open.id}`];
+}
+
+/** The steps that were taken, from what the goal's documents say. */
+function narrative(open: OpenGoal): [string, string][] {
+  const { work } = open;
+  const steps: [string, string][] = [["plan", `${open.graph.tasks.length} tasks, ${open.goal.gates?.definitions.length ?? 0} gates`]];
+  if (work.baseline) steps.push(["verify", `base: ${work.baseline.gates.map((gate) => `${gate.name} ${gate.verdict}`).join(", ")}`]);
+  for (const attempt of work.attempts) {
+    const outcome = attempt.status === "ended" ? (attempt.outcome ?? "ended") : attempt.status;
+    steps.push(["execute", `pass ${attempt.number}: ${outcome}`]);
+  }
+  if (work.gates) {
+    const counts = work.gates.results.map((gate) => `${gate.name} ${gate.verdict}`).join(", ");
+    steps.push(["verify", `result: ${counts || "no gates"}`]);
+  }
+  if (work.review) {
+    const blocked = work.review.sections.filter((section) => section.status === "blocked").map(({ pass }) => pass);
+    steps.push(["review", blocked.length === 0 ? "no section is blocked" : `blocked: ${blocked.join(", ")}`]);
+  }
+  if (open.goal.status === "ready") {
+    const count = work.result?.changed_files.length ?? 0;
+    steps.push(["deliver", `${count} changed file${count === 1 ? "" : "s"} stay in the project directory, not committed`]);
+  } else steps.push(["blocked", open.goal.reason_code ?? open.goal.status]);
+  return steps;
+}
+
+function renderResumed({ open }: Outcome): string {
+  const { goal } = open;
+  return [`Goal ${open.id} resumed`, `Status: ${goal.status}`, `Phase: ${goal.phase}`, `Updated: ${goal.updated_at}`].join(
+    "\n",
+  );
+}

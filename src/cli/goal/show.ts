@@ -1,0 +1,68 @@
+/** `omk goal show`: everything recorded about a goal. */
+import { join } from "node:path";
+
+import { findGoal, type GoalSummary } from "../../goal/find.ts";
+import { createRedactor } from "../../store/redact.ts";
+import type { App } from "../app.ts";
+import { textUsd } from "../text.ts";
+
+/** Prints a goal as text, Markdown or its record. */
+export function showCommand(app: App, id: string, flags: { json: boolean; format?: "text" | "json" | "md" }): void {
+  const goal = findGoal(app.root(), id, app.world);
+  const redactor = createRedactor({ environment: app.io.env });
+  const format = flags.json ? "json" : (flags.format ?? "text");
+  const record = redactor.value(goal.record) as Record<string, unknown>;
+  app.output.result(record, () => (format === "md" ? markdown(goal) : text(goal)), format === "json");
+}
+
+interface Artifact {
+  kind: string;
+  path: string;
+}
+
+function text(goal: GoalSummary): string {
+  const { record } = goal;
+  const optional = (label: string, value: unknown, show: (value: never) => string = String) =>
+    value === undefined || value === null ? [] : [`${label}: ${show(value as never)}`];
+  const failure = record["failure"] as { reason?: string } | undefined;
+  return [
+    `Goal ${goal.id}`,
+    `Status: ${goal.status}`,
+    `Phase: ${goal.phase}`,
+    `Goal: ${goal.originalGoal}`,
+    `Until ready: ${record["until_ready"] === true}`,
+    ...optional("Budget time", record["budget_time"]),
+    ...optional("Budget tokens", record["budget_tokens"]),
+    ...optional("Budget USD", record["budget_usd"], textUsd),
+    ...optional("Max agents", record["max_agents"]),
+    ...optional("Max attempts", record["max_attempts"]),
+    ...optional("Engine", record["engine"]),
+    ...optional("Project", record["project_dir"]),
+    ...optional("Failure", failure?.reason),
+    "Artifacts:",
+    ...artifactsOf(goal).map(({ kind, path }) => `  ${kind}: ${path}`),
+    `Proof: ${join(goal.folder, "proof.json")}`,
+    `State: ${goal.folder}`,
+  ].join("\n");
+}
+
+function markdown(goal: GoalSummary): string {
+  return [
+    `# Goal ${goal.id}`,
+    "",
+    `- Status: \`${goal.status}\``,
+    `- Phase: \`${goal.phase}\``,
+    `- Goal: ${goal.originalGoal}`,
+    `- State: \`${goal.folder}\``,
+    `- Proof: \`${join(goal.folder, "proof.json")}\``,
+    "",
+    "## Artifacts",
+    "",
+    ...artifactsOf(goal).map(({ kind, path }) => `- \`${kind}\`: \`${path}\``),
+  ].join("\n");
+}
+
+function artifactsOf(goal: GoalSummary): Artifact[] {
+  const { artifacts } = goal.record;
+  return Array.isArray(artifacts) ? (artifacts as Artifact[]) : [];
+}

@@ -1,0 +1,57 @@
+/** `omk goal list` and `omk goal status`: light commands, which load no schema library. */
+import { findGoal, listGoals, type GoalSummary } from "../../goal/find.ts";
+import { chainHolder } from "../../store/claim-chain.ts";
+import { join } from "node:path";
+
+import type { App } from "../app.ts";
+import { textTime } from "../text.ts";
+
+/** Lists all goals, newest first; what cannot be read is named on stderr and hides nothing. */
+export function listCommand(app: App, json: boolean): void {
+  const { goals, unreadable } = listGoals(app.root(), app.world);
+  for (const { id, because } of unreadable) app.output.story(`goal ${id} cannot be read: ${because}`);
+  if (json) {
+    const records = goals.map((goal) => goal.record);
+    app.output.result(records, () => "", true);
+    return;
+  }
+  if (goals.length === 0) {
+    app.output.text('No goals found.\n\nMake one: omk goal run "Fix the failing test in sum.test.js"');
+    return;
+  }
+  const rows = goals.map((goal) => `  [${goal.status}] ${goal.id}  ${oneLine(goal.originalGoal)}`);
+  app.output.text(`Goals (${goals.length}):\n${rows.join("\n")}`);
+}
+
+/** Says how one goal stands, and when it needs somebody, what to do. */
+export function statusCommand(app: App, id: string, json: boolean): void {
+  const goal = findGoal(app.root(), id, app.world);
+  const controller = controllerOf(goal, app);
+  const record = { ...goal.record, controller };
+  app.output.result(record, () => renderStatus(goal, controller), json);
+}
+
+function renderStatus(goal: GoalSummary, controller: string): string {
+  const lines = [
+    `Goal status -- ${goal.id}`,
+    `  Status:  ${goal.status}`,
+    `  Phase:   ${goal.phase}`,
+    `  Goal:    ${oneLine(goal.originalGoal)}`,
+    `  Updated: ${textTime(goal.updatedAt)}`,
+  ];
+  const reason = (goal.record["failure"] as { reason?: string } | undefined)?.reason;
+  if (reason) lines.push(`  Reason:  ${oneLine(reason)}`);
+  if (goal.status === "running" && controller !== "alive") {
+    lines.push(`  Next:    it was interrupted; go on with: omk goal resume ${goal.id}`);
+  }
+  if (goal.status === "paused") lines.push(`  Next:    omk goal resume ${goal.id}`);
+  return lines.join("\n");
+}
+
+function controllerOf(goal: GoalSummary, app: App): string {
+  return chainHolder(join(goal.folder, "controller"), app.world)?.liveness ?? "none";
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, " ");
+}

@@ -1,0 +1,108 @@
+/** `omk goal verify`, `execute`, `review`, `accept` and `reject`: the loop's steps by hand. */
+import { OmkError } from "../../errors.ts";
+import {
+  acceptByHand,
+  executeGoal,
+  rejectByHand,
+  reviewGoal,
+  verifyGoal,
+  type Outcome,
+} from "../../goal/by-hand.ts";
+import { TASK } from "../../goal/scaffold.ts";
+import type { App } from "../app.ts";
+import { exitStatusOf } from "../exit-status.ts";
+import { goalPorts } from "../runtime.ts";
+
+/** Takes one step of the loop. */
+export async function stepCommand(
+  app: App,
+  name: "verify" | "execute" | "review",
+  id: string,
+  flags: { again: boolean; json: boolean },
+): Promise<void> {
+  app.listen();
+  const take = { verify: verifyGoal, execute: executeGoal, review: reviewGoal }[name];
+  const render = { verify: renderVerify, execute: renderExecute, review: renderReview }[name];
+  const outcome = await take(id, flags.again, goalPorts(app), app.signal);
+  app.exitStatus = outcome.achieved ? 0 : outcome.ending.status === "not_ready" ? 1 : exitStatusOf(outcome.ending);
+  app.output.result(outcome.open.proof, () => render(outcome), flags.json);
+}
+
+/** Accepts a result, with attestations `check=statement`. */
+export async function acceptCommand(
+  app: App,
+  id: string,
+  flags: { summary: string; attest: string[]; json: boolean },
+): Promise<void> {
+  const summary = notEmpty("--summary", flags.summary);
+  const attested = Object.fromEntries(flags.attest.map(parseAttestation));
+  const outcome = await acceptByHand(id, { summary, attested }, goalPorts(app), app.signal);
+  app.exitStatus = outcome.achieved ? 0 : 1;
+  app.output.result(outcome.open.proof, () => renderDecision(outcome), flags.json);
+}
+
+/** Rejects a result, with the reason. */
+export async function rejectCommand(app: App, id: string, flags: { reason: string; json: boolean }): Promise<void> {
+  const reason = notEmpty("--reason", flags.reason);
+  const outcome = await rejectByHand(id, reason, goalPorts(app), app.signal);
+  app.output.result(outcome.open.proof, () => renderDecision(outcome), flags.json);
+}
+
+function notEmpty(flag: string, text: string): string {
+  const trimmed = text.trim();
+  if (trimmed !== "") return trimmed;
+  throw new OmkError("usage.invalid", `${flag} cannot be empty.`, { hint: `Write ${flag} "<why>".` });
+}
+
+function parseAttestation(text: string): [string, string] {
+  const at = text.indexOf("=");
+  const statement = text.slice(at + 1).trim();
+  if (at > 0 && statement !== "") return [text.slice(0, at).trim(), statement];
+  throw new OmkError("usage.invalid", `--attest ${text} is not of the form check=statement.`, {
+    hint: 'For example: --attest regression="tried the reported case by hand".',
+  });
+}
+
+function renderVerify({ open, ending }: Outcome): string {
+  const gates = open.proof?.gates ?? [];
+  return [
+    `Verification: ${ending.status}`,
+    `Readiness: ${open.proof?.readiness ?? ""}`,
+    ...(gates.length === 0 ? ["Gates: none"] : ["Gates:"]),
+    ...gates.map((gate) => `  ${gate.name}: ${gate.passed ? "passed" : "failed"}${detail(gate)}`),
+    "Proof: proof.json",
+  ].join("\n");
+}
+
+function detail(gate: { verdict?: string | undefined; output_path?: string | undefined }): string {
+  if (gate.verdict === "passed" || gate.verdict === undefined) return "";
+  return gate.output_path === undefined ? ` (${gate.verdict})` : ` (${gate.verdict}; ${gate.output_path})`;
+}
+
+function renderExecute(outcome: Outcome): string {
+  return renderTasks("Execution", outcome, [TASK.verify, TASK.execute, TASK.review, TASK.securityReview]);
+}
+
+function renderReview(outcome: Outcome): string {
+  return renderTasks("Review", outcome, [TASK.review, TASK.securityReview]);
+}
+
+function renderTasks(title: string, { open, ending }: Outcome, ids: readonly string[]): string {
+  const { tasks } = open.graph;
+  return [
+    `${title}: ${ending.status}`,
+    `Readiness: ${open.proof?.readiness ?? ""}`,
+    `Done tasks: ${tasks.filter((task) => task.status === "done").length}/${tasks.length}`,
+    ...ids.flatMap((id) => tasks.filter((task) => task.id === id).map((task) => `${id}: ${task.status}`)),
+    "Proof: proof.json",
+  ].join("\n");
+}
+
+function renderDecision({ open, ending }: Outcome): string {
+  const gaps = open.proof?.known_gaps ?? [];
+  return [
+    `Acceptance: ${ending.status}`,
+    `Readiness: ${open.proof?.readiness ?? ""}`,
+    ...(gaps.length > 0 ? ["Known gaps:", ...gaps.map((gap) => `  - ${gap}`)] : []),
+  ].join("\n");
+}

@@ -1,0 +1,301 @@
+/** The command line: names, arguments and flags. What a command does is loaded when it runs. */
+import { Command, InvalidArgumentError, Option } from "commander";
+
+import type { App } from "./app.ts";
+
+/** Builds the program for one run. */
+export function buildProgram(app: App): Command {
+  const program = new Command("omk")
+    .description("Turns one engineering goal into a planned, agent-executed, verified and reviewed change.")
+    .option("-V, --version", "print the version")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void app.io.stdout.write(text),
+      writeErr: (text) => void app.io.stderr.write(text),
+    })
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: false })
+    .helpCommand("help [command]", "show the help of a command");
+  program.addCommand(goalCommand(app));
+  program.addCommand(proofCommand(app));
+  program.addCommand(demoCommand(app));
+  program.addCommand(schemaCommand(app));
+  program.addCommand(scriptedAgentCommand(app), { hidden: true });
+  for (const command of allCommands(program)) inheritSettings(command, program);
+  return program;
+}
+
+function allCommands(command: Command): Command[] {
+  return command.commands.flatMap((one) => [one, ...allCommands(one)]);
+}
+
+function inheritSettings(command: Command, from: Command): void {
+  command.copyInheritedSettings(from);
+  if (command.commands.length > 0) command.helpCommand(false);
+}
+
+const ID = ["[goal]", "id of the goal", "latest"] as const;
+
+function goalCommand(app: App): Command {
+  const goal = new Command("goal").description("create, drive and inspect goals").addHelpText("after", GOAL_HELP);
+  goal.addCommand(
+    creating("run", app)
+      .description("make a goal and, with --until-ready, drive it to a verdict")
+      .addHelpText("after", RUN_HELP)
+      .option("--until-ready", "keep working until the goal is ready or cannot go on", false)
+      .option("--auto-accept", "accept the result in advance, if all other evidence holds", false),
+  );
+  goal.addCommand(creating("create", app).description("make a goal: its plan, task graph and scaffold proof"));
+  goal.addCommand(creating("plan", app).description("make a goal to look at, without running it"));
+  goal.addCommand(
+    reading("list", app, false)
+      .description("list all goals, newest first")
+      .addHelpText("after", examples("omk goal list", "omk goal list --json")),
+  );
+  goal.addCommand(
+    reading("status", app)
+      .description("say how a goal stands")
+      .addHelpText("after", examples("omk goal status", "omk goal status latest --json")),
+  );
+  for (const [name, description] of [
+    ["show", "show everything recorded about a goal"],
+    ["proof", "show a goal's proof"],
+    ["replay", "show what happened to a goal, event by event"],
+  ] as const) {
+    goal.addCommand(
+      reading(name, app)
+        .description(description)
+        .addOption(
+          new Option("-f, --format <format>", "how to print it").choices(["text", "json", "md"]).conflicts("json"),
+        )
+        .addHelpText("after", examples(`omk goal ${name}`, `omk goal ${name} latest --json`)),
+    );
+  }
+  for (const [name, description] of [
+    ["verify", "run the gates on the project as it is"],
+    ["execute", "let the agent take one turn, then run the gates"],
+    ["review", "go through the review wall"],
+  ] as const) {
+    const command = new Command(name)
+      .description(description)
+      .argument(...ID)
+      .option("--again", "reopen a goal that is ready", false)
+      .option("--json", "print the proof as JSON", false)
+      .addHelpText("after", examples(`omk goal ${name}`, `omk goal ${name} latest --json`));
+    goal.addCommand(
+      command.action(async (id: string, flags: { again: boolean; json: boolean }) => {
+        const { stepCommand } = await import("./goal/steps.ts");
+        await stepCommand(app, name, id, flags);
+      }),
+    );
+  }
+  goal.addCommand(acceptCommand(app));
+  goal.addCommand(rejectCommand(app));
+  goal.addCommand(resumeCommand(app));
+  for (const [name, description] of [
+    ["pause", "pause a goal; a running one stops and keeps what it has"],
+    ["cancel", "end a goal for good; its files stay"],
+  ] as const) {
+    goal.addCommand(
+      new Command(name)
+        .description(description)
+        .argument(...ID)
+        .option("--json", "print the answer as JSON", false)
+        .addHelpText("after", examples(`omk goal ${name}`))
+        .action(async (id: string, flags: { json: boolean }) => {
+          const { controlCommand } = await import("./goal/control.ts");
+          await controlCommand(app, name, id, flags);
+        }),
+    );
+  }
+  goal.addCommand(budgetAddCommand(app));
+  return goal;
+}
+
+/** `run`, `create` and `plan` take the same flags. */
+function creating(name: "run" | "create" | "plan", app: App): Command {
+  return new Command(name)
+    .argument("<goal>", "the outcome you want, in one sentence")
+    .option("--engine <engine>", "who does the work: scripted:<file> or acp:<command line>")
+    .option("--gate <name=command>", "a gate of your own; may be given several times", collect, [])
+    .option("--max-attempts <n>", "executions of a task before it counts as failed (1 to 20)", number, 3)
+    .option("--budget-time <duration>", "stop after this long at work: a number with the suffix s/m/h/d")
+    .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
+    .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number)
+    .option("--max-agents <n>", "agents at work at once; must be > 0", number)
+    .addOption(
+      new Option("--policy <policy>", "what happens to the result")
+        .choices(["local", "draft-pr", "auto-pr"])
+        .default("local"),
+    )
+    .addOption(
+      new Option("--merge-policy <policy>", "whether omk may merge")
+        .choices(["disabled", "manual", "gated"])
+        .default("disabled"),
+    )
+    .option("--slice-execution", "split the goal into slices, each in its own worktree", false)
+    .option("--enforce-protection", "add branch protection when merging", false)
+    .option("--no-llm-planner", "plan by rules, without asking the engine")
+    .option("--planner-token-budget <tokens>", "tokens the planner may use. Default: 8000", number)
+    .option("--json", "print the goal as JSON", false)
+    .action(async (text: string, flags: Record<string, unknown>) => {
+      const { createCommand } = await import("./goal/run.ts");
+      await createCommand(app, name, text, flags);
+    });
+}
+
+function reading(name: "list" | "status" | "show" | "proof" | "replay", app: App, withId = true): Command {
+  const command = new Command(name).option("--json", "Shortcut for --format json", false);
+  const run = async (id: string, flags: { json: boolean; format?: "text" | "json" | "md" }) => {
+    switch (name) {
+      case "list":
+        return (await import("./goal/status.ts")).listCommand(app, flags.json);
+      case "status":
+        return (await import("./goal/status.ts")).statusCommand(app, id, flags.json);
+      case "show":
+        return (await import("./goal/show.ts")).showCommand(app, id, flags);
+      case "proof":
+        return (await import("./goal/proof.ts")).proofCommand(app, id, flags);
+      case "replay":
+        return (await import("./goal/replay.ts")).replayCommand(app, id, flags);
+    }
+  };
+  if (!withId) return command.action((flags: { json: boolean }) => run("latest", flags));
+  return command.argument(...ID).action(run);
+}
+
+function acceptCommand(app: App): Command {
+  return new Command("accept")
+    .description("accept a goal's result; it becomes ready when all evidence is there")
+    .argument(...ID)
+    .requiredOption("--summary <text>", "why it is accepted")
+    .option("--attest <check=statement>", "vouch for a check that no evidence shows; repeatable", collect, [])
+    .option("--json", "print the proof as JSON", false)
+    .addHelpText("after", examples('omk goal accept latest --summary "looked at the change"'))
+    .action(async (id: string, flags: { summary: string; attest: string[]; json: boolean }) => {
+      const { acceptCommand: accept } = await import("./goal/steps.ts");
+      await accept(app, id, flags);
+    });
+}
+
+function rejectCommand(app: App): Command {
+  return new Command("reject")
+    .description("reject a goal's result, with a reason and a plan to roll it back")
+    .argument(...ID)
+    .requiredOption("--reason <text>", "what is wrong with it")
+    .option("--json", "print the proof as JSON", false)
+    .addHelpText("after", examples('omk goal reject latest --reason "it breaks the old interface"'))
+    .action(async (id: string, flags: { reason: string; json: boolean }) => {
+      const { rejectCommand: reject } = await import("./goal/steps.ts");
+      await reject(app, id, flags);
+    });
+}
+
+function resumeCommand(app: App): Command {
+  return new Command("resume")
+    .description("go on with a goal that was paused, interrupted or blocked")
+    .argument(...ID)
+    .option("--json", "print the goal as JSON", false)
+    .addHelpText("after", examples("omk goal resume", "omk goal resume goal-20260101-120000-000-1a2b3c4d"))
+    .action(async (id: string, flags: { json: boolean }) => {
+      const { resumeCommand: resume } = await import("./goal/run.ts");
+      await resume(app, id, flags);
+    });
+}
+
+function budgetAddCommand(app: App): Command {
+  return new Command("budget-add")
+    .description("give a goal more to spend")
+    .argument(...ID)
+    .option("--time <duration>", "more time at work, e.g. 30m")
+    .option("--tokens <tokens>", "more tokens", number)
+    .option("--usd <usd>", "more dollars", number)
+    .option("--json", "print the answer as JSON", false)
+    .addHelpText("after", "\nAt least one of --time / --tokens / --usd must be provided.")
+    .addHelpText("after", examples("omk goal budget-add latest --time 30m"))
+    .action(async (id: string, flags: { time?: string; tokens?: number; usd?: number; json: boolean }) => {
+      const { budgetAddCommand: add } = await import("./goal/control.ts");
+      await add(app, id, flags);
+    });
+}
+
+function proofCommand(app: App): Command {
+  const proof = new Command("proof").description("check proofs");
+  proof.addCommand(
+    new Command("verify")
+      .description("check a goal's proof offline: log, evidence, snapshots and verdict")
+      .argument(...ID)
+      .option("--json", "print what was found as JSON", false)
+      .addHelpText("after", examples("omk proof verify", "omk proof verify latest --json"))
+      .action(async (id: string, flags: { json: boolean }) => {
+        const { proofVerifyCommand } = await import("./proof.ts");
+        await proofVerifyCommand(app, id, flags);
+      }),
+  );
+  return proof;
+}
+
+function demoCommand(app: App): Command {
+  return new Command("demo")
+    .description("watch a whole goal in a temporary repository: no key, no network, no agent needed")
+    .option("--lie", "with an agent that claims success without doing the work", false)
+    .option("--keep", "leave the repository and the state for inspection", false)
+    .action(async (flags: { lie: boolean; keep: boolean }) => {
+      const { demoCommand: demo } = await import("./demo.ts");
+      await demo(app, flags);
+    });
+}
+
+function schemaCommand(app: App): Command {
+  return new Command("schema")
+    .description("print the JSON Schema of a file omk writes; without a name, list them")
+    .argument("[name]", "name of the format, e.g. goal")
+    .action(async (name: string | undefined) => {
+      const { schemaCommand: schema } = await import("./schema.ts");
+      schema(app, name);
+    });
+}
+
+function scriptedAgentCommand(app: App): Command {
+  return new Command("scripted-agent")
+    .description("speak ACP on stdio, following a script file")
+    .argument("<file>", "the script")
+    .action(async (file: string) => {
+      const { scriptedAgentCommand: agent } = await import("./scripted-agent.ts");
+      await agent(app, file);
+    });
+}
+
+function collect(value: string, before: string[]): string[] {
+  return [...before, value];
+}
+
+function number(text: string): number {
+  // Values that are numbers but no sensible ones are refused later, by the rule of their flag.
+  if (/^[+-]?(nan|inf(inity)?)$/i.test(text.trim())) return Number.NaN;
+  const value = Number(text);
+  if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("Write a number.");
+  return value;
+}
+
+function examples(...lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}\n`;
+}
+
+const GOAL_HELP = `
+Goal runtime: a goal is planned, worked on by an agent, checked by gates, reviewed, and proven.
+Goal state is stored in $OMK_STATE_DIR, or ~/.local/state/omk (~/.omk/state when that exists).
+${examples(
+  'omk goal run "Fix the failing test in sum.test.js" --until-ready --engine scripted:fix.json',
+  "omk goal show latest --json",
+  "omk proof verify latest",
+)}`;
+
+const RUN_HELP = `
+--until-ready is the one-command controller: plan -> baseline -> execute -> verify -> review -> accept,
+with at most --max-attempts agent turns. The same steps by hand (verify -> execute -> review -> accept) are the
+manual recovery path. Budgets are optional and must be > 0; --budget-time takes the suffix s/m/h/d.
+${examples(
+  'omk goal run "Fix all failing cargo tests" --until-ready --engine scripted:fix.json',
+  'omk goal run "Add a --json flag" --gate \'tests=npm test\' --max-attempts 5',
+)}`;

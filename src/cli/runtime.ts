@@ -1,0 +1,46 @@
+/** Puts the goal runtime together from the real world: git, gates, engines, the redactor, and what children may see. */
+import { fileURLToPath } from "node:url";
+
+import { engineNamed } from "../engine/select.ts";
+import { runGates } from "../gate/run.ts";
+import { openWorkTree } from "../git/work-tree.ts";
+import type { GoalPorts } from "../goal/open.ts";
+import { createRedactor } from "../store/redact.ts";
+import type { App } from "./app.ts";
+
+/** Variables that children see besides those of the locale, XDG and proxy families. */
+const ALLOWED = new Set(
+  (
+    "PATH HOME USER LOGNAME SHELL LANG TZ TMPDIR CI JAVA_HOME GOPATH CARGO_HOME RUSTUP_HOME NVM_DIR VIRTUAL_ENV " +
+    "HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy"
+  ).split(" "),
+);
+const ALLOWED_FAMILY = /^(?:LC_|XDG_)/;
+
+/** The ports of the goal runtime, for one command. */
+export function goalPorts(app: App): GoalPorts {
+  const { world, io } = app;
+  const redactor = createRedactor({ environment: io.env });
+  const environment = childEnvironment(io.env);
+  const launcher = [io.execPath, fileURLToPath(new URL("../bin/omk.cjs", import.meta.url))] as const;
+  return {
+    ...world,
+    redactor,
+    root: app.root(),
+    uid: app.uid,
+    environment,
+    openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
+    runGates: (run, signal) => runGates(run, world, redactor.text, signal),
+    engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir }, world),
+    tell: (line) => app.output.story(redactor.text(line)),
+  };
+}
+
+/** The allow list applied: no other variable of the caller reaches an agent or a gate. */
+export function childEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(environment)) {
+    if (value !== undefined && (ALLOWED.has(name) || ALLOWED_FAMILY.test(name))) kept[name] = value;
+  }
+  return kept;
+}

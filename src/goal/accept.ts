@@ -1,0 +1,103 @@
+/** Acceptance and rejection: a decision about one result tree, kept as evidence and as an event. */
+import { join } from "node:path";
+
+import { instantOf } from "../format/instant.ts";
+import { renderDocument } from "../format/json.ts";
+import { keepEvidence } from "./evidence.ts";
+import { factsOf } from "./facts.ts";
+import { change, type GoalPorts, type OpenGoal } from "./open.ts";
+import { decideVerdict } from "./verdict.ts";
+
+/** A person's yes (or `--auto-accept`, given in advance). */
+export interface Acceptance {
+  summary: string;
+  /** Checks a person vouches for, by name, with what they say. */
+  attested: Readonly<Record<string, string>>;
+  by: "omk" | "omk-cli";
+}
+
+/** Records an acceptance of the present result. Whether the goal becomes ready is for the evidence to say. */
+export async function acceptGoal(open: OpenGoal, acceptance: Acceptance, ports: GoalPorts): Promise<void> {
+  const facts = factsOf(open.goal, {
+    ...open.work,
+    acceptance: { ...given(open, acceptance, ports), artifact_path: "", missing_evidence: [] },
+  });
+  const missing = decideVerdict(facts).gaps.map(({ text }) => text);
+  await decide(open, { ...given(open, acceptance, ports), missing_evidence: missing }, acceptance.by, ports);
+}
+
+/** Records a rejection of the present result, with its reason. */
+export async function rejectGoal(open: OpenGoal, reason: string, ports: GoalPorts): Promise<void> {
+  const decision = { ...given(open, { summary: reason, attested: {}, by: "omk-cli" }, ports), missing_evidence: [reason] };
+  await decide(open, { ...decision, decision: "rejected" }, "omk-cli", ports);
+  const { base, result } = open.work;
+  const plan = [
+    "# Rollback of a rejected result",
+    "",
+    `Goal: ${open.id}`,
+    `Reason: ${reason}`,
+    "",
+    `Base tree: ${base?.tree ?? "not recorded"}`,
+    `Result tree: ${result?.tree ?? "not recorded"}`,
+    "",
+    "omk reverts nothing by itself. To go back to the base, in the project directory:",
+    "",
+    `    git diff --binary refs/omk/rescue/${open.id}/result refs/omk/rescue/${open.id}/base | git apply`,
+    "",
+    "Files the change touched:",
+    "",
+    ...(result?.changed_files ?? []).map(({ path, kind }) => `- ${path} (${kind})`),
+    "",
+  ].join("\n");
+  await ports.disk.writeDerived(
+    join(open.folder, "artifacts", "integration", "rollback-rejected-slice.md"),
+    ports.redactor.text(plan),
+  );
+}
+
+function given(open: OpenGoal, acceptance: Acceptance, ports: GoalPorts) {
+  return {
+    decision: "accepted" as "accepted" | "rejected",
+    summary: acceptance.summary,
+    decided_at: instantOf(ports.clock.now()),
+    tree: open.work.result?.tree ?? open.work.base?.tree ?? "",
+    attested: { ...acceptance.attested },
+  };
+}
+
+async function decide(
+  open: OpenGoal,
+  decision: ReturnType<typeof given> & { missing_evidence: string[] },
+  actor: string,
+  ports: GoalPorts,
+): Promise<void> {
+  const yes = decision.decision === "accepted";
+  const file = yes ? "integrator-accept.json" : "integrator-reject.json";
+  const name = `${open.journal.nextSeq}-${file}`;
+  const artifact_path = `artifacts/integration/${name}`;
+  const { decided_at, summary, missing_evidence } = decision;
+  const content = renderDocument(
+    ports.redactor.value({ status: decision.decision, summary, decided_at, artifact_path, missing_evidence }) as object,
+  );
+  const evidence = await keepEvidence(open, join(open.folder, artifact_path), content, ports);
+  await ports.disk.writeDerived(join(open.folder, "artifacts", "integration", file), content);
+  const kind = yes ? "integration_acceptance" : "integration_rejection";
+  const artifacts = [...open.goal.artifacts];
+  const wanted: [string, string][] = [[kind, `artifacts/integration/${file}`]];
+  if (!yes) wanted.push(["integration_rollback_plan", "artifacts/integration/rollback-rejected-slice.md"]);
+  for (const [one, path] of wanted) {
+    if (!artifacts.some((artifact) => artifact.kind === one)) artifacts.push({ kind: one, path, created_at: decided_at });
+  }
+  await open.record({
+    kind: yes ? "goal_accepted" : "goal_rejected",
+    actor,
+    payload: { summary, tree: decision.tree, artifact_path },
+    changes: [
+      change("goal.json", { artifacts }),
+      change("work.json", {
+        acceptance: { ...decision, artifact_path },
+        evidence: [...open.work.evidence, evidence],
+      }),
+    ],
+  });
+}

@@ -1,0 +1,201 @@
+/** Making a goal: everything is checked before anything is written, and the first event carries the whole goal. */
+import { join } from "node:path";
+
+import { OmkError } from "../errors.ts";
+import type { DeliveryPolicy, Goal, MergePolicy } from "../format/goal.ts";
+import { instantOf } from "../format/instant.ts";
+import { renderLine } from "../format/json.ts";
+import { loadGates } from "../gate/definitions.ts";
+import { stateFolder } from "../store/state-root.ts";
+import { parseDuration } from "./budget.ts";
+import { checkGoalText, normalizeGoal, testability } from "./intake.ts";
+import { change, OpenGoal, type GoalPorts } from "./open.ts";
+import { concludeGoal } from "./proof.ts";
+import { scaffoldArtifacts, scaffoldDecisions, scaffoldGraph, scaffoldTexts, scaffoldWork, TASK } from "./scaffold.ts";
+
+/** What `goal create`, `plan` and `run` ask for. */
+export interface GoalRequest {
+  text: string;
+  projectDir: string;
+  untilReady?: boolean;
+  autoAccept?: boolean;
+  engine?: string;
+  gates?: readonly string[];
+  maxAttempts?: number;
+  budgetTime?: string;
+  budgetTokens?: number;
+  budgetUsd?: number;
+  maxAgents?: number;
+  policy?: DeliveryPolicy;
+  mergePolicy?: MergePolicy;
+  sliceExecution?: boolean;
+  noLlmPlanner?: boolean;
+}
+
+const MAX_ATTEMPTS_DEFAULT = 3;
+const MAX_ATTEMPTS_LIMIT = 20;
+
+/** Makes a goal and returns it under this process's control. Bad input is refused before anything exists. */
+export async function createGoal(request: GoalRequest, ports: GoalPorts, signal: AbortSignal): Promise<OpenGoal> {
+  const text = ports.redactor.text(checkGoalText(request.text));
+  const normalized = normalizeGoal(text);
+  checkLimits(request);
+  const projectDir = ports.disk.realPath(request.projectDir);
+  if (projectDir === undefined) {
+    throw new OmkError("usage.invalid", `${request.projectDir} is not there.`, {
+      hint: "Run omk in the folder of the project.",
+    });
+  }
+  const gates = loadGates({ projectDir, flags: [...(request.gates ?? [])] }, ports);
+  // Looks at the engine's name and files now: a goal that cannot be worked on is better refused than made.
+  if (request.engine !== undefined || request.untilReady === true) {
+    ports.engineNamed(request.engine ?? "auto", projectDir);
+  }
+  const folder = await stateFolder(ports.root, "goals", ports);
+  const now = ports.clock.now();
+  const id = goalId(now, ports.random.uuid());
+  const open = await OpenGoal.open(id, join(folder, id), "goal create", ports, signal);
+  try {
+    const { goal, question } = newGoal(id, text, normalized, now, { ...request, projectDir }, open.folder);
+    await recordCreation(open, { ...goal, gates }, question, ports);
+    return open;
+  } catch (error) {
+    await open.journal.abandon();
+    throw error;
+  }
+}
+
+function checkLimits(request: GoalRequest): void {
+  if (request.budgetTime !== undefined) parseDuration(request.budgetTime, "--budget-time");
+  checkPositive("--budget-tokens", request.budgetTokens, "be greater than zero", Number.isSafeInteger);
+  checkPositive("--budget-usd", request.budgetUsd, "be a positive, finite number", Number.isFinite);
+  checkPositive("--max-agents", request.maxAgents, "be greater than zero", Number.isSafeInteger);
+  checkPositive("--max-attempts", request.maxAttempts, "be greater than zero", Number.isSafeInteger);
+  if ((request.maxAttempts ?? 1) > MAX_ATTEMPTS_LIMIT) {
+    throw new OmkError("usage.invalid", `--max-attempts must be at most ${MAX_ATTEMPTS_LIMIT}.`, {
+      hint: "More attempts rarely help; a clearer goal or a smaller one does.",
+    });
+  }
+  const later = [
+    request.sliceExecution === true && "--slice-execution",
+    (request.maxAgents ?? 1) > 1 && "--max-agents above 1",
+    (request.policy ?? "local") !== "local" && `--policy ${request.policy}`,
+    (request.mergePolicy ?? "disabled") !== "disabled" && `--merge-policy ${request.mergePolicy}`,
+  ].find((flag) => flag !== false);
+  if (later !== undefined) {
+    throw new OmkError("usage.invalid", `${later} needs worktrees and delivery, which this omk does not have yet.`, {
+      hint: "Leave it out: one agent works in the project directory, and the changes stay there.",
+    });
+  }
+}
+
+/** `usage.invalid` unless the value is absent or a positive number of the right kind. */
+export function checkPositive(
+  flag: string,
+  value: number | undefined,
+  rule: string,
+  isRight: (value: number) => boolean,
+): void {
+  if (value === undefined || (isRight(value) && value > 0)) return;
+  throw new OmkError("usage.invalid", `${flag} must ${rule}.`, { hint: `Leave ${flag} out for no limit.` });
+}
+
+/** `goal-YYYYMMDD-HHMMSS-mmm-xxxxxxxx`, as 0.5.0 made them. */
+function goalId(now: Date, uuid: string): string {
+  const [date = "", time = ""] = now.toISOString().split("T");
+  const clock = time.replace("Z", "").replaceAll(":", "").replace(".", "-");
+  return `goal-${date.replaceAll("-", "")}-${clock}-${uuid.slice(0, 8)}`;
+}
+
+function newGoal(
+  id: string,
+  text: string,
+  normalized: string,
+  now: Date,
+  request: GoalRequest,
+  folder: string,
+): { goal: Goal; question: string | undefined } {
+  const created_at = instantOf(now);
+  const verdict = testability(normalized);
+  const question = verdict.testable ? undefined : verdict.question;
+  const goal: Goal = {
+    version: 1,
+    goal_id: id,
+    original_goal: text,
+    normalized_goal: normalized,
+    status: question === undefined ? "not_ready" : "blocked_on_human",
+    phase: "proof",
+    created_at,
+    updated_at: created_at,
+    until_ready: request.untilReady ?? false,
+    ...(request.budgetTime !== undefined && { budget_time: request.budgetTime.trim() }),
+    ...(request.budgetTokens !== undefined && { budget_tokens: request.budgetTokens }),
+    ...(request.budgetUsd !== undefined && { budget_usd: request.budgetUsd }),
+    ...(request.maxAgents !== undefined && { max_agents: request.maxAgents }),
+    cost_tracker_path: join(folder, "cost.jsonl"),
+    terminal_criteria: { proof_required: true, gates_required: true, human_blockers_stop: true },
+    delivery_policy: request.policy ?? "local",
+    merge_policy: request.mergePolicy ?? "disabled",
+    slice_execution: request.sliceExecution ?? false,
+    artifacts: scaffoldArtifacts(normalized, created_at),
+    ...(question !== undefined && { failure: { reason: question, recorded_at: created_at } }),
+    state_dir: folder,
+    project_dir: request.projectDir,
+    ...(request.engine !== undefined && { engine: request.engine }),
+    max_attempts: request.maxAttempts ?? MAX_ATTEMPTS_DEFAULT,
+    auto_accept: request.autoAccept ?? false,
+    no_llm_planner: request.noLlmPlanner ?? false,
+    reason_code: question === undefined ? "agent_not_executed" : "not_testable",
+  };
+  return { goal, question };
+}
+
+/** One write: the first event carries the whole goal, so whatever part of the write survives a crash is a goal. */
+async function recordCreation(
+  open: OpenGoal,
+  goal: Goal,
+  question: string | undefined,
+  ports: GoalPorts,
+): Promise<void> {
+  const graph = scaffoldGraph(open.id, goal.created_at);
+  for (const task of graph.tasks) {
+    if (task.id === TASK.execute) task.max_retries = (goal.max_attempts ?? MAX_ATTEMPTS_DEFAULT) - 1;
+  }
+  const task = (task_id: string, title: string) => {
+    const payload = { task_id, worker_id: "goal-controller" };
+    return [
+      { kind: "task_started", actor: "goal-controller", payload: { ...payload, title } },
+      { kind: "task_completed", actor: "goal-controller", payload: { ...payload, output_summary: title } },
+    ];
+  };
+  await open.record(
+    {
+      kind: "run_started",
+      actor: null,
+      payload: { mode: "goal", project_dir: goal.project_dir, description: goal.original_goal },
+      changes: [
+        { file: "goal.json", set: goal },
+        change("task-graph.json", graph),
+        change("work.json", scaffoldWork()),
+      ],
+    },
+    ...graph.tasks.filter(({ status }) => status === "done").flatMap(({ id, title }) => task(id, title)),
+    {
+      kind: "goal_created",
+      actor: "goal-controller",
+      payload: { status: goal.status, phase: goal.phase, gates: goal.gates?.source ?? "none" },
+    },
+  );
+  await writeScaffold(open, ports);
+  const ending = question === undefined ? undefined : { status: goal.status, reasonCode: "not_testable", reason: question };
+  await concludeGoal(open, undefined, ending, ports);
+}
+
+/** Writes the documents that people read; they can be made again from the goal at any time. */
+export async function writeScaffold(open: OpenGoal, ports: GoalPorts): Promise<void> {
+  for (const [path, text] of scaffoldTexts(open.goal, open.graph)) {
+    await ports.disk.writeDerived(join(open.folder, path), text);
+  }
+  const decisions = scaffoldDecisions(open.goal, open.graph.tasks.length).map((one) => `${renderLine(one)}\n`);
+  await ports.disk.writeDerived(join(open.folder, "decisions.jsonl"), decisions.join(""));
+}

@@ -1,0 +1,45 @@
+/** Reads the facts of the decision table from a goal's documents, for the proof and for whoever checks it later. */
+import type { Goal } from "../format/goal.ts";
+import type { Work } from "../format/work.ts";
+import { gatesState, redGates } from "./gate-state.ts";
+import { goalKind } from "./intake.ts";
+import type { Facts } from "./verdict.ts";
+
+/** The facts of a goal; pure, so a stranger computes the same from the same files. */
+export function factsOf(goal: Goal, work: Work): Facts {
+  const last = work.attempts.at(-1);
+  const tree = work.result?.tree ?? work.base?.tree;
+  const reviewed = work.review !== null && work.review.tree === tree;
+  const definitions = goal.gates?.definitions ?? [];
+  const copies = work.gates?.tree === tree ? work.gates?.base_copies : null;
+  const checks = reviewed ? (work.review?.oracle.checks ?? []) : [];
+  return {
+    goal: goal.normalized_goal,
+    executed: last?.status === "ended" && last.outcome === "finished",
+    gates: definitions.some((gate) => !gate.skip) ? gatesState(work) : "none",
+    redGates: redGates(work.gates?.results ?? []).map((gate) => `${gate.name} (${gate.verdict ?? "failed"})`),
+    ranOnResult: work.result !== null && work.gates?.tree === work.result.tree,
+    changedFiles: work.result?.changed_files.length ?? 0,
+    reviewed,
+    securityReviewed: reviewed,
+    blockedSections: reviewed
+      ? (work.review?.sections ?? [])
+          .filter((section) => section.status === "blocked")
+          .map((section) => ({ section: section.pass, gap: section.known_gaps[0] ?? `${section.pass} is blocked` }))
+      : [],
+    baseCopies: copies?.status ?? "not_needed",
+    protectedFiles: copies?.files ?? [],
+    missingChecks: checks
+      .filter((check) => check.status === "blocked" && work.acceptance?.attested?.[check.name] === undefined)
+      .map((check) => check.name),
+    kind: goalKind(goal.normalized_goal),
+    acceptance: acceptanceOf(work, tree),
+  };
+}
+
+/** An acceptance holds for the tree it was given for, a rejection until the result changes. */
+function acceptanceOf(work: Work, tree: string | undefined): Facts["acceptance"] {
+  const { acceptance } = work;
+  if (!acceptance || acceptance.tree !== tree) return "open";
+  return acceptance.decision === "accepted" ? "accepted" : { rejected: acceptance.summary };
+}

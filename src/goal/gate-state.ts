@@ -1,0 +1,42 @@
+/** How the gates of a goal stand: which results count, and which gates the base excuses. Pure. */
+import type { GateResult } from "../format/gate.ts";
+import type { Work } from "../format/work.ts";
+
+/**
+ * Results as they count for this goal: a *detected* gate that runs no tests and is red on the base too is optional,
+ * and says so. Configured gates and test gates stay as they are.
+ */
+export function countedResults(results: readonly GateResult[]): GateResult[] {
+  return results.map((result) => {
+    const excusable = result.source === "detected" && result["kind"] !== "test" && result.required;
+    if (!excusable || result.verdict !== "failed_on_base_too") return result;
+    return { ...result, required: false, optional_reason: "red_on_base" };
+  });
+}
+
+/** Gates that are required and have not passed. */
+export function redGates(results: readonly GateResult[]): GateResult[] {
+  return countedResults(results).filter((result) => result.required && result.verdict !== "passed");
+}
+
+/** How the gates stand on the present result. A required gate must have passed; skipped ones do not count as gates. */
+export function gatesState(work: Work): "not_run" | "red" | "green" {
+  const { gates, result } = work;
+  if (!gates || gates.tree !== (result?.tree ?? gates.tree)) return "not_run";
+  const passed = gates.results.some((one) => one.verdict === "passed");
+  return redGates(gates.results).length === 0 && passed ? "green" : "red";
+}
+
+/** A gate that was red on the base and is green on the result: the sign of a mended defect. */
+export function mendedGates(results: readonly GateResult[]): GateResult[] {
+  return results.filter(
+    (result) => result.verdict === "passed" && result.base !== undefined && RED_VERDICTS.has(result.base ?? ""),
+  );
+}
+
+/** Gates that the base passed and the result does not. */
+export function worsenedGates(results: readonly GateResult[]): GateResult[] {
+  return results.filter((result) => result.base === "passed" && result.verdict !== "passed");
+}
+
+const RED_VERDICTS: ReadonlySet<string> = new Set(["failed", "timed_out"]);

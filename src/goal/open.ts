@@ -1,0 +1,170 @@
+/** A goal that this process controls: its journal, with the documents typed. */
+import { OmkError } from "../errors.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { DocumentChange } from "../format/event.ts";
+import type { GateResult } from "../format/gate.ts";
+import { Goal } from "../format/goal.ts";
+import { instantOf } from "../format/instant.ts";
+import type { Proof } from "../format/proof.ts";
+import { TaskGraph } from "../format/task-graph.ts";
+import { Work } from "../format/work.ts";
+import type { GateRun } from "../gate/run.ts";
+import type { WorkTree } from "../git/work-tree.ts";
+import type { Processes } from "../ports.ts";
+import type { NewEvent } from "../store/event-log.ts";
+import { Journal, type JournalPorts } from "../store/journal.ts";
+import type { Redactor } from "../store/redact.ts";
+import { scaffoldGraph, scaffoldWork } from "./scaffold.ts";
+
+/** What the goal runtime needs of the world; git, gates and agents are ports, so that a test can script them. */
+export interface GoalPorts extends JournalPorts {
+  processes: Pick<Processes, "self" | "liveness" | "sweep">;
+  redactor: Redactor;
+  /** The root of all state. */
+  root: string;
+  /** The caller's user id, where the system has such a thing. */
+  uid: number | undefined;
+  /** Variables that children may see. */
+  environment: Readonly<Record<string, string>>;
+  openWorkTree(request: { projectDir: string; goalDir: string; goalId: string }): Promise<WorkTree>;
+  runGates(run: GateRun, signal: AbortSignal): Promise<GateResult[]>;
+  engineNamed(name: string, baseDir: string): Engine;
+  /** One line of the story for whoever watches. */
+  tell(line: string): void;
+}
+
+/** Names of the documents a goal keeps. */
+export const GOAL_DOCUMENTS = ["goal.json", "task-graph.json", "work.json", "proof.json"] as const;
+type GoalDocument = (typeof GOAL_DOCUMENTS)[number];
+
+/** A change of one document; `goal.json` gets its `updated_at` by itself. */
+export function change(
+  file: GoalDocument,
+  set: Record<string, unknown>,
+  unset?: string[],
+): DocumentChange {
+  return { file, set, ...(unset && { unset }) };
+}
+
+/** A change of one task of the graph. */
+export function changeTask(id: string, set: Record<string, unknown>, unset?: string[]): DocumentChange {
+  return { ...change("task-graph.json", set, unset), id };
+}
+
+/** A goal under this process's control. */
+export class OpenGoal {
+  readonly id: string;
+  readonly folder: string;
+  readonly journal: Journal;
+  /** Spawn ids whose end the log does not know: an earlier controller died over them. */
+  readonly orphanedSpawns: readonly string[];
+  /** Requests that were applied already, so that a file left behind is not applied again. */
+  readonly appliedRequests: Set<string>;
+  readonly #ports: GoalPorts;
+
+  private constructor(
+    id: string,
+    journal: Journal,
+    seen: { spawns: Set<string>; requests: Set<string> },
+    ports: GoalPorts,
+  ) {
+    this.id = id;
+    this.folder = journal.folder;
+    this.journal = journal;
+    this.orphanedSpawns = [...seen.spawns];
+    this.appliedRequests = seen.requests;
+    this.#ports = ports;
+  }
+
+  /** Takes control; `state.busy` while another living omk has it. A goal of 0.5.0 is imported by its first write. */
+  static async open(
+    id: string,
+    folder: string,
+    command: string,
+    ports: GoalPorts,
+    signal: AbortSignal,
+  ): Promise<OpenGoal> {
+    const seen = { spawns: new Set<string>(), requests: new Set<string>() };
+    const request = {
+      runId: id,
+      command,
+      what: `Goal ${id}`,
+      snapshots: GOAL_DOCUMENTS,
+      visit: (event: { kind: string; payload?: Record<string, unknown> | undefined }) => {
+        const spawn = event.payload?.["spawn_id"];
+        if (typeof spawn === "string") {
+          if (SPAWN_STARTS.has(event.kind)) seen.spawns.add(spawn);
+          else seen.spawns.delete(spawn);
+        }
+        const asked = event.payload?.["request_id"];
+        if (typeof asked === "string") seen.requests.add(asked);
+      },
+    };
+    const journal = await Journal.open(folder, request, ports, signal);
+    for (const repair of journal.repairs) ports.tell(`repaired: ${repair}`);
+    const open = new OpenGoal(id, journal, seen, ports);
+    if (journal.position.seq > 0) await open.#check();
+    return open;
+  }
+
+  get goal(): Goal {
+    return this.#document<Goal>("goal.json");
+  }
+
+  get graph(): TaskGraph {
+    return this.#document<TaskGraph>("task-graph.json");
+  }
+
+  get work(): Work {
+    return this.#document<Work>("work.json");
+  }
+
+  get proof(): Proof | undefined {
+    return this.journal.documents.get("proof.json") as Proof | undefined;
+  }
+
+  /** Appends events; resolves when they are durable. A change of `goal.json` also sets its `updated_at`. */
+  async record(...events: NewEvent[]): Promise<number[]> {
+    const now = instantOf(this.#ports.clock.now());
+    const stamped = events.map((event) => ({
+      ...event,
+      ...(event.changes && {
+        changes: event.changes.map((one) =>
+          one.file === "goal.json" ? { ...one, set: { ...one.set, updated_at: now } } : one,
+        ),
+      }),
+    }));
+    return (await this.journal.append(...stamped)).map((event) => event.seq);
+  }
+
+  close(): Promise<void> {
+    return this.journal.close();
+  }
+
+  #document<T>(name: GoalDocument): T {
+    return this.journal.documents.get(name) as T;
+  }
+
+  /** Validates what the log folded to, once; documents that 0.5.0 did not have begin empty. */
+  async #check(): Promise<void> {
+    const { documents } = this.journal;
+    const goal = Goal.safeParse(documents.get("goal.json"));
+    if (!goal.success) {
+      await this.journal.abandon();
+      throw new OmkError("state.damaged", `Goal ${this.id} has an invalid goal.json: ${goal.error.message}`, {
+        hint: "Other goals are not affected.",
+      });
+    }
+    const changes: DocumentChange[] = [];
+    if (!Work.safeParse(documents.get("work.json")).success) changes.push(change("work.json", scaffoldWork()));
+    if (!TaskGraph.safeParse(documents.get("task-graph.json")).success) {
+      changes.push(change("task-graph.json", scaffoldGraph(this.id, goal.data.created_at)));
+    }
+    if (changes.length > 0) {
+      await this.record({ kind: "documents_added", actor: "goal-controller", changes });
+    }
+  }
+}
+
+/** Kinds of events that say that a process was started; every other event with its spawn id says that it ended. */
+const SPAWN_STARTS: ReadonlySet<string> = new Set(["command_started", "task_started"]);

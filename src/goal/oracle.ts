@@ -1,0 +1,134 @@
+/** Which of a goal's checks its evidence shows. A gate's name or `covers` may name a check; omk finds others itself. */
+import { posix } from "node:path";
+
+import type { GateResult } from "../format/gate.ts";
+import type { OracleEvidence } from "../format/integration.ts";
+import type { Work } from "../format/work.ts";
+import type { WorkTree } from "../git/work-tree.ts";
+import { mendedGates, redGates, worsenedGates } from "./gate-state.ts";
+import { goalKind, REQUIRED_CHECKS } from "./intake.ts";
+
+type Check = OracleEvidence["checks"][number];
+
+/** What is judged: the gates on the result, and what only the trees can say. */
+export interface OracleFacts {
+  normalizedGoal: string;
+  gates: Work["gates"];
+  /** Every relative link of changed documentation resolves; undefined when no documentation changed. */
+  docsLinks: { broken: string[] } | undefined;
+  /** A Markdown or text file was added, and the secret scan found nothing. */
+  reportAdded: boolean;
+  attested: ReadonlyMap<string, string>;
+}
+
+/** The checks of the goal's kind, each with what shows it. */
+export function judgeOracle(facts: OracleFacts): OracleEvidence {
+  const kind = goalKind(facts.normalizedGoal);
+  const checks = REQUIRED_CHECKS[kind].map((name) => judgeCheck(name, kind, facts));
+  const passed = checks.every((check) => check.status !== "blocked");
+  return { kind, status: passed ? "passed" : "blocked", checks };
+}
+
+function judgeCheck(name: string, kind: string, facts: OracleFacts): Check {
+  const attestation = facts.attested.get(name);
+  if (attestation !== undefined) return { name, status: "attested", gate: null, reason: attestation };
+  const results = facts.gates?.results ?? [];
+  const covering = results.find((gate) => gate.verdict === "passed" && coversCheck(gate, name));
+  if (covering) return { name, status: "passed", gate: covering.name };
+  return { name, gate: null, ...findEvidence(name, kind, facts, results) };
+}
+
+function coversCheck(gate: GateResult, check: string): boolean {
+  const covers = gate["covers"];
+  if (Array.isArray(covers) && covers.includes(check)) return true;
+  return gate.name.toLowerCase().split(/[^a-z0-9]+/).includes(check);
+}
+
+function findEvidence(
+  name: string,
+  kind: string,
+  facts: OracleFacts,
+  results: readonly GateResult[],
+): Pick<Check, "status" | "reason"> {
+  const required = redGates(results).length === 0 && results.some((gate) => gate.verdict === "passed");
+  const added = facts.gates?.added_tests?.status === "red_on_base";
+  const mended = mendedGates(results)[0];
+  switch (name) {
+    case "regression":
+      if (mended && required) return passed(`gate ${mended.name} was red on the base and is green now`);
+      return added && required
+        ? passed("tests that the change adds fail on the base and pass now")
+        : blocked("no gate turned from red to green, and no added test fails on the base");
+    case "acceptance":
+      return added && required
+        ? passed("tests that the change adds fail on the base and pass now")
+        : blocked("no added test fails on the base's sources and passes now");
+    case "smoke":
+      return required && results.some((gate) => (gate.counts?.tests ?? 0) > 0)
+        ? passed("every required gate passed and at least one test ran")
+        : blocked("no required gate that passed is known to have run a test");
+    case "demo":
+      return { status: "not_applicable", reason: "no gate covers a demo" };
+    case "golden":
+      return kind === "rewrite"
+        ? blocked("a rewrite needs recorded observations of the old program")
+        : compatibility(facts, results);
+    case "compatibility":
+      return compatibility(facts, results);
+    case "docs":
+      if (!facts.docsLinks) return blocked("no documentation file was changed");
+      if (facts.docsLinks.broken.length > 0) return blocked(`links lead nowhere: ${facts.docsLinks.broken.join(", ")}`);
+      return worsenedGates(results).length === 0 ? passed("documentation changed, links resolve") : blocked("a gate is worse");
+    case "audit":
+      return facts.reportAdded ? passed("a report was added") : blocked("no report file was added");
+    default:
+      return blocked(`needs a gate that covers ${name}, or an attestation`);
+  }
+}
+
+/** Every test gate that was green on the base is green now, with the base's own test files. */
+function compatibility(facts: OracleFacts, results: readonly GateResult[]): Pick<Check, "status" | "reason"> {
+  const tests = results.filter((gate) => gate.base === "passed" && (gate["kind"] === "test" || gate.counts));
+  const copies = facts.gates?.base_copies?.status ?? "passed";
+  if (tests.length === 0) return blocked("no test gate was green on the base");
+  if (copies !== "passed") return blocked("gates are not green with the base's test files");
+  return tests.every((gate) => gate.verdict === "passed")
+    ? passed("every test gate that was green on the base is green now")
+    : blocked("a test gate that was green on the base is not green now");
+}
+
+function passed(reason: string): Pick<Check, "status" | "reason"> {
+  return { status: "passed", reason };
+}
+
+function blocked(reason: string): Pick<Check, "status" | "reason"> {
+  return { status: "blocked", reason };
+}
+
+const DOC_BYTES_MAX = 1024 * 1024;
+
+/** Relative links in the Markdown files among `paths` that lead to nothing in the tree. */
+export async function brokenLinks(
+  tree: WorkTree,
+  treeId: string,
+  paths: readonly string[],
+  signal: AbortSignal,
+): Promise<string[]> {
+  const files = new Set(await tree.files(treeId, signal));
+  const isThere = (path: string) => files.has(path) || [...files].some((file) => file.startsWith(`${path}/`));
+  const broken: string[] = [];
+  for (const path of paths) {
+    const bytes = await tree.read(treeId, path, DOC_BYTES_MAX, signal);
+    for (const [, target = ""] of Buffer.from(bytes ?? "").toString("utf8").matchAll(/\]\(([^()\s]+)\)/g)) {
+      if (/^[a-z][a-z0-9+.-]*:|^#|^\//i.test(target)) continue;
+      const file = posix.normalize(posix.join(posix.dirname(path), target.replace(/[#?].*$/, "")));
+      if (file !== "." && !isThere(file.replace(/\/$/, ""))) broken.push(`${path}: ${target}`);
+    }
+  }
+  return broken;
+}
+
+/** Documentation by its name. */
+export function isDocumentation(path: string): boolean {
+  return /\.(md|markdown|rst|adoc|txt)$/i.test(path) || /(^|\/)docs?\//.test(path);
+}

@@ -1,0 +1,203 @@
+/** Serving what other processes ask of a goal while it works, and asking it of a goal that another process drives. */
+import { OmkError } from "../errors.ts";
+import type { CommandRequest } from "../format/command.ts";
+import { pendingRequests, postRequest, removeRequest, requestTaken } from "../store/requests.ts";
+import { parseDuration, spent } from "./budget.ts";
+import { findGoal, readGoal } from "./find.ts";
+import { change, OpenGoal, type GoalPorts } from "./open.ts";
+
+/** How often the folder of requests is looked at while a goal works. */
+const LOOK_MS = 200;
+/** How long a caller waits to be told that its request was applied. */
+const ANSWER_MS = 10_000;
+
+/** Why a step was stopped: a person asked another process for it. */
+export class StopRequest extends Error {
+  override readonly name = "StopRequest";
+  readonly kind: "pause" | "cancel";
+  constructor(kind: "pause" | "cancel") {
+    super(`a person asked to ${kind}`);
+    this.kind = kind;
+  }
+}
+
+/** Runs `work` with a signal that also fires on a pause or cancel from another process. */
+export async function serveRequests<T>(
+  open: OpenGoal,
+  ports: GoalPorts,
+  signal: AbortSignal,
+  work: (stop: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const stop = new AbortController();
+  const done = new AbortController();
+  const forward = () => stop.abort(signal.reason);
+  if (signal.aborted) forward();
+  else signal.addEventListener("abort", forward, { once: true });
+  const serving = watchRequests(open, stop, done.signal, ports);
+  try {
+    return await work(stop.signal);
+  } finally {
+    signal.removeEventListener("abort", forward);
+    done.abort();
+    await serving;
+  }
+}
+
+async function watchRequests(
+  open: OpenGoal,
+  stop: AbortController,
+  done: AbortSignal,
+  ports: GoalPorts,
+): Promise<void> {
+  while (!done.aborted) {
+    const asked = await applyRequests(open, ports);
+    if (asked) stop.abort(new StopRequest(asked));
+    try {
+      await ports.clock.sleep(LOOK_MS, done);
+    } catch {
+      return; // the work has ended; what is asked from now on is applied by whoever comes next
+    }
+  }
+}
+
+/** Applies what waits, each once and in order; returns the stop that was asked for, if any. */
+export async function applyRequests(open: OpenGoal, ports: GoalPorts): Promise<"pause" | "cancel" | undefined> {
+  let asked: "pause" | "cancel" | undefined;
+  const { requests } = pendingRequests(open.folder, ports);
+  for (const request of requests) {
+    if (!open.appliedRequests.has(request.id)) {
+      const stop = await applyRequest(open, request, ports);
+      open.appliedRequests.add(request.id);
+      if (stop === "cancel" || (stop && asked === undefined)) asked = stop;
+    }
+    removeRequest(open.folder, request.id, ports);
+  }
+  return asked;
+}
+
+async function applyRequest(
+  open: OpenGoal,
+  request: CommandRequest,
+  ports: GoalPorts,
+): Promise<"pause" | "cancel" | undefined> {
+  const { goal } = open;
+  const refusal = refusalOf(request.kind, goal.status);
+  const common = { request_id: request.id, status: goal.status, phase: goal.phase };
+  if (refusal !== undefined) {
+    const payload = { ...common, action: request.kind, reason: refusal };
+    await open.record({ kind: "request_refused", actor: "omk-cli", payload });
+    return undefined;
+  }
+  switch (request.kind) {
+    case "pause":
+      await open.record({
+        kind: "goal_paused",
+        actor: "omk-cli",
+        payload: { ...common, status: "paused" },
+        changes: [change("goal.json", { status: "paused", reason_code: "paused" }, ["completed_at"])],
+      });
+      return "pause";
+    case "cancel": {
+      const now = ports.clock.now().toISOString();
+      const failure = { reason: "cancelled by user", recorded_at: now };
+      await open.record({
+        kind: "manual_interrupt",
+        actor: "omk-cli",
+        payload: common,
+        changes: [
+          change("goal.json", { status: "cancelled", reason_code: "cancelled", completed_at: now, failure }),
+        ],
+      });
+      return "cancel";
+    }
+    case "budget_add":
+      await open.record({ kind: "goal_budget_extended", actor: "goal-controller", ...budgetChange(open, request) });
+      return undefined;
+    default:
+      await open.record({
+        kind: "request_refused",
+        actor: "omk-cli",
+        payload: { ...common, action: request.kind, reason: "this omk does not know such a request" },
+      });
+      return undefined;
+  }
+}
+
+/** Afterwards at least the added amount is available, even when the old limit was overrun; no limit stays no limit. */
+function budgetChange(open: OpenGoal, request: CommandRequest) {
+  const { goal, work } = open;
+  const used = spent(work);
+  const payload: Record<string, unknown> = { request_id: request.id };
+  const set: Record<string, unknown> = {};
+  const { seconds, tokens, usd } = request.payload as { seconds?: number; tokens?: number; usd?: number };
+  if (seconds !== undefined && goal.budget_time !== undefined) {
+    const total = Math.max(parseDuration(goal.budget_time, "--budget-time"), Math.ceil(used.activeMs / 1_000)) + seconds;
+    set["budget_time"] = compactDuration(total);
+    Object.assign(payload, { previous_budget_time: goal.budget_time, added_budget_secs: seconds });
+  }
+  if (tokens !== undefined && goal.budget_tokens !== undefined) {
+    set["budget_tokens"] = Math.max(Number(goal.budget_tokens), used.tokens) + tokens;
+    Object.assign(payload, { previous_budget_tokens: goal.budget_tokens, added_budget_tokens: tokens });
+  }
+  if (usd !== undefined && goal.budget_usd !== undefined) {
+    set["budget_usd"] = Math.max(Number(goal.budget_usd), used.usd) + usd;
+    Object.assign(payload, { previous_budget_usd: goal.budget_usd, added_budget_usd: usd });
+  }
+  if (goal.status === "needs_more_budget") set["status"] = "not_ready";
+  return { payload: { ...payload, ...set }, changes: [change("goal.json", set)] };
+}
+
+/** Seconds in the largest unit that divides them: `90m`, `8h`, `45s`. */
+function compactDuration(seconds: number): string {
+  if (seconds === 0) return "0s";
+  for (const [unit, size] of [["d", 86_400], ["h", 3_600], ["m", 60]] as const) {
+    if (seconds % size === 0) return `${seconds / size}${unit}`;
+  }
+  return `${seconds}s`;
+}
+
+function refusalOf(kind: CommandRequest["kind"], status: string): string | undefined {
+  if (kind === "cancel") return status === "cancelled" ? "it is cancelled already" : undefined;
+  const terminal = status === "ready" || status === "cancelled";
+  if (terminal) return `it is ${status}, which is final`;
+  return undefined;
+}
+
+/** What became of a request. */
+export type Asked = { outcome: "applied"; status: string } | { outcome: "recorded" };
+
+/**
+ * Asks for something and waits until it is applied: by the process that drives the goal, or by this one when none
+ * does. Throws `goal.refused` when the goal's state does not allow it.
+ */
+export async function askGoal(
+  wanted: string,
+  request: { kind: CommandRequest["kind"]; payload?: Record<string, unknown> },
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Asked & { id: string; folder: string }> {
+  const { id, folder, status } = findGoal(ports.root, wanted, ports);
+  const refusal = refusalOf(request.kind, status);
+  if (refusal !== undefined) throw refused(id, request.kind, refusal);
+  const requestId = await postRequest(folder, request, ports);
+  try {
+    const open = await OpenGoal.open(id, folder, `goal ${request.kind}`, ports, signal);
+    try {
+      await applyRequests(open, ports);
+    } finally {
+      await open.close();
+    }
+  } catch (error) {
+    if (!(error instanceof OmkError) || error.code !== "state.busy") throw error;
+    // Its controller lives, and will apply the request.
+    if (!(await requestTaken(folder, requestId, ANSWER_MS, ports, signal))) return { outcome: "recorded", id, folder };
+  }
+  const now = readGoal(folder, id, ports)?.status ?? status;
+  return { outcome: "applied", status: now, id, folder };
+}
+
+function refused(id: string, kind: string, because: string): OmkError {
+  return new OmkError("goal.refused", `Goal ${id} cannot take ${kind}: ${because}.`, {
+    hint: `Run \`omk goal show ${id}\` to see how it stands.`,
+  });
+}

@@ -1,0 +1,59 @@
+/** Looks for secrets in the lines a change adds: the redactor's families, and what it would take out of an assignment. */
+import type { Redactor } from "../store/redact.ts";
+
+/** Where a secret seems to be; its value is never kept. */
+export interface Finding {
+  path: string;
+  line: number;
+  kind: string;
+}
+
+const FINDINGS_MAX = 100;
+
+/** Scans the added lines of a unified diff. A patch that was cut off is a finding itself: the rest was not seen. */
+export function scanChanges(
+  patch: { text: string; truncated: boolean },
+  redactor: Pick<Redactor, "text">,
+): Finding[] {
+  const findings: Finding[] = [];
+  for (const { path, line, text } of addedLines(patch.text)) {
+    if (findings.length >= FINDINGS_MAX) break;
+    const kind = /\[REDACTED:([^\]]+)\]/.exec(newRedactions(text, redactor))?.[1];
+    if (kind !== undefined) findings.push({ path, line, kind });
+  }
+  if (patch.truncated) findings.push({ path: "(the rest of the change)", line: 0, kind: "too_large_to_scan" });
+  return findings;
+}
+
+/** Text that had a redaction mark before it came to us is no finding. */
+function newRedactions(text: string, redactor: Pick<Redactor, "text">): string {
+  return redactor.text(text.replaceAll("[REDACTED:", "[redacted:"));
+}
+
+/** The lines a unified diff adds, with the file and the line number they get. */
+export function* addedLines(patch: string): Iterable<{ path: string; line: number; text: string }> {
+  let path = "";
+  let line = 0;
+  let left = 0;
+  for (const text of patch.split("\n")) {
+    const hunk = /^@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@/.exec(text);
+    if (hunk) {
+      line = Number(hunk[1]);
+      left = Number(hunk[2] ?? 1);
+    } else if (left > 0 && text.startsWith("+")) {
+      yield { path, line, text: text.slice(1) };
+      line++;
+      left--;
+    } else if (left > 0 && text.startsWith(" ")) {
+      line++;
+      left--;
+    } else if (text.startsWith("+++ ")) path = targetOf(text.slice(4));
+  }
+}
+
+/** The path behind `+++ `: git quotes unusual names and ends some with a tab. */
+function targetOf(text: string): string {
+  const bare = text.replace(/\t$/, "");
+  const unquoted = bare.startsWith('"') ? bare.slice(1, -1) : bare;
+  return unquoted.replace(/^b\//, "");
+}

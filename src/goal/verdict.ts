@@ -1,0 +1,160 @@
+/** The one decision table: from the facts of a goal to its status, codes and gaps. Pure, so that all cases are tried. */
+import type { GoalStatus } from "../format/goal.ts";
+
+/** A thing that keeps a goal from being ready. Codes decide, words inform. */
+export interface Gap {
+  code: GapCode;
+  text: string;
+}
+
+/** Codes of gaps, in the order in which they are reported. */
+export type GapCode =
+  | "agent_not_executed"
+  | "no_claim_without_evidence"
+  | "review_missing"
+  | "security_review_missing"
+  | "review_blocked"
+  | "gates_not_rerun"
+  | "nothing_changed"
+  | "no_gates"
+  | "gates_not_run"
+  | "gates_red"
+  | "protected_input_changed"
+  | "base_copies_unusable"
+  | "oracle_missing"
+  | "acceptance_needed"
+  | "rejected";
+
+/** What the table looks at; each is read from the goal's documents. */
+export interface Facts {
+  goal: string;
+  /** The agent's last turn ended by itself and left something to check. */
+  executed: boolean;
+  /** Required gates on exactly the result: `green` needs at least one gate that counts. */
+  gates: "none" | "not_run" | "red" | "green";
+  /** For `red`: the names with what was wrong, e.g. `tests (ran_nothing)`. */
+  redGates: readonly string[];
+  /** Gates ran on the result and not only before it. */
+  ranOnResult: boolean;
+  changedFiles: number;
+  reviewed: boolean;
+  securityReviewed: boolean;
+  /** Blocked sections of the review wall, with the sentence each gives. */
+  blockedSections: readonly { section: string; gap: string }[];
+  /** Gates with the base's copies of changed test files. */
+  baseCopies: "not_needed" | "passed" | "failed" | "unusable" | "not_run";
+  protectedFiles: readonly string[];
+  missingChecks: readonly string[];
+  kind: string;
+  acceptance: "open" | "accepted" | { rejected: string };
+}
+
+/** What the table answers. */
+export interface Verdict {
+  status: "ready" | "not_ready";
+  /** Why, as a code: the first gap's, or `ready`. */
+  readinessCode: GapCode | "ready";
+  readiness: string;
+  gaps: Gap[];
+}
+
+/** Decides whether the evidence makes a goal ready, and names everything that is missing. */
+export function decideVerdict(facts: Facts): Verdict {
+  const gaps = findGaps(facts);
+  const first = gaps[0];
+  if (!first) {
+    const readiness = "ready: integration and oracle evidence passed";
+    return { status: "ready", readinessCode: "ready", readiness, gaps };
+  }
+  const decisive = gaps.find((gap) => gap.code === "rejected") ?? mostTelling(gaps) ?? first;
+  return {
+    status: "not_ready",
+    readinessCode: decisive.code,
+    readiness: `not ready: ${decisive.text}`,
+    gaps,
+  };
+}
+
+/** True when everything is there but the acceptance itself. */
+export function onlyAcceptanceMissing(facts: Facts): boolean {
+  return findGaps(facts).every((gap) => gap.code === "acceptance_needed");
+}
+
+function findGaps(facts: Facts): Gap[] {
+  const gaps: Gap[] = [];
+  const add = (code: GapCode, text: string) => void gaps.push({ code, text });
+  const { executed } = facts;
+  if (!executed) {
+    add("agent_not_executed", "agent execution has not run to an end that can be checked");
+    add("no_claim_without_evidence", "readiness cannot be claimed without evidence of an agent's work");
+  }
+  if (executed && !facts.reviewed) add("review_missing", "review evidence is missing");
+  if (executed && !facts.securityReviewed) add("security_review_missing", "security review evidence is missing");
+  if (facts.reviewed || facts.securityReviewed) {
+    for (const { gap } of facts.blockedSections) add("review_blocked", gap);
+  }
+  if (facts.gates === "none") add("no_gates", "no verification gates were detected or configured");
+  if (facts.gates === "not_run") add("gates_not_run", "verification gates have not run");
+  if (facts.gates === "red") {
+    const claimed = executed ? " after the agent had said it was done" : "";
+    add("gates_red", `required verification gates failed${claimed}: ${facts.redGates.join(", ")}`);
+  }
+  if (executed && facts.changedFiles > 0 && facts.gates === "green" && !facts.ranOnResult) {
+    add("gates_not_rerun", "verification gates have not rerun after agent execution changes");
+  }
+  if (executed && facts.changedFiles === 0) {
+    add("nothing_changed", "the project mutation and integration loop saw no changed file");
+  }
+  if (facts.baseCopies === "failed") {
+    add("protected_input_changed", `gates fail with the base's copies of: ${facts.protectedFiles.join(", ")}`);
+  }
+  if (facts.baseCopies === "unusable" || facts.baseCopies === "not_run") {
+    add(
+      "base_copies_unusable",
+      `test files of the base were changed and their base copies could not be tried: ${facts.protectedFiles.join(", ")}`,
+    );
+  }
+  if (facts.missingChecks.length > 0) {
+    add("oracle_missing", `oracle evidence for a ${facts.kind} goal is missing: ${facts.missingChecks.join(", ")}`);
+  }
+  if (typeof facts.acceptance === "object") add("rejected", facts.acceptance.rejected);
+  else if (facts.acceptance === "open") {
+    add("acceptance_needed", "integration acceptance has not been given");
+  }
+  return gaps;
+}
+
+/** The order in which causes explain a result best: what failed comes before what is merely missing because of it. */
+const TELLING: readonly GapCode[] = [
+  "gates_red",
+  "protected_input_changed",
+  "base_copies_unusable",
+  "no_gates",
+  "agent_not_executed",
+  "gates_not_run",
+  "gates_not_rerun",
+  "nothing_changed",
+  "review_blocked",
+  "review_missing",
+  "security_review_missing",
+  "oracle_missing",
+  "acceptance_needed",
+];
+
+function mostTelling(gaps: readonly Gap[]): Gap | undefined {
+  for (const code of TELLING) {
+    const gap = gaps.find((one) => one.code === code);
+    if (gap) return gap;
+  }
+  return undefined;
+}
+
+/** Statuses in which the goal itself, and not its evidence, says how it stands. */
+export const STATE_CONTROLLED: Readonly<Partial<Record<GoalStatus, { prefix: string; reason: string }>>> = {
+  blocked_on_human: { prefix: "blocked on human: ", reason: "a person has to decide" },
+  blocked_on_external: { prefix: "blocked on external dependency: ", reason: "something outside is not available" },
+  needs_more_budget: { prefix: "needs more budget: ", reason: "the budget is used up" },
+  failed_infra: { prefix: "failed infra: ", reason: "the machinery failed" },
+  paused: { prefix: "paused: ", reason: "it can be resumed" },
+  cancelled: { prefix: "cancelled: ", reason: "cancelled by user" },
+};

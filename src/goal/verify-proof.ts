@@ -1,0 +1,217 @@
+/**
+ * Checks a proof without trusting the omk that wrote it: the file against its event, the whole chain of events, every
+ * evidence file, the snapshots against the fold of the log, and the verdict against the facts. Offline; writes nothing.
+ */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+
+import { OmkError } from "../errors.ts";
+import type { Event } from "../format/event.ts";
+import { renderDocument } from "../format/json.ts";
+import { Goal } from "../format/goal.ts";
+import { Proof } from "../format/proof.ts";
+import { Work } from "../format/work.ts";
+import type { Disk } from "../ports.ts";
+import { applyChanges, foldFolder, readDocument, renderSnapshot, snapshotSeq, type Documents } from "../store/journal.ts";
+import { factsOf } from "./facts.ts";
+import { GOAL_DOCUMENTS } from "./open.ts";
+import { decideVerdict, STATE_CONTROLLED } from "./verdict.ts";
+
+/** One thing that does not hold: in which file, and why. */
+export interface ProofFault {
+  file: string;
+  because: string;
+}
+
+/** What a check found. */
+export interface ProofCheck {
+  goal_id: string;
+  status: string;
+  valid: boolean;
+  /** True when the proof holds and says `ready`. */
+  events: number;
+  evidence_files: number;
+  faults: ProofFault[];
+  /** Events after the proof, which are allowed: what happened to the goal since. */
+  later_events: { seq: number; kind: string }[];
+}
+
+const READ_BYTES = 1024 * 1024;
+
+/** Checks the proof of the goal in a folder; `proof.missing` when it has none that was ever recorded. */
+export function verifyProof(folder: string, goalId: string, ports: { disk: Disk }): ProofCheck {
+  const faults: ProofFault[] = [];
+  const fault = (file: string, because: string) => void faults.push({ file, because });
+  let written: Event | undefined;
+  let later: Event[] = [];
+  const history = new SnapshotHistory();
+  const folded = foldChecked(folder, ports, fault, (event) => {
+    history.note(event);
+    if (event.kind === "proof_written") {
+      written = event;
+      later = [];
+    } else later.push(event);
+  });
+  for (const { line, because } of folded?.log.damage ?? []) fault("events.jsonl", `line ${line}: ${because}`);
+  if (folded?.log.torn === true) fault("events.jsonl", "its end is cut off or damaged");
+  const status = checkProofFile(folder, written, folded?.documents, ports, fault);
+  const proof = readProof(folder, ports);
+  for (const one of proof?.evidence ?? []) checkEvidence(folder, one, ports, fault);
+  if (proof?.log && !history.has(proof.log.seq, proof.log.digest)) {
+    fault("proof.json", `event ${proof.log.seq} of the log is not the one it stands on`);
+  }
+  if (folded) checkSnapshots(folder, folded.documents, history, ports, fault);
+  if (written === undefined && faults.length === 0) {
+    throw new OmkError("proof.missing", `Goal ${goalId} has no proof that can be checked.`, {
+      hint: `Make one: omk goal verify ${goalId}`,
+    });
+  }
+  return {
+    goal_id: goalId,
+    status,
+    valid: faults.length === 0,
+    events: folded?.log.seq ?? 0,
+    evidence_files: proof?.evidence?.length ?? 0,
+    faults,
+    later_events: later.map((event) => ({ seq: event.seq ?? 0, kind: event.kind })),
+  };
+}
+
+type Fault = (file: string, because: string) => void;
+
+function foldChecked(folder: string, ports: { disk: Disk }, fault: Fault, visit: (event: Event) => void) {
+  try {
+    return foldFolder(folder, ports, visit);
+  } catch (error) {
+    if (!(error instanceof OmkError)) throw error;
+    fault("events.jsonl", error.message);
+    return undefined;
+  }
+}
+
+/** The proof's bytes against the digest in its event, and its verdict against the facts in the log. */
+function checkProofFile(
+  folder: string,
+  written: Event | undefined,
+  documents: Documents | undefined,
+  ports: { disk: Disk },
+  fault: Fault,
+): string {
+  const path = join(folder, "proof.json");
+  if (!written) {
+    if (ports.disk.stat(path)) fault("proof.json", "no event of the log says that it was written");
+    return "unknown";
+  }
+  const status = String(written.payload?.["status"] ?? "unknown");
+  const expected = written.payload?.["sha256"];
+  if (ports.disk.stat(path)?.kind !== "file") fault("proof.json", "it is missing");
+  else if (digestOf(path, ports).sha256 !== expected) fault("proof.json", "its bytes are not those that were recorded");
+  const recorded = documents?.get("proof.json");
+  if (recorded && createHash("sha256").update(renderDocument(recorded)).digest("hex") !== expected) {
+    fault("events.jsonl", "the recorded proof does not have the recorded digest");
+  }
+  const goal = Goal.safeParse(documents?.get("goal.json"));
+  const work = Work.safeParse(documents?.get("work.json"));
+  const proof = Proof.safeParse(recorded);
+  if (goal.success && work.success && proof.success && STATE_CONTROLLED[proof.data.status] === undefined) {
+    const verdict = decideVerdict(factsOf(goal.data, work.data));
+    if (verdict.status !== proof.data.status) {
+      fault("proof.json", `it says ${proof.data.status}, but the evidence says ${verdict.status} (${verdict.readinessCode})`);
+    }
+  }
+  return status;
+}
+
+function readProof(folder: string, ports: { disk: Disk }): Proof | undefined {
+  const found = readDocument(join(folder, "proof.json"), ports);
+  return found.state === "found" ? Proof.safeParse(found.record).data : undefined;
+}
+
+function checkEvidence(
+  folder: string,
+  evidence: { path: string; sha256: string; bytes: number },
+  ports: { disk: Disk },
+  fault: Fault,
+): void {
+  if (evidence.path.startsWith("/") || evidence.path.split("/").includes("..")) {
+    fault(evidence.path, "evidence must lie inside the goal's folder");
+    return;
+  }
+  const path = join(folder, evidence.path);
+  if (ports.disk.stat(path)?.kind !== "file") {
+    fault(evidence.path, "it is missing");
+    return;
+  }
+  const seen = digestOf(path, ports);
+  if (seen.bytes !== evidence.bytes) fault(evidence.path, `it has ${seen.bytes} bytes instead of ${evidence.bytes}`);
+  else if (seen.sha256 !== evidence.sha256) fault(evidence.path, "its content was changed");
+}
+
+function digestOf(path: string, ports: { disk: Disk }): { sha256: string; bytes: number } {
+  const hash = createHash("sha256");
+  const file = ports.disk.open(path, "read");
+  try {
+    const chunk = Buffer.allocUnsafe(READ_BYTES);
+    let at = 0;
+    for (;;) {
+      const got = file.read(chunk, at);
+      if (got === 0) break;
+      hash.update(chunk.subarray(0, got));
+      at += got;
+    }
+    return { sha256: hash.digest("hex"), bytes: at };
+  } finally {
+    file.close();
+  }
+}
+
+/** Snapshots may be older than the log, but each must be exactly what the log folded to at its `seq`. */
+function checkSnapshots(
+  folder: string,
+  documents: Documents,
+  history: SnapshotHistory,
+  ports: { disk: Disk },
+  fault: Fault,
+): void {
+  for (const name of GOAL_DOCUMENTS) {
+    if (name === "proof.json" || !documents.has(name)) continue;
+    const found = readDocument(join(folder, name), ports);
+    if (found.state !== "found") {
+      fault(name, found.state === "missing" ? "it is missing" : found.because);
+      continue;
+    }
+    const seq = snapshotSeq(found.record);
+    const expected = seq === undefined ? undefined : history.documentAt(name, seq);
+    const place = { seq: 0, digest: "", bytes: 0 };
+    if (!expected || renderSnapshot(name, found.record, place) !== renderSnapshot(name, expected, place)) {
+      fault(name, "it differs from what the log says");
+    }
+  }
+}
+
+/** Digests of all events, and the events that change documents, so that a snapshot of any age can be checked. */
+class SnapshotHistory {
+  readonly #events: Event[] = [];
+  readonly #digests = new Map<number, string>();
+  #last: Event | undefined;
+
+  note(event: Event): void {
+    // The next event's `prev` is this one's digest, which saves hashing each line twice.
+    if (this.#last?.seq !== undefined && event.prev !== undefined) this.#digests.set(this.#last.seq, event.prev);
+    this.#last = event;
+    if (event.changes) this.#events.push(event);
+  }
+
+  has(seq: number, digest: string): boolean {
+    return seq === 0 || this.#digests.get(seq) === digest;
+  }
+
+  documentAt(name: string, seq: number): Record<string, unknown> | undefined {
+    const documents: Documents = new Map();
+    for (const event of this.#events) {
+      if ((event.seq ?? 0) > seq) break;
+      applyChanges(documents, structuredClone((event.changes ?? []).filter((change) => change.file === name)));
+    }
+    return documents.get(name);
+  }
+}

@@ -1,0 +1,62 @@
+/** The project directory a goal works in: held by one goal at a time, seen through its own private git. */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+
+import { OmkError } from "../errors.ts";
+import type { WorkTree } from "../git/work-tree.ts";
+import { claimChain, type HeldChain } from "../store/claim-chain.ts";
+import { stateFolder } from "../store/state-root.ts";
+import type { GoalPorts, OpenGoal } from "./open.ts";
+
+/** A held project directory. Release it at the end. */
+export interface Workspace {
+  tree: WorkTree;
+  release(): Promise<void>;
+}
+
+/** Takes the project directory of a goal; `state.busy` while another goal or run works in it. */
+export async function openWorkspace(
+  open: OpenGoal,
+  command: string,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Workspace> {
+  const projectDir = projectDirOf(open);
+  const real = ports.disk.realPath(projectDir);
+  if (real === undefined || ports.disk.stat(real)?.kind !== "folder") {
+    throw new OmkError("state.io", `The project directory ${projectDir} of goal ${open.id} is not there any more.`, {
+      hint: "Put it back, or cancel the goal with `omk goal cancel`.",
+    });
+  }
+  const held = await holdProject(real, command, ports, signal);
+  try {
+    const tree = await ports.openWorkTree({ projectDir: real, goalDir: open.folder, goalId: open.id });
+    return { tree, release: () => held.release() };
+  } catch (error) {
+    await held.release();
+    throw error;
+  }
+}
+
+/** The directory recorded at creation; goals of 0.5.0 have none. */
+export function projectDirOf(open: OpenGoal): string {
+  const { project_dir: recorded } = open.goal;
+  if (recorded !== undefined) return recorded;
+  throw new OmkError("goal.refused", `Goal ${open.id} does not say which project directory it belongs to.`, {
+    hint: `It was made by an older omk. Start it anew: omk goal run ${JSON.stringify(open.goal.original_goal)}`,
+  });
+}
+
+async function holdProject(
+  real: string,
+  command: string,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<HeldChain> {
+  const name = createHash("sha256").update(real).digest("hex");
+  const folder = join(await stateFolder(ports.root, "projects", ports), name, "controller");
+  return claimChain(folder, { command, what: `The directory ${real}` }, ports, signal);
+}
+
+/** A signal that never fires, for recording what happened: that must not be cut short, and git has its own deadlines. */
+export const UNHURRIED: AbortSignal = new AbortController().signal;

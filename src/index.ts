@@ -1,0 +1,1 @@
+export { OmkError, type ErrorCode } from "./errors.ts";

@@ -1,0 +1,356 @@
+/**
+ * The state of one goal (or run) in its folder: the log is the truth, documents are its fold. A journal is opened for
+ * writing by the one controller that holds the claim chain; readers fold for themselves and change nothing.
+ */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+
+import { OmkError } from "../errors.ts";
+import type { DocumentChange, Event } from "../format/event.ts";
+import { parseJson, renderDocument } from "../format/json.ts";
+import type { Disk } from "../ports.ts";
+import { claimChain, type ChainPorts, type HeldChain } from "./claim-chain.ts";
+import type { SealedEvent } from "./event-line.ts";
+import { EVENT_BYTES_MAX, EventLog, type LogPosition, type NewEvent } from "./event-log.ts";
+import { ensureFolder, ioFailure, quarantine, quarantineBytes, replaceFile, sweepTemporaries } from "./files.ts";
+import { readLog, type LogReading } from "./log-reader.ts";
+import type { Redactor } from "./redact.ts";
+
+/** What a journal needs of the world. */
+export interface JournalPorts extends ChainPorts {
+  redactor: Pick<Redactor, "value">;
+}
+
+/** Documents by file name, e.g. `goal.json`. */
+export type Documents = Map<string, Record<string, unknown>>;
+
+/** The newest version of our state files; a newer one is another omk's and is left alone. */
+export const STATE_VERSION = 1;
+const DOCUMENT_BYTES_MAX = 32 * 1024 * 1024;
+const LOG = "events.jsonl";
+const LEGACY_LOG = "event-log.jsonl";
+
+/** The log file of a folder: 0.5.0 knew a second name, which is only read. */
+export function logPath(folder: string, ports: { disk: Disk }): string {
+  const canonical = join(folder, LOG);
+  if (ports.disk.stat(canonical)) return canonical;
+  const legacy = join(folder, LEGACY_LOG);
+  return ports.disk.stat(legacy) ? legacy : canonical;
+}
+
+/** What reading a folder gives: the fold of its log, or the files of 0.5.0 when the log carries none. */
+export interface Folded {
+  documents: Documents;
+  log: LogReading;
+  position: LogPosition;
+  /** False: the log carries no documents (0.5.0 wrote it); the files on disk are all there is. */
+  imported: boolean;
+}
+
+/** Folds the whole log of a folder, writing nothing. `visit` sees every valid event in order. */
+export function foldFolder(folder: string, ports: { disk: Disk }, visit?: (event: Event) => void): Folded {
+  const documents: Documents = new Map();
+  let imported = false;
+  const log = readLog(logPath(folder, ports), ports, (event) => {
+    const whole = event.seq === undefined ? event : withBlob(folder, event, ports);
+    if (whole.changes) {
+      imported = true;
+      applyChanges(documents, whole.changes);
+    }
+    visit?.(whole);
+  });
+  return {
+    documents,
+    log,
+    position: { seq: log.seq, digest: log.digest, bytes: log.validBytes },
+    imported,
+  };
+}
+
+/** Applies the changes of one event to documents. */
+export function applyChanges(documents: Documents, changes: readonly DocumentChange[]): void {
+  for (const change of changes) {
+    const document = documents.get(change.file) ?? {};
+    documents.set(change.file, document);
+    const target = change.id === undefined ? document : taskOf(document, change.id);
+    Object.assign(target, change.set);
+    for (const key of change.unset ?? []) delete target[key];
+  }
+}
+
+function taskOf(document: Record<string, unknown>, id: string): Record<string, unknown> {
+  const tasks = (document["tasks"] ??= []) as Record<string, unknown>[];
+  let task = tasks.find((one) => one["id"] === id);
+  if (!task) tasks.push((task = { id }));
+  return task;
+}
+
+/** The event with payload and changes fetched from `blobs/` when they were too large for the line. */
+function withBlob(folder: string, event: Event, ports: { disk: Disk }): Event {
+  const name = event.payload?.["blob"];
+  if (typeof name !== "string" || !/^[0-9a-f]{64}$/.test(name)) return event;
+  const path = join(folder, "blobs", name);
+  const bytes = readBounded(path, ports);
+  if (createHash("sha256").update(bytes).digest("hex") !== name) {
+    throw new OmkError("state.damaged", `${path} does not have the content that event ${event.seq} refers to.`);
+  }
+  return { ...event, ...(parseJson(bytes) as Partial<Event>) };
+}
+
+/** A JSON file of state as found on disk. */
+export type FoundDocument =
+  | { state: "missing" }
+  | { state: "unreadable"; because: string }
+  | { state: "found"; record: Record<string, unknown> };
+
+/** Reads one JSON file without judging it; refuses one of a newer version (`state.version`) and an oversized one. */
+export function readDocument(path: string, ports: { disk: Disk }): FoundDocument {
+  const info = ports.disk.stat(path);
+  if (!info) return { state: "missing" };
+  if (info.kind !== "file") return { state: "unreadable", because: `it is a ${info.kind}, not a file` };
+  let value: unknown;
+  try {
+    value = parseJson(readBounded(path, ports));
+  } catch (error) {
+    if (error instanceof OmkError) throw error;
+    return { state: "unreadable", because: error instanceof Error ? error.message : String(error) };
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return { state: "unreadable", because: "it is not a JSON object" };
+  }
+  const record = value as Record<string, unknown>;
+  const { version } = record;
+  if (typeof version === "number" && version > STATE_VERSION) {
+    throw new OmkError("state.version", `${path} has version ${version}; this omk knows up to ${STATE_VERSION}.`, {
+      hint: "It was written by a newer omk. Upgrade omk to work with it; nothing was changed.",
+    });
+  }
+  return { state: "found", record };
+}
+
+function readBounded(path: string, ports: { disk: Disk }): Uint8Array {
+  try {
+    return ports.disk.readFile(path, DOCUMENT_BYTES_MAX);
+  } catch (error) {
+    throw ioFailure("read", path, error);
+  }
+}
+
+/** A goal or run that this process controls. */
+export class Journal {
+  readonly folder: string;
+  /** Problems found while opening, in words, for the story. */
+  readonly repairs: readonly string[];
+  readonly documents: Documents;
+  readonly #chain: HeldChain;
+  readonly #log: EventLog;
+  readonly #ports: JournalPorts;
+  readonly #dirty = new Set<string>();
+
+  private constructor(
+    folder: string,
+    chain: HeldChain,
+    log: EventLog,
+    documents: Documents,
+    repairs: readonly string[],
+    ports: JournalPorts,
+  ) {
+    this.folder = folder;
+    this.#chain = chain;
+    this.#log = log;
+    this.documents = documents;
+    this.repairs = repairs;
+    this.#ports = ports;
+  }
+
+  /**
+   * Takes control of a folder (made when missing): claims its chain, repairs a torn end, folds the log and puts right
+   * the snapshots that are missing, damaged or old. Throws `state.busy`, `state.version`, `state.damaged`, `state.io`.
+   */
+  static async open(
+    folder: string,
+    request: {
+      runId: string;
+      command: string;
+      what: string;
+      snapshots: readonly string[];
+      /** Sees every event of the log while it is folded. */
+      visit?: (event: Event) => void;
+    },
+    ports: JournalPorts,
+    signal: AbortSignal,
+  ): Promise<Journal> {
+    for (const name of request.snapshots) readDocument(join(folder, name), ports);
+    await ensureFolder(folder, ports);
+    const chain = await claimChain(join(folder, "controller"), request, ports, signal);
+    try {
+      sweepTemporaries(folder, ports.clock.now().getTime(), "all", ports);
+      const repairs: string[] = [];
+      const folded = await repairTorn(folder, repairs, request.visit, ports);
+      const path = join(folder, LOG);
+      const log = new EventLog(path, request.runId, chain, folded.position, ports);
+      const journal = new Journal(folder, chain, log, folded.documents, repairs, ports);
+      await ports.disk.syncFolder(folder);
+      if (!folded.imported) await journal.#import(request.snapshots, folded);
+      else await journal.#checkSnapshots(request.snapshots);
+      return journal;
+    } catch (error) {
+      await chain.release().catch(() => undefined); // the first error is what the user must hear
+      throw error;
+    }
+  }
+
+  get epoch(): number {
+    return this.#chain.epoch;
+  }
+
+  /** The last durable event. */
+  get position(): LogPosition {
+    return this.#log.position;
+  }
+
+  /** The number the next event will get, if nothing else is being appended. */
+  get nextSeq(): number {
+    return this.#log.position.seq + 1;
+  }
+
+  /** Appends events in one write and folds them in; resolves when they are durable. */
+  async append(...events: NewEvent[]): Promise<SealedEvent[]> {
+    const written = await this.#log.append(events);
+    for (const event of written) {
+      if (!event.changes) continue;
+      applyChanges(this.documents, event.changes);
+      for (const change of event.changes) this.#dirty.add(change.file);
+    }
+    return written;
+  }
+
+  /** Writes the snapshots of all documents that changed since the last time. */
+  async save(): Promise<void> {
+    for (const name of [...this.#dirty]) {
+      const document = this.documents.get(name);
+      if (document) await replaceFile(join(this.folder, name), this.#snapshot(name, document), this.#ports);
+      this.#dirty.delete(name);
+    }
+  }
+
+  /** Saves, hands the chain on and closes the log. */
+  async close(): Promise<void> {
+    try {
+      if (this.#chain.isNewest()) await this.save();
+    } finally {
+      await this.#log.close();
+      await this.#chain.release();
+    }
+  }
+
+  /** Closes the log and hands the chain on without touching a snapshot: after a failed write. */
+  async abandon(): Promise<void> {
+    await this.#log.close();
+    await this.#chain.release();
+  }
+
+  #snapshot(name: string, document: Record<string, unknown>): string {
+    return renderSnapshot(name, document, this.#log.position);
+  }
+
+  /** The first write to a goal of 0.5.0: its documents whole, and the digest of what its log held until now. */
+  async #import(names: readonly string[], folded: Folded): Promise<void> {
+    const changes: DocumentChange[] = [];
+    for (const name of names) {
+      const found = readDocument(join(this.folder, name), this.#ports);
+      if (found.state === "unreadable") {
+        const because = `${name} cannot be read: ${found.because}.`;
+        throw new OmkError("state.damaged", `${join(this.folder, name)}: ${because}`, {
+          hint: "This goal has no log to rebuild it from. Restore the file, or start a new goal.",
+        });
+      }
+      if (found.state === "found") changes.push({ file: name, set: found.record });
+    }
+    if (changes.length === 0) return;
+    const path = logPath(this.folder, this.#ports);
+    const before = this.#ports.disk.stat(path) ? this.#ports.disk.readFile(path) : new Uint8Array();
+    const digest = createHash("sha256").update(before).digest("hex");
+    const payload = { legacy_lines: folded.log.legacyLines, sha256: digest, bytes: before.length };
+    await this.append({ kind: "goal_imported", actor: "goal-controller", payload, changes });
+  }
+
+  /** Snapshots are caches of the fold: one that is missing or old is written again, a damaged one is set aside first. */
+  async #checkSnapshots(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      const document = this.documents.get(name);
+      if (!document) continue;
+      const path = join(this.folder, name);
+      const found = readDocument(path, this.#ports);
+      if (found.state === "found") {
+        const seq = snapshotSeq(found.record);
+        if (seq !== undefined && seq > this.position.seq) {
+          throw new OmkError("state.damaged", `${path} includes event ${seq}, but the log ends at ${this.position.seq}.`, {
+            hint: "The log has lost events that were there before. Restore events.jsonl; nothing was changed.",
+          });
+        }
+        if (sameContent(name, found.record, document)) continue;
+        // Older than the log: the usual case after a crash. Same age and different: somebody edited it.
+        if (seq === this.position.seq) await this.#setAside(path, "it differs from what the log says");
+      } else if (found.state === "unreadable") await this.#setAside(path, found.because);
+      this.#dirty.add(name);
+    }
+    await this.save();
+  }
+
+  async #setAside(path: string, because: string): Promise<void> {
+    const kept = await quarantine(this.folder, path, this.#ports);
+    const payload = { path, kept_as: kept, reason: because };
+    await this.append({ kind: "file_quarantined", actor: "goal-controller", payload });
+  }
+}
+
+async function repairTorn(
+  folder: string,
+  repairs: string[],
+  visit: ((event: Event) => void) | undefined,
+  ports: JournalPorts,
+): Promise<Folded> {
+  const folded = foldFolder(folder, ports, visit);
+  const { log } = folded;
+  if (log.damage.length > 0) {
+    const first = log.damage[0];
+    throw new OmkError("state.damaged", `${join(folder, LOG)} is damaged at line ${first?.line}: ${first?.because}.`, {
+      hint: "Reading still works. Restore the file from a copy to go on; nothing was changed.",
+    });
+  }
+  if (!log.torn) return folded;
+  const path = join(folder, LOG);
+  const file = ports.disk.open(path, "edit");
+  try {
+    const cut = Buffer.alloc(Math.min(log.bytes - log.validBytes, 64 * EVENT_BYTES_MAX));
+    const got = file.read(cut, log.validBytes);
+    await quarantineBytes(folder, LOG, cut.subarray(0, got), ports);
+    file.truncate(log.validBytes);
+    await file.sync();
+  } catch (error) {
+    throw ioFailure("repair", path, error);
+  } finally {
+    file.close();
+  }
+  repairs.push(`the last write of ${LOG} had been cut off; ${log.bytes - log.validBytes} bytes are in quarantine`);
+  return folded;
+}
+
+/** A document as its file's text. `proof.json` is fixed by digest in the log, so it names its own place there. */
+export function renderSnapshot(name: string, document: Record<string, unknown>, position: LogPosition): string {
+  if (name === "proof.json") return renderDocument(document);
+  const place = name === "goal.json" ? { seq: position.seq, log_bytes: position.bytes } : { seq: position.seq };
+  return renderDocument({ ...document, ...place });
+}
+
+/** The `seq` a snapshot says it includes. */
+export function snapshotSeq(record: Record<string, unknown>): number | undefined {
+  const { seq } = record;
+  return typeof seq === "number" ? seq : undefined;
+}
+
+function sameContent(name: string, found: Record<string, unknown>, folded: Record<string, unknown>): boolean {
+  const place = { seq: 0, digest: "", bytes: 0 };
+  return renderSnapshot(name, found, place) === renderSnapshot(name, folded, place);
+}
