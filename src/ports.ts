@@ -157,6 +157,8 @@ export interface Processes {
   run(request: RunRequest, signal?: AbortSignal): Promise<RunResult>;
   /** Starts a child that lives longer: an agent, a gate. Never throws: a failure to start is its `exited`. */
   spawn(request: SpawnRequest): Child;
+  /** Kills the groups of all children that still run, at once: for the user's second Ctrl-C. */
+  killAll(): void;
   /** Kills every process that bears one of these spawn ids and returns how many there were. */
   sweep(spawnIds: readonly string[]): Promise<number>;
 }

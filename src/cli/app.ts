@@ -6,11 +6,16 @@ import { stateRoot } from "../store/state-root.ts";
 
 /** The surroundings of a command line: `process` has them all. */
 export interface MainIo {
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: {
+    write(text: string): unknown;
+    write(bytes: Uint8Array, written: (error?: Error | null) => void): unknown;
+  };
   readonly stderr: { write(text: string): unknown; isTTY?: boolean };
-  readonly stdin: NodeJS.ReadableStream;
+  readonly stdin: AsyncIterable<Uint8Array>;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly execPath: string;
+  /** As `process.argv`: its second entry is the script that was started. */
+  readonly argv: readonly string[];
   cwd(): string;
   getuid?(): number;
   on(event: "SIGINT" | "SIGTERM", listener: () => void): unknown;

@@ -1,5 +1,5 @@
 /** Puts the goal runtime together from the real world: git, gates, engines, the redactor, and what children may see. */
-import { fileURLToPath } from "node:url";
+import { dirname, join } from "node:path";
 
 import { engineNamed } from "../engine/select.ts";
 import { runGates } from "../gate/run.ts";
@@ -22,7 +22,7 @@ export function goalPorts(app: App): GoalPorts {
   const { world, io } = app;
   const redactor = createRedactor({ environment: io.env });
   const environment = childEnvironment(io.env);
-  const launcher = [io.execPath, fileURLToPath(new URL("../bin/omk.cjs", import.meta.url))] as const;
+  const launcher = [io.execPath, entryOf(app)] as const;
   return {
     ...world,
     redactor,
@@ -34,6 +34,12 @@ export function goalPorts(app: App): GoalPorts {
     engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir }, world),
     tell: (line) => app.output.story(redactor.text(line)),
   };
+}
+
+/** Our own entry, whichever of its names this process was started by: the scripted agent is started through it. */
+function entryOf({ io, world }: App): string {
+  const started = io.argv[1] ?? "";
+  return join(dirname(world.disk.realPath(started) ?? started), "omk.cjs");
 }
 
 /** The allow list applied: no other variable of the caller reaches an agent or a gate. */

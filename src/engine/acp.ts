@@ -67,6 +67,9 @@ export interface AcpProgram {
   usageCovers?: "turn" | "last_call";
 }
 
+/** What an engine does with processes. */
+export type AgentProcesses = Pick<Processes, "spawn" | "run">;
+
 const CAPABILITIES: EngineCapabilities = {
   approvals: "asks",
   cancel: "graceful",
@@ -83,7 +86,7 @@ const CAPABILITIES: EngineCapabilities = {
 };
 
 /** The engine for one ACP agent program. */
-export function acpEngine(program: AcpProgram, ports: { processes: Processes; clock: Clock }): Engine {
+export function acpEngine(program: AcpProgram, ports: { processes: AgentProcesses; clock: Clock }): Engine {
   return {
     name: program.name,
     capabilities:
@@ -98,7 +101,11 @@ export function acpEngine(program: AcpProgram, ports: { processes: Processes; cl
   };
 }
 
-async function probe(program: AcpProgram, processes: Processes, signal: AbortSignal): Promise<ProbeResult> {
+async function probe(
+  program: AcpProgram,
+  processes: AgentProcesses,
+  signal: AbortSignal,
+): Promise<ProbeResult> {
   const argv = program.versionArgv ?? ([program.argv[0], "--version"] as const);
   const result = await processes.run(
     { argv, cwd: "/", env: program.environment ?? {}, timeoutMs: PROBE_MS, outputBytesMax: 64 * 1024 },
@@ -108,7 +115,11 @@ async function probe(program: AcpProgram, processes: Processes, signal: AbortSig
     return { found: false, program: null, version: null, warnings: [] };
   }
   const lines = new TextDecoder().decode(result.stdout).split("\n");
-  const version = lines.find((line) => /\d/.test(line))?.trim().slice(0, 200) ?? null;
+  const version =
+    lines
+      .find((line) => /\d/.test(line))
+      ?.trim()
+      .slice(0, 200) ?? null;
   const answered = result.exit.kind === "exited" && result.exit.code === 0 && version !== null;
   const warnings = answered ? [] : [`${argv.join(" ")} told no version (${exitText(result.exit)}).`];
   return { found: true, program: program.argv[0], version: answered ? version : null, warnings };
@@ -240,7 +251,11 @@ class AcpSession implements Session {
   #ending: Promise<Exit> | undefined;
   #stopping: Promise<void> | undefined;
 
-  constructor(program: AcpProgram, options: StartOptions, ports: { processes: Processes; clock: Clock }) {
+  constructor(
+    program: AcpProgram,
+    options: StartOptions,
+    ports: { processes: AgentProcesses; clock: Clock },
+  ) {
     this.#program = program;
     this.#options = options;
     this.#clock = ports.clock;
@@ -257,7 +272,9 @@ class AcpSession implements Session {
     this.#peer = new RpcPeer(
       { write: (bytes) => this.#child.write(bytes), incoming: this.#counted(this.#child.stdout) },
       {
-        requests: new Map([["session/request_permission", (request) => this.#tracked(this.#permission(request))]]),
+        requests: new Map([
+          ["session/request_permission", (request) => this.#tracked(this.#permission(request))],
+        ]),
         notification: (method, params, bytes) => this.#notification(method, params, bytes),
         unknownRequest: (method, params, bytes) => this.#emitUnknown(method, params, bytes),
         noise: (text) => this.#emit({ kind: "notice", message: `not a message: ${clip(text, TITLE_MAX)}` }),
@@ -279,7 +296,11 @@ class AcpSession implements Session {
       throw error;
     });
     const over = new AbortController();
-    const ended = await within(Promise.race([shaking, abortOf(signal, over.signal)]), handshakeMs, this.#clock);
+    const ended = await within(
+      Promise.race([shaking, abortOf(signal, over.signal)]),
+      handshakeMs,
+      this.#clock,
+    );
     over.abort();
     if (signal.aborted || this.#thrown) {
       this.#dead = { class: "config", message: "The start was given up.", retryable: true };
@@ -444,10 +465,14 @@ class AcpSession implements Session {
     }
     const wanted = ending.by === "cancel";
     for (const tool of turn.tools.values()) {
-      if (!tool.outcome) this.#finishTool(turn, tool, tool.denied ? "denied" : turn.cancelling ? "cancelled" : "unknown");
+      if (!tool.outcome)
+        this.#finishTool(turn, tool, tool.denied ? "denied" : turn.cancelling ? "cancelled" : "unknown");
     }
     if (turn.proposalsDropped > 0) {
-      this.#emit({ kind: "notice", message: `${turn.proposalsDropped} proposed tasks were dropped: too many or too large` });
+      this.#emit({
+        kind: "notice",
+        message: `${turn.proposalsDropped} proposed tasks were dropped: too many or too large`,
+      });
     }
     const common = {
       text: turn.text.read(),
@@ -462,7 +487,11 @@ class AcpSession implements Session {
   }
 
   /** What a stop reason means, corrected by what was seen. */
-  #read(turn: TurnRecord, stopReason: StopReason | undefined, text: string): Pick<Turn, "status" | "failure"> {
+  #read(
+    turn: TurnRecord,
+    stopReason: StopReason | undefined,
+    text: string,
+  ): Pick<Turn, "status" | "failure"> {
     switch (stopReason) {
       case "end_turn":
         if (turn.denied !== undefined) return { status: "denied" };
@@ -493,7 +522,11 @@ class AcpSession implements Session {
   #timeoutFailure(by: "idle" | "time"): Failure {
     const { idleMs, turnMs } = this.#options.limits;
     const what = by === "idle" ? `gave no sign of life for ${idleMs} ms` : `took longer than ${turnMs} ms`;
-    return { class: "timeout", message: `The turn of ${this.#program.name} ${what}.${this.#lastWords()}`, retryable: true };
+    return {
+      class: "timeout",
+      message: `The turn of ${this.#program.name} ${what}.${this.#lastWords()}`,
+      retryable: true,
+    };
   }
 
   /** Asks for an end of the turn and waits for it; a process that does not listen is ended. */
@@ -543,7 +576,11 @@ class AcpSession implements Session {
       return this.#dead;
     }
     const text = left.done ? exitText(exit) : "closed its output and stayed";
-    this.#dead = { class: "crashed", message: `${this.#program.name} ended: ${text}.${this.#lastWords()}`, retryable: true };
+    this.#dead = {
+      class: "crashed",
+      message: `${this.#program.name} ended: ${text}.${this.#lastWords()}`,
+      retryable: true,
+    };
     const clean = left.done && exit.kind === "exited" && exit.code === 0;
     return clean && how.cleanExitIsFine ? undefined : this.#dead;
   }
@@ -616,7 +653,8 @@ class AcpSession implements Session {
       case "agent_message_chunk":
       case "agent_thought_chunk": {
         const chunk = Chunk.safeParse(update);
-        if (!chunk.success || chunk.data.content.type !== "text" || chunk.data.content.text === undefined) return false;
+        if (!chunk.success || chunk.data.content.type !== "text" || chunk.data.content.text === undefined)
+          return false;
         this.#takeText(chunk.data.content.text, kind === "agent_thought_chunk");
         return true;
       }
@@ -636,7 +674,10 @@ class AcpSession implements Session {
         this.#emit(
           {
             kind: "plan",
-            entries: entries.map(({ content, status }) => ({ content: clip(content, TITLE_MAX), status: clip(status, 100) })),
+            entries: entries.map(({ content, status }) => ({
+              content: clip(content, TITLE_MAX),
+              status: clip(status, 100),
+            })),
           },
           update,
           bytes,
@@ -651,7 +692,12 @@ class AcpSession implements Session {
         const inDollars = cost?.currency === "USD";
         if (inDollars) this.#costUsd = cost.amount;
         this.#emit(
-          { kind: "usage", context_tokens: used, context_size: size, ...(inDollars ? { session_cost_usd: cost.amount } : {}) },
+          {
+            kind: "usage",
+            context_tokens: used,
+            context_size: size,
+            ...(inDollars ? { session_cost_usd: cost.amount } : {}),
+          },
           update,
           bytes,
         );
@@ -667,7 +713,11 @@ class AcpSession implements Session {
         const notice = NoticeUpdate.safeParse(update);
         if (!notice.success) return false;
         const { title, description } = notice.data;
-        this.#emit({ kind: "notice", message: clip(description ? `${title}: ${description}` : title, TITLE_MAX) }, update, bytes);
+        this.#emit(
+          { kind: "notice", message: clip(description ? `${title}: ${description}` : title, TITLE_MAX) },
+          update,
+          bytes,
+        );
         return true;
       }
       case "user_message_chunk":
@@ -724,19 +774,28 @@ class AcpSession implements Session {
     if (typeof fields.name === "string") tool.name = clip(fields.name, 200);
     if (typeof fields.kind === "string") tool.kind = clip(fields.kind, 100);
     if (typeof fields.title === "string") tool.title = clip(fields.title, TITLE_MAX);
-    if (fields.locations) tool.paths = fields.locations.slice(0, PATHS_MAX).map(({ path }) => clip(path, 4096));
+    if (fields.locations)
+      tool.paths = fields.locations.slice(0, PATHS_MAX).map(({ path }) => clip(path, 4096));
     if (!tool.outcome) this.#keepInput(turn, tool, fields, bytes);
 
     const status = fields.status ?? "pending";
     const shown = toolFields(tool);
     if (isNew) {
-      this.#emit({ kind: "tool-started", status: clip(status, 100), ...inputOf(fields, bytes), ...shown }, raw, bytes);
+      this.#emit(
+        { kind: "tool-started", status: clip(status, 100), ...inputOf(fields, bytes), ...shown },
+        raw,
+        bytes,
+      );
     }
     if (!tool.outcome && (status === "completed" || status === "failed")) {
       const outcome = status === "completed" ? "ok" : tool.denied ? "denied" : "failed";
       this.#finishTool(turn, tool, outcome, raw, bytes);
     } else if (!isNew) {
-      this.#emit({ kind: "tool-updated", status: clip(status, 100), ...inputOf(fields, bytes), ...shown }, raw, bytes);
+      this.#emit(
+        { kind: "tool-updated", status: clip(status, 100), ...inputOf(fields, bytes), ...shown },
+        raw,
+        bytes,
+      );
     }
     return tool;
   }
@@ -829,7 +888,8 @@ class AcpSession implements Session {
     asked: PermissionRequest,
   ): Promise<{ decision: "allow" | "reject" | "cancelled"; rule: string }> {
     if (turn.cancelling) return TURN_OVER;
-    if (this.#approvals.size >= OPEN_APPROVALS_MAX) return { decision: "reject", rule: "limit.open_approvals" };
+    if (this.#approvals.size >= OPEN_APPROVALS_MAX)
+      return { decision: "reject", rule: "limit.open_approvals" };
     const gone = new AbortController();
     const answered = new AbortController();
     const cancelled = abortOf(gone.signal, answered.signal).then(() => TURN_OVER);
@@ -982,7 +1042,8 @@ function failureOf(error: RpcError): Failure {
     (value): value is number => typeof value === "number" && value >= 400 && value <= 599,
   );
   const status = given ?? Number(/\b(?:40[0-9]|429|5[0-9]{2})\b/.exec(error.message)?.[0] ?? Number.NaN);
-  if (error.code === -32000 || status === 401 || status === 403) return { class: "auth", message, retryable: false };
+  if (error.code === -32000 || status === 401 || status === 403)
+    return { class: "auth", message, retryable: false };
   if (status === 429 || /rate.?limit|quota|too many requests/i.test(error.message)) {
     return { class: "rate_limit", message, retryable: true };
   }

@@ -52,7 +52,11 @@ export class RpcClosed extends Error {
   readonly reason: "ended" | "write_failed" | "protocol" | "handler" | "local";
   /** For `protocol`: the first 4 KiB of the offending line, escaped. */
   readonly evidence: string | undefined;
-  constructor(reason: RpcClosed["reason"], message: string, options: ErrorOptions & { evidence?: string } = {}) {
+  constructor(
+    reason: RpcClosed["reason"],
+    message: string,
+    options: ErrorOptions & { evidence?: string } = {},
+  ) {
     super(message, options);
     this.reason = reason;
     this.evidence = options.evidence;
@@ -206,7 +210,8 @@ export class RpcPeer {
         }
         if (this.#closedWith) return;
       }
-      const torn = reader.unfinishedBytes > 0 ? ` in the middle of a message (${reader.unfinishedBytes} bytes)` : "";
+      const torn =
+        reader.unfinishedBytes > 0 ? ` in the middle of a message (${reader.unfinishedBytes} bytes)` : "";
       this.close(new RpcClosed("ended", `The other side closed its output${torn}.`));
     } catch (error) {
       if (error instanceof FrameError) {
@@ -272,7 +277,10 @@ export class RpcPeer {
     const handler = this.#handlers.requests.get(method);
     if (!handler) {
       this.#guarded(() => this.#handlers.unknownRequest?.(method, params, bytes));
-      this.#answerError(id, new RpcError(RPC_CODES.unknownMethod, "Method not found", { method: method.slice(0, 200) }));
+      this.#answerError(
+        id,
+        new RpcError(RPC_CODES.unknownMethod, "Method not found", { method: method.slice(0, 200) }),
+      );
       return;
     }
     if (this.#open.has(id)) {
@@ -280,14 +288,20 @@ export class RpcPeer {
       return;
     }
     if (this.#open.size >= OPEN_REQUESTS_MAX) {
-      this.#answerError(id, new RpcError(RPC_CODES.internal, `More than ${OPEN_REQUESTS_MAX} requests are open`));
+      this.#answerError(
+        id,
+        new RpcError(RPC_CODES.internal, `More than ${OPEN_REQUESTS_MAX} requests are open`),
+      );
       return;
     }
     this.#open.add(id);
     void this.#handle(handler, { id, method, params, bytes, signal: this.#over.signal });
   }
 
-  async #handle(handler: (request: IncomingRequest) => Promise<unknown>, request: IncomingRequest): Promise<void> {
+  async #handle(
+    handler: (request: IncomingRequest) => Promise<unknown>,
+    request: IncomingRequest,
+  ): Promise<void> {
     try {
       const result = await handler(request);
       this.#open.delete(request.id);
@@ -310,7 +324,10 @@ export class RpcPeer {
       if ((typeof id === "string" || typeof id === "number") && this.#abandoned.delete(id)) return;
       this.#strayAnswers++;
       if (this.#strayAnswers > STRAY_ANSWERS_MAX) {
-        this.#violate(`More than ${STRAY_ANSWERS_MAX} answers belong to no open request.`, JSON.stringify(message));
+        this.#violate(
+          `More than ${STRAY_ANSWERS_MAX} answers belong to no open request.`,
+          JSON.stringify(message),
+        );
       }
       return;
     }
@@ -334,7 +351,8 @@ export class RpcPeer {
   }
 
   #violate(message: string, line: string): RpcClosed {
-    const evidence = new FrameError("not_json", message, new TextEncoder().encode(line.slice(0, 8192))).evidence;
+    const evidence = new FrameError("not_json", message, new TextEncoder().encode(line.slice(0, 8192)))
+      .evidence;
     const closed = new RpcClosed("protocol", message, { evidence });
     this.close(closed);
     return closed;

@@ -1,8 +1,9 @@
 import { resolve } from "node:path";
 import { acpEngine } from "./acp.ts";
+import type { AgentProcesses } from "./acp.ts";
 import { loadScript } from "./scripted/script.ts";
 import type { Engine } from "./engine.ts";
-import type { Clock, Disk, Processes } from "../ports.ts";
+import type { Clock, Disk } from "../ports.ts";
 import { OmkError } from "../errors.ts";
 
 const KNOWN = "Known are `scripted:<file>` and `acp:<command line>`.";
@@ -25,7 +26,7 @@ export interface EngineOptions {
 export function engineNamed(
   text: string,
   options: EngineOptions,
-  ports: { disk: Disk; processes: Processes; clock: Clock },
+  ports: { disk: Pick<Disk, "readFile">; processes: AgentProcesses; clock: Clock },
 ): Engine {
   const common = {
     ...(options.environment ? { environment: options.environment } : {}),
@@ -81,12 +82,18 @@ export function commandWords(line: string): [string, ...string[]] {
     } else word = (word ?? "") + character;
   }
   if (quote !== undefined) {
-    throw new OmkError("usage.invalid", `A quote in the command line ${JSON.stringify(line)} is not closed.`, { hint: KNOWN });
+    throw new OmkError(
+      "usage.invalid",
+      `A quote in the command line ${JSON.stringify(line)} is not closed.`,
+      { hint: KNOWN },
+    );
   }
   if (word !== undefined) words.push(word);
   const [program, ...rest] = words;
   if (program === undefined || program === "") {
-    throw new OmkError("usage.invalid", `The command line ${JSON.stringify(line)} names no program.`, { hint: KNOWN });
+    throw new OmkError("usage.invalid", `The command line ${JSON.stringify(line)} names no program.`, {
+      hint: KNOWN,
+    });
   }
   return [program, ...rest];
 }

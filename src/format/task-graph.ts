@@ -9,7 +9,7 @@ export type TaskEvidence = z.infer<typeof TaskEvidence>;
 
 /**
  * A slice's delivery record beside its task. Not typed: 0.5.0 keeps a known key of the wrong type as if it were a foreign
- * one, and writes foreign keys first, so only the record as it is comes back unchanged. `readDelivery` reads it.
+ * one, and writes foreign keys first, so only the record as it is comes back unchanged.
  */
 export const Delivery = z.record(z.string(), z.unknown());
 export type Delivery = z.infer<typeof Delivery>;
@@ -55,44 +55,6 @@ export const TaskGraphSummary = z.looseObject({
   done_tasks: z.int().min(0),
 });
 export type TaskGraphSummary = z.infer<typeof TaskGraphSummary>;
-
-/** What a delivery record says, as far as its known keys have their right types. */
-export interface DeliveryFields {
-  strings: Partial<Record<(typeof DELIVERY_STRINGS)[number], string>>;
-  lists: Record<(typeof DELIVERY_LISTS)[number], string[]>;
-}
-
-const DELIVERY_STRINGS = [
-  "slice_id",
-  "owner",
-  "branch",
-  "worktree_name",
-  "worktree_path",
-  "pr_url",
-  "commit_sha",
-  "verification_summary",
-  "status",
-  "conflict_evidence_path",
-  "conflict_blocking_reason",
-  "slice_lease_id",
-] as const;
-const DELIVERY_LISTS = ["read_scope", "write_scope", "dependencies", "gates", "review_needs"] as const;
-
-/** Reads the known keys of a delivery record; one of the wrong type counts as absent. */
-export function readDelivery(delivery: Delivery): DeliveryFields {
-  const strings: DeliveryFields["strings"] = {};
-  for (const key of DELIVERY_STRINGS) {
-    const value = delivery[key];
-    if (typeof value === "string") strings[key] = value;
-  }
-  const listOf = (key: string): string[] => {
-    const value = delivery[key];
-    return Array.isArray(value) && value.every((item) => typeof item === "string") ? value : [];
-  };
-  const [read_scope, write_scope, dependencies, gates, review_needs] = DELIVERY_LISTS.map(listOf);
-  const lists = { read_scope, write_scope, dependencies, gates, review_needs };
-  return { strings, lists: lists as DeliveryFields["lists"] };
-}
 
 /** Everything that is wrong with a graph, in its order; empty when it is sound. Join with `; ` for a person. */
 export function checkTaskGraph(graph: TaskGraph): string[] {

@@ -38,7 +38,7 @@ export async function driveGoal(
     changes: [change("goal.json", { status: "running", phase: "execution" }, ["completed_at", "failure"])],
   });
   await open.journal.save();
-  const reached = await serveRequests(open, ports, signal, async (stop) => {
+  const reached = await serveRequests(open, ports, signal, async (stop): Promise<Ending | undefined> => {
     for (let steps = 0; steps < STEPS_MAX; steps++) {
       const ended = await oneStep(open, space, ports, stop);
       if (ended) return ended === "verdict" ? undefined : ended;

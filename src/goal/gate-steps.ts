@@ -6,7 +6,7 @@ import type { Work } from "../format/work.ts";
 import { protectedTestChanges } from "../gate/protected.ts";
 import { ensureFolder } from "../store/files.ts";
 import { evidenceOf, type EvidenceFile } from "./evidence.ts";
-import { gatesState, mendedGates, redGates } from "./gate-state.ts";
+import { mendedGates, redGates } from "./gate-state.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { TASK } from "./scaffold.ts";
 import type { Workspace } from "./workspace.ts";

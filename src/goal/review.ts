@@ -171,14 +171,14 @@ function performanceSection(gates: readonly { name: string; verdict?: string | u
 function section(
   pass: string,
   file: string,
-  facts: { passed: boolean; evidence: string[]; risk: string; gap: string; next: string; fixable?: boolean },
+  facts: { passed: boolean; evidence: readonly string[]; risk: string; gap: string; next: string; fixable?: boolean },
 ): ReviewArtifact {
   return {
     pass,
     status: facts.passed ? "passed" : "blocked",
     path: `artifacts/reviews/${file}`,
     summary: facts.passed ? `${pass}: the evidence is there` : facts.gap,
-    evidence: facts.evidence,
+    evidence: [...facts.evidence],
     risks: [facts.risk],
     known_gaps: facts.passed ? [] : [facts.gap],
     recommended_next_step: facts.passed ? "Nothing; read the proof." : facts.next,

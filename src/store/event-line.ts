@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 
 import type { DocumentChange, Event } from "../format/event.ts";
+import { parseJson, renderLine } from "../format/json.ts";
 
 /** What `prev` says in the first line of a log. */
 export const CHAIN_START = "0".repeat(64);
@@ -16,7 +17,7 @@ export function sha256(bytes: Uint8Array | string): string {
 
 /** Writes an event as its line (without the newline), sealed with its own digest. */
 export function sealLine(event: Omit<Event, "check">): string {
-  const open = JSON.stringify(event).slice(0, -1);
+  const open = renderLine(event).slice(0, -1);
   return `${open},"check":"${sha256(open)}"}`;
 }
 
@@ -43,6 +44,8 @@ export function readLine(line: Buffer): ReadLine {
     // A torn or foreign line: reported as such, never fatal.
     return { kind: "bad", because: "it is not JSON" };
   }
+  // Documents of 0.5.0 have numbers that must come back as they were written (`5.0`).
+  if (text.includes('"kind":"goal_imported"')) value = parseJson(text);
   if (!isEnvelope(value)) return { kind: "bad", because: "it is not an event" };
   if (value.check === undefined && value.seq === undefined) return { kind: "legacy", event: value };
   if (!isSealed(value)) return { kind: "bad", because: "its chain keys are incomplete" };

@@ -5,7 +5,7 @@
 import { dirname, join } from "node:path";
 
 import { OmkError } from "../errors.ts";
-import type { DocumentChange, Event } from "../format/event.ts";
+import type { DocumentChange } from "../format/event.ts";
 import { instantOf } from "../format/instant.ts";
 import type { Clock, OpenFile } from "../ports.ts";
 import type { HeldChain } from "./claim-chain.ts";

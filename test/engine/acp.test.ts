@@ -1,10 +1,32 @@
 import { methods } from "@agentclientprotocol/sdk";
-import type { AgentApp, AgentContext, PromptRequest, PromptResponse, RequestPermissionResponse } from "@agentclientprotocol/sdk";
+import type {
+  AgentApp,
+  AgentContext,
+  PromptRequest,
+  PromptResponse,
+  RequestPermissionResponse,
+} from "@agentclientprotocol/sdk";
 import { describe, expect, test } from "vitest";
 import { acpEngine } from "../../src/engine/acp.ts";
-import type { EngineEvent, PermissionAnswer, PermissionRequest, Session, StartOptions } from "../../src/engine/engine.ts";
+import type {
+  EngineEvent,
+  PermissionAnswer,
+  PermissionRequest,
+  Session,
+  StartOptions,
+} from "../../src/engine/engine.ts";
 import type { Clock } from "../../src/ports.ts";
-import { MemoryProcesses, PROMPT, StoppedClock, never, officialAgent, rawAgent, realClock, startOptions, turnOfTheLoop } from "./rig.ts";
+import {
+  MemoryProcesses,
+  PROMPT,
+  StoppedClock,
+  never,
+  officialAgent,
+  rawAgent,
+  realClock,
+  startOptions,
+  turnOfTheLoop,
+} from "./rig.ts";
 import type { AgentProcess, RawBehaviour } from "./rig.ts";
 
 interface Rig {
@@ -73,7 +95,13 @@ describe("an agent made with the official SDK", () => {
         await say(client, "ing.\n");
         await client.notify(methods.client.session.update, {
           sessionId: "s1",
-          update: { sessionUpdate: "tool_call", toolCallId: "t", title: "Edit a", kind: "edit", locations: [{ path: "/project/a" }] },
+          update: {
+            sessionUpdate: "tool_call",
+            toolCallId: "t",
+            title: "Edit a",
+            kind: "edit",
+            locations: [{ path: "/project/a" }],
+          },
         });
         await client.notify(methods.client.session.update, {
           sessionId: "s1",
@@ -109,8 +137,18 @@ describe("an agent made with the official SDK", () => {
       "turn-ended",
       "session-ended",
     ]);
-    expect(rig.events[0]).toMatchObject({ agent: "official", agent_version: "9", session: "s1", sequence: 1 });
-    expect(rig.events[5]).toMatchObject({ outcome: "ok", title: "Edit a", paths: ["/project/a"], raw: { status: "completed" } });
+    expect(rig.events[0]).toMatchObject({
+      agent: "official",
+      agent_version: "9",
+      session: "s1",
+      sequence: 1,
+    });
+    expect(rig.events[5]).toMatchObject({
+      outcome: "ok",
+      title: "Edit a",
+      paths: ["/project/a"],
+      raw: { status: "completed" },
+    });
     expect(rig.events.at(-1)).toMatchObject({ exit: "exit status 0" });
     expect(rig.processes.killed).toBe(0);
   });
@@ -135,11 +173,14 @@ describe("an agent made with the official SDK", () => {
           },
         });
         for (const toolCallId of ["t1", "t2"]) {
-          const answer = await client.request<RequestPermissionResponse>(methods.client.session.requestPermission, {
-            sessionId: "s1",
-            toolCall: { toolCallId, title: "Shell" },
-            options: OPTIONS,
-          });
+          const answer = await client.request<RequestPermissionResponse>(
+            methods.client.session.requestPermission,
+            {
+              sessionId: "s1",
+              toolCall: { toolCallId, title: "Shell" },
+              options: OPTIONS,
+            },
+          );
           outcomes.push(answer.outcome);
         }
         await say(client, "Then not.");
@@ -155,7 +196,12 @@ describe("an agent made with the official SDK", () => {
     const turn = await rig.session.run(PROMPT, never);
     await rig.session.stop();
 
-    expect(asked[0]).toMatchObject({ toolCallId: "t1", title: "Shell", kind: "execute", rawInput: { command: "rm -rf build" } });
+    expect(asked[0]).toMatchObject({
+      toolCallId: "t1",
+      title: "Shell",
+      kind: "execute",
+      rawInput: { command: "rm -rf build" },
+    });
     expect(outcomes).toEqual([
       { outcome: "selected", optionId: "b" },
       { outcome: "selected", optionId: "c" },
@@ -171,27 +217,30 @@ describe("an agent made with the official SDK", () => {
     ]);
   });
 
-  test.each(["end_turn", "cancelled"] as const)("that stops with %s after a refusal was denied", async (stopReason) => {
-    const rig = await started(
-      official(async (client) => {
-        await say(client, "I will edit.");
-        await client.request(methods.client.session.requestPermission, {
-          sessionId: "s1",
-          toolCall: { toolCallId: "t1", title: "Edit" },
-          options: OPTIONS,
-        });
-        await client.notify(methods.client.session.update, {
-          sessionId: "s1",
-          update: { sessionUpdate: "tool_call_update", toolCallId: "t1", status: "failed" },
-        });
-        return { stopReason };
-      }),
-      { decidePermission: async () => ({ decision: "reject", rule: "never" }) },
-    );
-    expect(await rig.session.run(PROMPT, never)).toMatchObject({ status: "denied" });
-    await rig.session.stop();
-    expect(rig.events.find((event) => event.kind === "tool-finished")).toMatchObject({ outcome: "denied" });
-  });
+  test.each(["end_turn", "cancelled"] as const)(
+    "that stops with %s after a refusal was denied",
+    async (stopReason) => {
+      const rig = await started(
+        official(async (client) => {
+          await say(client, "I will edit.");
+          await client.request(methods.client.session.requestPermission, {
+            sessionId: "s1",
+            toolCall: { toolCallId: "t1", title: "Edit" },
+            options: OPTIONS,
+          });
+          await client.notify(methods.client.session.update, {
+            sessionId: "s1",
+            update: { sessionUpdate: "tool_call_update", toolCallId: "t1", status: "failed" },
+          });
+          return { stopReason };
+        }),
+        { decidePermission: async () => ({ decision: "reject", rule: "never" }) },
+      );
+      expect(await rig.session.run(PROMPT, never)).toMatchObject({ status: "denied" });
+      await rig.session.stop();
+      expect(rig.events.find((event) => event.kind === "tool-finished")).toMatchObject({ outcome: "denied" });
+    },
+  );
 
   test("gets every open request answered as cancelled when its turn is cancelled", async () => {
     const cancel = new AbortController();
@@ -225,7 +274,13 @@ describe("an agent made with the official SDK", () => {
     expect(outcomes).toEqual([{ outcome: "cancelled" }, { outcome: "cancelled" }]);
     expect(deciderTold).toEqual([true, true]);
     const last = kinds(rig.events).slice(-5);
-    expect(last).toEqual(["approval-answered", "approval-answered", "tool-finished", "tool-finished", "turn-ended"]);
+    expect(last).toEqual([
+      "approval-answered",
+      "approval-answered",
+      "tool-finished",
+      "tool-finished",
+      "turn-ended",
+    ]);
     // The session is still good.
     await rig.session.stop();
     expect(rig.processes.killed).toBe(0);
@@ -238,7 +293,12 @@ describe("an agent made with the official SDK", () => {
         total += 0.25;
         await client.notify(methods.client.session.update, {
           sessionId: "s1",
-          update: { sessionUpdate: "usage_update", used: 1200, size: 100_000, cost: { amount: total, currency: "USD" } },
+          update: {
+            sessionUpdate: "usage_update",
+            used: 1200,
+            size: 100_000,
+            cost: { amount: total, currency: "USD" },
+          },
         });
         await say(client, "ok");
         return { stopReason: "max_tokens" };
@@ -255,7 +315,10 @@ describe("an agent made with the official SDK", () => {
 });
 
 /** A turn of a hand-made agent. */
-async function turnOf(behave: RawBehaviour, options: Partial<StartOptions> = {}): Promise<Rig & { turn: Awaited<ReturnType<Session["run"]>> }> {
+async function turnOf(
+  behave: RawBehaviour,
+  options: Partial<StartOptions> = {},
+): Promise<Rig & { turn: Awaited<ReturnType<Session["run"]>> }> {
   const rig = await started(rawAgent(behave), options);
   const turn = await rig.session.run(PROMPT, never);
   await rig.session.stop();
@@ -268,7 +331,11 @@ describe("a turn", () => {
       agent.update({ sessionUpdate: "agent_thought_chunk", content: { type: "text", text: "hm" } });
       agent.answer({ stopReason: "end_turn" });
     });
-    expect(turn).toMatchObject({ status: "empty", failure: { class: "provider", retryable: true }, text: "" });
+    expect(turn).toMatchObject({
+      status: "empty",
+      failure: { class: "provider", retryable: true },
+      text: "",
+    });
   });
 
   test.each([
@@ -291,7 +358,11 @@ describe("a turn", () => {
       agent.update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text: "late" } });
       agent.update({ sessionUpdate: "usage_update", used: 5, size: 10 });
     });
-    expect(late.turn).toMatchObject({ status: "finished", text: "late", usage: { input_tokens: 5, quality: "estimated" } });
+    expect(late.turn).toMatchObject({
+      status: "finished",
+      text: "late",
+      usage: { input_tokens: 5, quality: "estimated" },
+    });
 
     const crashing = await turnOf((_method, agent) => {
       agent.update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text: "all done" } });
@@ -319,14 +390,18 @@ describe("a turn", () => {
   });
 
   test("that sends what is no message fails with the bytes as evidence, and the agent is ended", async () => {
-    const { turn, processes } = await turnOf((_method, agent) => agent.write(new Uint8Array([0x7b, 0xff, 0x1b, 0x0a])));
+    const { turn, processes } = await turnOf((_method, agent) =>
+      agent.write(new Uint8Array([0x7b, 0xff, 0x1b, 0x0a])),
+    );
     expect(turn).toMatchObject({ status: "failed", failure: { class: "protocol" } });
     expect(turn.failure?.message).toContain("{\\xff\\x1b");
     expect(processes.killed).toBe(1);
   });
 
   test("that answers without a stop reason, or with one nobody knows, is no success", async () => {
-    expect((await turnOf((_method, agent) => agent.answer({}))).turn).toMatchObject({ failure: { class: "protocol" } });
+    expect((await turnOf((_method, agent) => agent.answer({}))).turn).toMatchObject({
+      failure: { class: "protocol" },
+    });
     expect((await turnOf((_method, agent) => agent.answer({ stopReason: "done" }))).turn).toMatchObject({
       status: "failed",
       failure: { class: "protocol" },
@@ -335,7 +410,9 @@ describe("a turn", () => {
       status: "failed",
       failure: { class: "provider" },
     });
-    expect((await turnOf((_method, agent) => agent.answer({ stopReason: "refusal" }))).turn.status).toBe("refused");
+    expect((await turnOf((_method, agent) => agent.answer({ stopReason: "refusal" }))).turn.status).toBe(
+      "refused",
+    );
   });
 
   test("keeps what it does not understand and goes on", async () => {
@@ -344,13 +421,28 @@ describe("a turn", () => {
       agent.write("npm warn something\n");
       agent.update({ sessionUpdate: "hologram", data: 1 });
       agent.update({ sessionUpdate: "tool_call", toolCallId: 7 });
-      agent.write(`${JSON.stringify({ jsonrpc: "2.0", method: "session/update", params: { sessionId: "other", update: { sessionUpdate: "plan" } } })}\n`);
+      agent.write(
+        `${JSON.stringify({ jsonrpc: "2.0", method: "session/update", params: { sessionId: "other", update: { sessionUpdate: "plan" } } })}\n`,
+      );
       agent.write('{"jsonrpc":"2.0","method":"_vendor/thing"}\n');
-      agent.write('{"jsonrpc":"2.0","id":"q","method":"fs/read_text_file","params":{"path":"/etc/passwd"}}\n');
-      agent.update({ sessionUpdate: "plan", entries: [{ content: "one", priority: "high", status: "pending" }] });
+      agent.write(
+        '{"jsonrpc":"2.0","id":"q","method":"fs/read_text_file","params":{"path":"/etc/passwd"}}\n',
+      );
+      agent.update({
+        sessionUpdate: "plan",
+        entries: [{ content: "one", priority: "high", status: "pending" }],
+      });
       agent.update({ sessionUpdate: "current_mode_update", currentModeId: "code" });
-      agent.update({ sessionUpdate: "tool_call_update", toolCallId: "late", title: "Never announced", status: "completed" });
-      agent.update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text: "x".repeat(20_000) } });
+      agent.update({
+        sessionUpdate: "tool_call_update",
+        toolCallId: "late",
+        title: "Never announced",
+        status: "completed",
+      });
+      agent.update({
+        sessionUpdate: "agent_message_chunk",
+        content: { type: "text", text: "x".repeat(20_000) },
+      });
       agent.update({ sessionUpdate: "hologram", data: "y".repeat(20_000) });
       void message;
       agent.answer({ stopReason: "end_turn", usage: { nonsense: true } });
@@ -364,13 +456,18 @@ describe("a turn", () => {
       { what: "fs/read_text_file", count: 5 },
       { what: "hologram", count: 6, raw: { omitted_bytes: expect.any(Number) as number } },
     ]);
-    expect(kinds(events)).toEqual(expect.arrayContaining(["notice", "plan", "mode", "tool-started", "tool-finished"]));
+    expect(kinds(events)).toEqual(
+      expect.arrayContaining(["notice", "plan", "mode", "tool-started", "tool-finished"]),
+    );
   });
 
   test("keeps the end of a text of more than a mebibyte, cut between characters", async () => {
     const { turn } = await turnOf((_method, agent) => {
       for (let part = 0; part < 10; part++) {
-        agent.update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text: "é".repeat(100_000) } });
+        agent.update({
+          sessionUpdate: "agent_message_chunk",
+          content: { type: "text", text: "é".repeat(100_000) },
+        });
       }
       agent.update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text: "!" } });
       agent.answer({ stopReason: "end_turn" });
@@ -382,24 +479,32 @@ describe("a turn", () => {
   test("collects proposals as they were sent, and no more than fifty", async () => {
     const { turn, events } = await turnOf((_method, agent) => {
       for (let n = 0; n < 60; n++) {
-        agent.write(`${JSON.stringify({ jsonrpc: "2.0", method: "_omk/propose_task", params: { title: `t${n}` } })}\n`);
+        agent.write(
+          `${JSON.stringify({ jsonrpc: "2.0", method: "_omk/propose_task", params: { title: `t${n}` } })}\n`,
+        );
       }
       agent.answer({ stopReason: "end_turn" });
     });
     expect(turn.proposals).toHaveLength(50);
     expect(turn.proposals[0]).toEqual({ title: "t0" });
-    expect(events).toContainEqual(expect.objectContaining({ message: expect.stringMatching(/^10 proposed tasks/) as string }));
+    expect(events).toContainEqual(
+      expect.objectContaining({ message: expect.stringMatching(/^10 proposed tasks/) as string }),
+    );
   });
 
   test("counts input tokens without the cache, whichever way the agent counts", async () => {
     const usageOf = async (usage: object): Promise<unknown> =>
       (await turnOf((_method, agent) => agent.answer({ stopReason: "end_turn", usage }))).turn.usage;
     const wanted = { input_tokens: 60, output_tokens: 10, cache_read_tokens: 40, quality: "exact" };
-    expect(await usageOf({ totalTokens: 110, inputTokens: 60, outputTokens: 10, cachedReadTokens: 40 })).toEqual(wanted);
-    expect(await usageOf({ totalTokens: 110, inputTokens: 100, outputTokens: 10, cachedReadTokens: 40 })).toEqual(wanted);
+    expect(
+      await usageOf({ totalTokens: 110, inputTokens: 60, outputTokens: 10, cachedReadTokens: 40 }),
+    ).toEqual(wanted);
+    expect(
+      await usageOf({ totalTokens: 110, inputTokens: 100, outputTokens: 10, cachedReadTokens: 40 }),
+    ).toEqual(wanted);
   });
 
-  test("is refused when its prompt could be taken as a command, by not being one", async () => {
+  test("whose prompt begins with a slash is sent so that no agent takes it for a command", async () => {
     let sent: unknown;
     const rig = await started(
       rawAgent((_method, agent, message) => {
@@ -415,11 +520,14 @@ describe("a turn", () => {
   test("ends with what our own event log threw, and the session ends with it", async () => {
     const full = new Error("no space left");
     let quiet = true;
-    const rig = await started(rawAgent((_method, agent) => agent.update({ sessionUpdate: "plan", entries: [] })), {
-      onEvent: () => {
-        if (!quiet) throw full;
+    const rig = await started(
+      rawAgent((_method, agent) => agent.update({ sessionUpdate: "plan", entries: [] })),
+      {
+        onEvent: () => {
+          if (!quiet) throw full;
+        },
       },
-    });
+    );
     quiet = false;
     await expect(rig.session.run(PROMPT, never)).rejects.toBe(full);
     await expect(rig.session.stop()).rejects.toBe(full);
@@ -429,11 +537,18 @@ describe("a turn", () => {
 describe("time", () => {
   test("ends a handshake that does not end", async () => {
     const clock = new StoppedClock();
-    const starting = started(rawAgent(() => undefined, { handshake: false }), {}, clock);
+    const starting = started(
+      rawAgent(() => undefined, { handshake: false }),
+      {},
+      clock,
+    );
     await clock.pass(30_000);
     const rig = await starting;
     expect(rig.session.id).toBeUndefined();
-    expect(await rig.session.run(PROMPT, never)).toMatchObject({ status: "failed", failure: { class: "timeout" } });
+    expect(await rig.session.run(PROMPT, never)).toMatchObject({
+      status: "failed",
+      failure: { class: "timeout" },
+    });
     expect(rig.processes.killed).toBe(1);
     await rig.session.stop();
   });
@@ -441,7 +556,11 @@ describe("time", () => {
   test("ends a silent turn by asking, then by force", async () => {
     const clock = new StoppedClock();
     const methodsSeen: string[] = [];
-    const rig = await started(rawAgent((method) => methodsSeen.push(method)), {}, clock);
+    const rig = await started(
+      rawAgent((method) => methodsSeen.push(method)),
+      {},
+      clock,
+    );
     const running = rig.session.run(PROMPT, never);
     await clock.pass(600_000);
     await clock.pass(5000);
@@ -459,7 +578,12 @@ describe("time", () => {
         if (method === "session/cancel") agent.answer({ stopReason: "cancelled" });
         if (method !== "session/prompt") return;
         agent = process;
-        agent.update({ sessionUpdate: "tool_call", toolCallId: "t", title: "Long tests", status: "in_progress" });
+        agent.update({
+          sessionUpdate: "tool_call",
+          toolCallId: "t",
+          title: "Long tests",
+          status: "in_progress",
+        });
       }),
       {},
       clock,
@@ -483,7 +607,8 @@ describe("time", () => {
     const clock = new StoppedClock();
     const rig = await started(
       rawAgent((method, agent) => {
-        if (method === "session/prompt") agent.update({ sessionUpdate: "tool_call", toolCallId: "t", title: "For ever" });
+        if (method === "session/prompt")
+          agent.update({ sessionUpdate: "tool_call", toolCallId: "t", title: "For ever" });
       }),
       { limits: { handshakeMs: 30_000, idleMs: 600_000, turnMs: 1000 } },
       clock,
@@ -492,14 +617,20 @@ describe("time", () => {
     await clock.pass(1000);
     await clock.pass(5000);
     expect(await running).toMatchObject({ status: "failed", failure: { class: "timeout" }, toolCalls: 1 });
-    expect(rig.events.find((event) => event.kind === "tool-finished")).toMatchObject({ outcome: "cancelled" });
+    expect(rig.events.find((event) => event.kind === "tool-finished")).toMatchObject({
+      outcome: "cancelled",
+    });
     await rig.session.stop();
   });
 
   test("for a cancelled turn that does not end is five seconds", async () => {
     const clock = new StoppedClock();
     const cancel = new AbortController();
-    const rig = await started(rawAgent(() => undefined), {}, clock);
+    const rig = await started(
+      rawAgent(() => undefined),
+      {},
+      clock,
+    );
     const running = rig.session.run(PROMPT, cancel.signal);
     await turnOfTheLoop();
     cancel.abort();
@@ -530,20 +661,30 @@ describe("time", () => {
 
 describe("the start", () => {
   test("of a program that is not there gives a session that says so", async () => {
-    const rig = await started((process) => process.exit({ kind: "not_started", code: "ENOENT", message: "spawn agent ENOENT" }));
-    expect(await rig.session.run(PROMPT, never)).toMatchObject({ status: "failed", failure: { class: "config", retryable: false } });
+    const rig = await started((process) =>
+      process.exit({ kind: "not_started", code: "ENOENT", message: "spawn agent ENOENT" }),
+    );
+    expect(await rig.session.run(PROMPT, never)).toMatchObject({
+      status: "failed",
+      failure: { class: "config", retryable: false },
+    });
     await rig.session.stop();
   });
 
   test("fails on an agent that wants a login or speaks another version", async () => {
     const login = await started(
-      rawAgent((method, agent) => {
-        if (method === "initialize") agent.answer({ protocolVersion: 1 });
-        else agent.fail(-32000, "Authentication required");
-      }, { handshake: false }),
+      rawAgent(
+        (method, agent) => {
+          if (method === "initialize") agent.answer({ protocolVersion: 1 });
+          else agent.fail(-32000, "Authentication required");
+        },
+        { handshake: false },
+      ),
     );
     expect(await login.session.run(PROMPT, never)).toMatchObject({ failure: { class: "auth" } });
-    const other = await started(rawAgent((_method, agent) => agent.answer({ protocolVersion: 2 }), { handshake: false }));
+    const other = await started(
+      rawAgent((_method, agent) => agent.answer({ protocolVersion: 2 }), { handshake: false }),
+    );
     expect(await other.session.run(PROMPT, never)).toMatchObject({ failure: { class: "protocol" } });
     expect([login.processes.killed, other.processes.killed]).toEqual([1, 1]);
     await Promise.all([login.session.stop(), other.session.stop()]);
@@ -551,7 +692,9 @@ describe("the start", () => {
 
   test("is given up with the signal's reason, and nothing stays", async () => {
     const giveUp = new AbortController();
-    const processes = new MemoryProcesses(rawAgent(() => giveUp.abort(new Error("enough")), { handshake: false }));
+    const processes = new MemoryProcesses(
+      rawAgent(() => giveUp.abort(new Error("enough")), { handshake: false }),
+    );
     const engine = acpEngine({ name: "tested", argv: ["agent"] }, { processes, clock: realClock });
     await expect(engine.start(startOptions([]), giveUp.signal)).rejects.toThrow("enough");
     expect(processes.killed).toBe(1);

@@ -6,7 +6,11 @@ import type { Frame, FrameLimits } from "../../src/engine/frames.ts";
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 /** All frames of the bytes cut at these places, and the reason if they end badly. */
-function readCut(bytes: Uint8Array, cuts: readonly number[], limits: FrameLimits = FRAME_LIMITS): { frames: Frame[]; refused?: string } {
+function readCut(
+  bytes: Uint8Array,
+  cuts: readonly number[],
+  limits: FrameLimits = FRAME_LIMITS,
+): { frames: Frame[]; refused?: string } {
   const reader = new FrameReader(limits);
   const frames: Frame[] = [];
   const places = [0, ...[...cuts].sort((a, b) => a - b), bytes.length];
@@ -34,23 +38,51 @@ function refusal(text: string | Uint8Array, limits: Partial<FrameLimits> = {}): 
 
 describe("the frame reader", () => {
   test("gives the same messages back, whatever the chunks are", () => {
-    const message = fc.dictionary(fc.string({ maxLength: 8 }).filter((key) => !/^(__proto__|constructor|prototype)$/.test(key)), fc.jsonValue({ maxDepth: 4 }));
+    const message = fc.dictionary(
+      fc.string({ maxLength: 8 }).filter((key) => !/^(__proto__|constructor|prototype)$/.test(key)),
+      fc.jsonValue({ maxDepth: 4 }),
+    );
     fc.assert(
-      fc.property(fc.array(message, { maxLength: 6 }), fc.array(fc.nat(2000), { maxLength: 20 }), (messages, cuts) => {
-        const bytes = Buffer.concat(messages.map((each) => encodeFrame(each)));
-        const inside = cuts.map((cut) => cut % (bytes.length + 1));
-        const values = readCut(bytes, inside).frames.map((frame) => (frame.kind === "message" ? JSON.stringify(frame.value) : frame));
-        // Compared as text: `-0` and absent prototypes are JSON's business, not ours.
-        const wanted = messages.map((each) => stripForbidden(JSON.stringify(each)));
-        expect(values).toEqual(wanted);
-      }),
+      fc.property(
+        fc.array(message, { maxLength: 6 }),
+        fc.array(fc.nat(2000), { maxLength: 20 }),
+        (messages, cuts) => {
+          const bytes = Buffer.concat(messages.map((each) => encodeFrame(each)));
+          const inside = cuts.map((cut) => cut % (bytes.length + 1));
+          const values = readCut(bytes, inside).frames.map((frame) =>
+            frame.kind === "message" ? JSON.stringify(frame.value) : frame,
+          );
+          // Compared as text: `-0` and absent prototypes are JSON's business, not ours.
+          const wanted = messages.map((each) => stripForbidden(JSON.stringify(each)));
+          expect(values).toEqual(wanted);
+        },
+      ),
       { numRuns: 2000 },
     );
   });
 
   test("treats hostile bytes the same in any chunks, and fails only by refusing them", () => {
     const piece = fc.oneof(
-      fc.constantFrom("{", "}", "[", "]", '"', "\\", ":", ",", "\n", "\r", " ", '{"a":1}\n', "{}", "\n\n", "é", "💥", '"\\u0000"', "{".repeat(70)),
+      fc.constantFrom(
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        "\\",
+        ":",
+        ",",
+        "\n",
+        "\r",
+        " ",
+        '{"a":1}\n',
+        "{}",
+        "\n\n",
+        "é",
+        "💥",
+        '"\\u0000"',
+        "{".repeat(70),
+      ),
       fc.string(),
     );
     const bytes = fc
@@ -71,18 +103,25 @@ describe("the frame reader", () => {
   });
 
   test("hands out what came before a bad line in the same chunk", () => {
-    expect(readCut(bytesOf('{"a":1}\n{bad}\n'), [])).toMatchObject({ frames: [{ value: { a: 1 } }], refused: "not_json" });
+    expect(readCut(bytesOf('{"a":1}\n{bad}\n'), [])).toMatchObject({
+      frames: [{ value: { a: 1 } }],
+      refused: "not_json",
+    });
   });
 
   test("accepts a line at the limit and refuses the next byte, before its end has come", () => {
     const line = `{"a":"${"x".repeat(92)}"}`;
     expect(line).toHaveLength(100);
-    expect(readCut(bytesOf(`${line}\n`), [50], { ...FRAME_LIMITS, lineBytesMax: 100 }).frames).toHaveLength(1);
+    expect(readCut(bytesOf(`${line}\n`), [50], { ...FRAME_LIMITS, lineBytesMax: 100 }).frames).toHaveLength(
+      1,
+    );
     expect(refusal(`${line} `, { lineBytesMax: 100 }).reason).toBe("too_long");
   });
 
   test("refuses what is not UTF-8, also inside a text", () => {
-    expect(refusal(new Uint8Array([0x7b, 0x22, 0xc3, 0x28, 0x22, 0x3a, 0x31, 0x7d, 0x0a])).reason).toBe("not_utf8");
+    expect(refusal(new Uint8Array([0x7b, 0x22, 0xc3, 0x28, 0x22, 0x3a, 0x31, 0x7d, 0x0a])).reason).toBe(
+      "not_utf8",
+    );
   });
 
   test("counts depth, keys and items itself and ignores those inside texts", () => {
@@ -90,7 +129,9 @@ describe("the frame reader", () => {
     expect(readCut(bytesOf(deep(64)), []).frames).toHaveLength(1);
     expect(refusal(deep(65)).reason).toBe("too_deep");
     expect(refusal(`{"a":${"[".repeat(4_000_000)}\n`).reason).toBe("too_deep");
-    expect(refusal(`{${Array.from({ length: 10_001 }, (_, index) => `"${index}":1`).join()}}\n`).reason).toBe("too_many_keys");
+    expect(refusal(`{${Array.from({ length: 10_001 }, (_, index) => `"${index}":1`).join()}}\n`).reason).toBe(
+      "too_many_keys",
+    );
     expect(refusal(`{"a":[${"1,".repeat(100_000)}1]}\n`).reason).toBe("too_many_items");
     expect(readCut(bytesOf(`{"a":"${'[{\\":,'.repeat(50_000)}"}\n`), []).frames).toHaveLength(1);
   });
@@ -120,6 +161,8 @@ describe("the frame reader", () => {
 /** What the reader makes of a document, by a second way: through JSON's own reviver. */
 function stripForbidden(text: string): string {
   return JSON.stringify(
-    JSON.parse(text, (key, value: unknown) => (/^(__proto__|constructor|prototype)$/.test(key) ? undefined : value)),
+    JSON.parse(text, (key, value: unknown) =>
+      /^(__proto__|constructor|prototype)$/.test(key) ? undefined : value,
+    ),
   );
 }

@@ -1,8 +1,15 @@
 import { agent as sdkAgent, ndJsonStream } from "@agentclientprotocol/sdk";
 import type { AgentApp } from "@agentclientprotocol/sdk";
 import { setTimeout as realSleep } from "node:timers/promises";
-import type { EngineEvent, PermissionAnswer, PermissionRequest, Prompt, StartOptions } from "../../src/engine/engine.ts";
-import type { Child, Clock, Exit, Processes, RunRequest, RunResult, SpawnRequest } from "../../src/ports.ts";
+import type {
+  EngineEvent,
+  PermissionAnswer,
+  PermissionRequest,
+  Prompt,
+  StartOptions,
+} from "../../src/engine/engine.ts";
+import type { AgentProcesses } from "../../src/engine/acp.ts";
+import type { Child, Clock, Exit, RunRequest, RunResult, SpawnRequest } from "../../src/ports.ts";
 
 /** Bytes from one side to the other, in memory. */
 export class BytePipe implements AsyncIterable<Uint8Array> {
@@ -106,8 +113,7 @@ export interface AgentProcess {
   exit(exit: Exit): void;
 }
 
-export class MemoryProcesses implements Processes {
-  readonly self = { pid: 1, start_time: null, boot_id: null, pid_namespace: null, host: "test" };
+export class MemoryProcesses implements AgentProcesses {
   /** How often a child was ended by force. */
   killed = 0;
   readonly #start: (agent: AgentProcess) => void;
@@ -115,16 +121,8 @@ export class MemoryProcesses implements Processes {
     this.#start = start;
   }
 
-  liveness(): "unknown" {
-    return "unknown";
-  }
-
   run(_request: RunRequest): Promise<RunResult> {
     return Promise.reject(new Error("nothing to run here"));
-  }
-
-  sweep(): Promise<number> {
-    return Promise.resolve(0);
   }
 
   spawn(request: SpawnRequest): Child {
@@ -175,7 +173,9 @@ export class MemoryProcesses implements Processes {
 export function officialAgent(build: (app: AgentApp) => AgentApp): (agent: AgentProcess) => void {
   return (process) => {
     const output = new WritableStream<Uint8Array>({ write: (chunk) => process.write(chunk) });
-    const connection = build(sdkAgent({ name: "official" })).connect(ndJsonStream(output, readable(process.stdin)));
+    const connection = build(sdkAgent({ name: "official" })).connect(
+      ndJsonStream(output, readable(process.stdin)),
+    );
     void connection.closed.then(() => process.exit({ kind: "exited", code: 0 }));
   };
 }
@@ -194,14 +194,22 @@ export function readable(source: AsyncIterable<Uint8Array>): ReadableStream<Uint
 /** What a hand-made agent does with each message it gets; `answer` answers the request being handled. */
 export type RawBehaviour = (
   method: string,
-  agent: AgentProcess & { answer(result: object): void; fail(code: number, message: string, data?: unknown): void; update(update: object): void },
+  agent: AgentProcess & {
+    answer(result: object): void;
+    fail(code: number, message: string, data?: unknown): void;
+    update(update: object): void;
+  },
   message: Record<string, unknown>,
 ) => void;
 
 /** A hand-made agent. The handshake works by itself unless the behaviour is told to do that, too. */
-export function rawAgent(behave: RawBehaviour, options: { handshake?: boolean } = {}): (agent: AgentProcess) => void {
+export function rawAgent(
+  behave: RawBehaviour,
+  options: { handshake?: boolean } = {},
+): (agent: AgentProcess) => void {
   return (process) => {
-    const say = (message: object): void => process.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
+    const say = (message: object): void =>
+      process.write(`${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`);
     const read = async (): Promise<void> => {
       let text = "";
       for await (const chunk of process.stdin) {
@@ -220,7 +228,8 @@ export function rawAgent(behave: RawBehaviour, options: { handshake?: boolean } 
               {
                 ...process,
                 answer: (result) => say({ id: message["id"], result }),
-                fail: (code, message_, data) => say({ id: message["id"], error: { code, message: message_, data } }),
+                fail: (code, message_, data) =>
+                  say({ id: message["id"], error: { code, message: message_, data } }),
                 update: (update) => say({ method: "session/update", params: { sessionId: "s1", update } }),
               },
               message,

@@ -32,9 +32,15 @@ function pair(left: Partial<RpcHandlers>, right: Partial<RpcHandlers>): [RpcPeer
 
 describe("two peers", () => {
   test("ask each other at the same time and get their own answers", async () => {
-    const double = new Map([["double", async ({ params }: { params: unknown }) => (params as { n: number }).n * 2]]);
+    const double = new Map([
+      ["double", async ({ params }: { params: unknown }) => (params as { n: number }).n * 2],
+    ]);
     const [left, right] = pair({ requests: double }, { requests: double });
-    const asked = [left.request("double", { n: 1 }), right.request("double", { n: 2 }), left.request("double", { n: 3 })];
+    const asked = [
+      left.request("double", { n: 1 }),
+      right.request("double", { n: 2 }),
+      left.request("double", { n: 3 }),
+    ];
     expect(await Promise.all(asked)).toEqual([2, 4, 6]);
   });
 
@@ -44,22 +50,29 @@ describe("two peers", () => {
     };
     const [left] = pair({}, { requests: new Map([["fail", failing]]) });
     await expect(left.request("toString", {})).rejects.toMatchObject({ code: -32601 });
-    await expect(left.request("fail", {})).rejects.toMatchObject({ code: -32000, message: "log in", data: { how: "somehow" } });
+    await expect(left.request("fail", {})).rejects.toMatchObject({
+      code: -32000,
+      message: "log in",
+      data: { how: "somehow" },
+    });
   });
 
   test("deliver notifications in order, and all of them before the answer that follows", async () => {
     const seen: unknown[] = [];
-    const [left, right] = pair({ notification: (_method, params) => seen.push(params) }, {
-      requests: new Map([
-        [
-          "count",
-          async () => {
-            for (let n = 0; n < 500; n++) void right.notify("tick", { n });
-            return seen.length;
-          },
-        ],
-      ]),
-    });
+    const [left, right] = pair(
+      { notification: (_method, params) => seen.push(params) },
+      {
+        requests: new Map([
+          [
+            "count",
+            async () => {
+              for (let n = 0; n < 500; n++) void right.notify("tick", { n });
+              return seen.length;
+            },
+          ],
+        ]),
+      },
+    );
     await left.request("count", {});
     expect(seen).toEqual(Array.from({ length: 500 }, (_, n) => ({ n })));
   });
@@ -71,14 +84,19 @@ describe("a peer", () => {
     const asked = peer.request("slow", {});
     incoming.push(text('{"jsonrpc":"2.0","id":1,"resu'));
     incoming.end();
-    await expect(asked).rejects.toMatchObject({ reason: "ended", message: expect.stringContaining("29 bytes") as string });
+    await expect(asked).rejects.toMatchObject({
+      reason: "ended",
+      message: expect.stringContaining("29 bytes") as string,
+    });
     await expect(peer.request("more", {})).rejects.toBeInstanceOf(RpcClosed);
   });
 
   test("counts answers that nobody asked for and ends at the 101st", async () => {
     const { peer, incoming } = half();
     const asked = peer.request("one", {});
-    incoming.push(text('{"jsonrpc":"2.0","id":1,"result":"first"}\n{"jsonrpc":"2.0","id":1,"result":"again"}\n'));
+    incoming.push(
+      text('{"jsonrpc":"2.0","id":1,"result":"first"}\n{"jsonrpc":"2.0","id":1,"result":"again"}\n'),
+    );
     incoming.push(text('{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}\n'.repeat(99)));
     expect(await asked).toBe("first");
     await turnOfTheLoop();
@@ -128,7 +146,10 @@ describe("a peer", () => {
     });
     incoming.push(text('{"jsonrpc":"2.0","id":"a","method":"x"}\n'));
     expect(await peer.closed).toMatchObject({ reason: "handler", cause: bug });
-    expect(JSON.parse(written[0] ?? "")).toMatchObject({ id: "a", error: { code: -32603, message: "Internal error" } });
+    expect(JSON.parse(written[0] ?? "")).toMatchObject({
+      id: "a",
+      error: { code: -32603, message: "Internal error" },
+    });
   });
 
   test("refuses a second request under an id that is still open", async () => {
@@ -164,7 +185,10 @@ describe("a peer", () => {
   });
 
   test("closes when its writes fail", async () => {
-    const peer = new RpcPeer({ write: () => Promise.reject(new Error("EPIPE")), incoming: new BytePipe() }, nothing);
+    const peer = new RpcPeer(
+      { write: () => Promise.reject(new Error("EPIPE")), incoming: new BytePipe() },
+      nothing,
+    );
     await expect(peer.request("x", {})).rejects.toMatchObject({ reason: "write_failed" });
   });
 });

@@ -43,7 +43,14 @@ describe("a script", () => {
             { delete: "a" },
             { run: ["node", "--version"], timeout_ms: 5 },
             { run: "true" },
-            { ask: "May I?", kind: "execute", path: "a", input: { command: "ls" }, on_allow: [{ ask: "And now?" }], on_reject: [] },
+            {
+              ask: "May I?",
+              kind: "execute",
+              path: "a",
+              input: { command: "ls" },
+              on_allow: [{ ask: "And now?" }],
+              on_reject: [],
+            },
             { usage: { input_tokens: 1, output_tokens: 2, cost_usd: 0.1 } },
             { propose: { title: "More" } },
             { update: { sessionUpdate: "hologram" } },
@@ -71,11 +78,20 @@ describe("a script", () => {
     [{ version: 2, turns: [] }, /: version: /],
     [{ version: 1 }, /: turns: /],
     [{ version: 1, turns: [], defaults: [] }, /defaults/],
-    [{ version: 1, turns: [{ steps: [{ shout: "a" }] }] }, /turns\[0\]\.steps\[0\]: no known step; steps are: say, /],
+    [
+      { version: 1, turns: [{ steps: [{ shout: "a" }] }] },
+      /turns\[0\]\.steps\[0\]: no known step; steps are: say, /,
+    ],
     [{ version: 1, turns: [{ steps: ["say"] }] }, /turns\[0\]\.steps\[0\]: no known step/],
-    [{ version: 1, turns: [{ steps: [{ say: "a", think: "b" }] }] }, /steps\[0\]: say and think cannot be one step/],
+    [
+      { version: 1, turns: [{ steps: [{ say: "a", think: "b" }] }] },
+      /steps\[0\]: say and think cannot be one step/,
+    ],
     [{ version: 1, turns: [{ steps: [{ say: "a" }, { write: "a" }] }] }, /steps\[1\]\.text: /],
-    [{ version: 1, turns: [{ steps: [{ ask: "a", on_reject: [{ wait_ms: -1 }] }] }] }, /steps\[0\]\.on_reject\[0\]\.wait_ms: /],
+    [
+      { version: 1, turns: [{ steps: [{ ask: "a", on_reject: [{ wait_ms: -1 }] }] }] },
+      /steps\[0\]\.on_reject\[0\]\.wait_ms: /,
+    ],
     [{ version: 1, turns: [{ steps: [{ crash: "KILL" }] }] }, /steps\[0\]\.crash: /],
     [{ version: 1, turns: [{ match: { role: "boss" }, steps: [] }] }, /turns\[0\]\.match\.role: /],
   ])("that is wrong is refused with its place: %j", (content, message) => {
@@ -86,7 +102,9 @@ describe("a script", () => {
 
   test("that is missing, a folder or no text is refused by name", () => {
     const file = scriptFile("");
-    expect(problemOf(() => loadScript(`${file}.no`, world.disk)).message).toContain("fix.json.no cannot be used: there is no such file");
+    expect(problemOf(() => loadScript(`${file}.no`, world.disk)).message).toContain(
+      "fix.json.no cannot be used: there is no such file",
+    );
     expect(problemOf(() => loadScript(path.dirname(file), world.disk)).code).toBe("engine.script");
     fs.writeFileSync(file, new Uint8Array([0xff]));
     expect(problemOf(() => loadScript(file, world.disk)).message).toContain("UTF-8");
@@ -145,13 +163,22 @@ describe("an engine's name", () => {
 
   test("is refused when nobody knows it, and `auto` finds nothing yet", () => {
     for (const text of ["scripted", "scripted:", "acp: ", "gpt", "wire:kimi", 'acp:"kimi']) {
-      expect(problemOf(() => named(text))).toMatchObject({ code: "usage.invalid", hint: expect.stringContaining("scripted:<file>") as string });
+      expect(problemOf(() => named(text))).toMatchObject({
+        code: "usage.invalid",
+        hint: expect.stringContaining("scripted:<file>") as string,
+      });
     }
     expect(problemOf(() => named("auto"))).toMatchObject({ code: "engine.missing", exitStatus: 4 });
   });
 
   test("splits its command line at spaces and honours quotes, and no more", () => {
-    expect(commandWords("  a 'b c' \"d \\\" \\\\ e\"f '' $HOME;x\\y ")).toEqual(["a", "b c", 'd " \\ ef', "", "$HOME;x\\y"]);
+    expect(commandWords("  a 'b c' \"d \\\" \\\\ e\"f '' $HOME;x\\y ")).toEqual([
+      "a",
+      "b c",
+      'd " \\ ef',
+      "",
+      "$HOME;x\\y",
+    ]);
     expect(problemOf(() => commandWords("a 'b")).code).toBe("usage.invalid");
     expect(problemOf(() => commandWords("'' b")).code).toBe("usage.invalid");
   });
@@ -160,7 +187,12 @@ describe("an engine's name", () => {
     const environment = { PATH: process.env["PATH"] ?? "" };
     const signal = new AbortController().signal;
     const node = engineNamed(`acp:'${process.execPath}' agent.js`, { ...options, environment }, world);
-    expect(await node.probe(signal)).toEqual({ found: true, program: process.execPath, version: process.version, warnings: [] });
+    expect(await node.probe(signal)).toEqual({
+      found: true,
+      program: process.execPath,
+      version: process.version,
+      warnings: [],
+    });
     const none = engineNamed("acp:no-such-agent-here", { ...options, environment }, world);
     expect(await none.probe(signal)).toEqual({ found: false, program: null, version: null, warnings: [] });
   });

@@ -22,7 +22,8 @@ function project(files: Record<string, string> = {}): string {
   return folder;
 }
 
-const scriptOf = (steps: unknown[], rest: object = {}): Script => Script.parse({ version: 1, turns: [{ steps }], ...rest });
+const scriptOf = (steps: unknown[], rest: object = {}): Script =>
+  Script.parse({ version: 1, turns: [{ steps }], ...rest });
 
 /** The scripted agent as a process in memory, with the real disk and real commands. */
 function scripted(script: Script): (process: AgentProcess) => void {
@@ -43,9 +44,18 @@ interface Played {
 }
 
 /** One turn of our own client with the scripted agent. */
-async function play(script: Script, cwd: string, options: Partial<StartOptions> = {}, prompt: Prompt = PROMPT, signal = never): Promise<Played> {
+async function play(
+  script: Script,
+  cwd: string,
+  options: Partial<StartOptions> = {},
+  prompt: Prompt = PROMPT,
+  signal = never,
+): Promise<Played> {
   const events: EngineEvent[] = [];
-  const engine = acpEngine({ name: "scripted", argv: ["omk"] }, { processes: new MemoryProcesses(scripted(script)), clock: realClock });
+  const engine = acpEngine(
+    { name: "scripted", argv: ["omk"] },
+    { processes: new MemoryProcesses(scripted(script)), clock: realClock },
+  );
   const session = await engine.start({ ...startOptions(events), cwd, ...options }, never);
   const turn = await session.run(prompt, signal);
   await session.stop();
@@ -54,16 +64,27 @@ async function play(script: Script, cwd: string, options: Partial<StartOptions> 
 
 describe("the official client", () => {
   /** The SDK's client on the scripted agent, and what it was told. */
-  function connected(script: Script, answer: "allow_once" | "reject_once"): { connection: ClientConnection; updates: SessionNotification[]; ended: Promise<number> } {
+  function connected(
+    script: Script,
+    answer: "allow_once" | "reject_once",
+  ): { connection: ClientConnection; updates: SessionNotification[]; ended: Promise<number> } {
     const toAgent = new BytePipe();
     const fromAgent = new BytePipe();
     const ended = runScriptedAgent(
       script,
-      { stdin: toAgent, write: async (bytes) => fromAgent.push(bytes), writeError: () => undefined, environment },
+      {
+        stdin: toAgent,
+        write: async (bytes) => fromAgent.push(bytes),
+        writeError: () => undefined,
+        environment,
+      },
       world,
     ).finally(() => fromAgent.end());
     const updates: SessionNotification[] = [];
-    const output = new WritableStream<Uint8Array>({ write: (chunk) => toAgent.push(chunk), close: () => toAgent.end() });
+    const output = new WritableStream<Uint8Array>({
+      write: (chunk) => toAgent.push(chunk),
+      close: () => toAgent.end(),
+    });
     const connection = client({ name: "official" })
       .onNotification(methods.client.session.update, ({ params }) => {
         updates.push(params);
@@ -94,13 +115,18 @@ describe("the official client", () => {
       ]),
       "allow_once",
     );
-    expect(await connection.agent.request(methods.agent.initialize, { protocolVersion: 1 })).toMatchObject({ protocolVersion: 1 });
+    expect(await connection.agent.request(methods.agent.initialize, { protocolVersion: 1 })).toMatchObject({
+      protocolVersion: 1,
+    });
     const { sessionId } = await connection.agent.request(methods.agent.session.new, { cwd, mcpServers: [] });
     const result: PromptResponse = await connection.agent.request(methods.agent.session.prompt, {
       sessionId,
       prompt: [{ type: "text", text: "go" }],
     });
-    expect(result).toMatchObject({ stopReason: "end_turn", usage: { totalTokens: 15, inputTokens: 10, outputTokens: 5 } });
+    expect(result).toMatchObject({
+      stopReason: "end_turn",
+      usage: { totalTokens: 15, inputTokens: 10, outputTokens: 5 },
+    });
     expect(fs.readFileSync(path.join(cwd, "deep/er/a.txt"), "utf8")).toBe("two\n");
     expect(updates.map(({ update }) => update.sessionUpdate)).toEqual([
       "agent_thought_chunk",
@@ -108,26 +134,62 @@ describe("the official client", () => {
       "usage_update",
       "agent_message_chunk",
     ]);
-    expect(updates[9]?.update).toMatchObject({ status: "completed", content: [{ content: { text: expect.stringContaining("two") as string } }] });
+    expect(updates[9]?.update).toMatchObject({
+      status: "completed",
+      content: [{ content: { text: expect.stringContaining("two") as string } }],
+    });
   });
 
   test("can refuse, cancel and ask for what is not there", async () => {
     const cwd = project();
     const { connection, updates } = connected(
-      scriptOf([{ write: "a", text: "x", ask_first: true, on_reject: [{ say: "Then I wait." }, { hang: true }] }]),
+      scriptOf([
+        { write: "a", text: "x", ask_first: true, on_reject: [{ say: "Then I wait." }, { hang: true }] },
+      ]),
       "reject_once",
     );
     await connection.agent.request(methods.agent.initialize, { protocolVersion: 1 });
     const { sessionId } = await connection.agent.request(methods.agent.session.new, { cwd, mcpServers: [] });
     const prompt = { sessionId, prompt: [{ type: "text" as const, text: "go" }] };
     const running = connection.agent.request(methods.agent.session.prompt, prompt);
-    await expect.poll(() => updates.some(({ update }) => update.sessionUpdate === "agent_message_chunk")).toBe(true);
-    await expect(connection.agent.request(methods.agent.session.prompt, prompt)).rejects.toMatchObject({ code: -32600 });
+    await expect
+      .poll(() => updates.some(({ update }) => update.sessionUpdate === "agent_message_chunk"))
+      .toBe(true);
+    await expect(connection.agent.request(methods.agent.session.prompt, prompt)).rejects.toMatchObject({
+      code: -32600,
+    });
     await connection.agent.notify(methods.agent.session.cancel, { sessionId });
     expect(await running).toEqual({ stopReason: "cancelled" });
     expect(fs.existsSync(path.join(cwd, "a"))).toBe(false);
-    await expect(connection.agent.request(methods.agent.session.prompt, { ...prompt, sessionId: "none" })).rejects.toMatchObject({ code: -32002 });
+    await expect(
+      connection.agent.request(methods.agent.session.prompt, { ...prompt, sessionId: "none" }),
+    ).rejects.toMatchObject({ code: -32002 });
     await expect(connection.agent.request("session/fork", {})).rejects.toMatchObject({ code: -32601 });
+  });
+});
+
+describe("the documentation", () => {
+  test("shows an example that does what is said of it", async () => {
+    const page = fs.readFileSync(new URL("../../docs/scripted-engine.md", import.meta.url), "utf8");
+    const script = Script.parse(JSON.parse(/```json\n([\s\S]*?)```/.exec(page)?.[1] ?? ""));
+    const cwd = project({
+      "sum.js": "export const sum = (a, b) => a - b;\n",
+      "sum.test.js":
+        'import assert from "node:assert"; import test from "node:test"; import { sum } from "./sum.js"; test("sum", () => assert.equal(sum(1, 2), 3));\n',
+      "package.json": '{"type":"module"}\n',
+    });
+    const first = await play(script, cwd);
+    expect(first.turn).toMatchObject({ status: "finished", text: "All tests pass now.", toolCalls: 0 });
+    const second = await play(script, cwd, {}, { ...PROMPT, meta: { ...PROMPT.meta, attempt: 2 } });
+    expect(second.turn).toMatchObject({
+      status: "finished",
+      text: "The sign is wrong. Repaired.",
+      usage: { input_tokens: 1200, cost_usd: 0.01 },
+    });
+    const outcomes = second.events.flatMap((event) =>
+      event.kind === "tool-finished" ? [event.outcome] : [],
+    );
+    expect(outcomes).toEqual(["ok", "ok"]);
   });
 });
 
@@ -188,7 +250,17 @@ describe("our client", () => {
   });
 
   test("decides what the script asks", async () => {
-    const steps = [{ ask: "Deploy?", kind: "execute", path: "x", input: { command: "deploy" }, on_allow: [{ say: "yes" }], on_reject: [{ say: "no" }] }, { say: "!" }];
+    const steps = [
+      {
+        ask: "Deploy?",
+        kind: "execute",
+        path: "x",
+        input: { command: "deploy" },
+        on_allow: [{ say: "yes" }],
+        on_reject: [{ say: "no" }],
+      },
+      { say: "!" },
+    ];
     const cwd = project();
     for (const decision of ["allow", "reject"] as const) {
       const asked: unknown[] = [];
@@ -199,7 +271,14 @@ describe("our client", () => {
         },
       });
       expect(turn).toMatchObject({ status: "finished", text: decision === "allow" ? "yes!" : "no!" });
-      expect(asked).toMatchObject([{ title: "Deploy?", kind: "execute", rawInput: { command: "deploy" }, locations: [path.join(cwd, "x")] }]);
+      expect(asked).toMatchObject([
+        {
+          title: "Deploy?",
+          kind: "execute",
+          rawInput: { command: "deploy" },
+          locations: [path.join(cwd, "x")],
+        },
+      ]);
     }
     const { turn } = await play(scriptOf([{ write: "a", text: "", ask_first: true }, { say: "!" }]), cwd, {
       decidePermission: async () => ({ decision: "reject", rule: "test" }),
@@ -209,11 +288,20 @@ describe("our client", () => {
   });
 
   test("is told by meta which entry to expect, and of prompts that no entry answers", async () => {
-    const script = Script.parse({ version: 1, turns: [{ steps: [{ say: "one" }] }, { steps: [{ say: "two" }] }] });
+    const script = Script.parse({
+      version: 1,
+      turns: [{ steps: [{ say: "one" }] }, { steps: [{ say: "two" }] }],
+    });
     const cwd = project();
-    const meta = (role: Prompt["meta"]["role"], attempt: number): Prompt => ({ text: "x", meta: { role, task: "t", attempt } });
+    const meta = (role: Prompt["meta"]["role"], attempt: number): Prompt => ({
+      text: "x",
+      meta: { role, task: "t", attempt },
+    });
     expect((await play(script, cwd, {}, meta("work", 2))).turn.text).toBe("two");
-    expect((await play(script, cwd, {}, meta("review", 1))).turn).toMatchObject({ status: "failed", failure: { class: "config", retryable: false } });
+    expect((await play(script, cwd, {}, meta("review", 1))).turn).toMatchObject({
+      status: "failed",
+      failure: { class: "config", retryable: false },
+    });
   });
 
   test("meets crashes, errors, strange stop reasons and bytes as the script wants them", async () => {
@@ -222,13 +310,17 @@ describe("our client", () => {
     const crashed = await turnOf({ say: "Bye." }, { stderr: "panic\n" }, { crash: 9 });
     expect(crashed).toMatchObject({ status: "failed", failure: { class: "crashed" }, text: "Bye." });
     expect(crashed.failure?.message).toMatch(/exit status 9.*panic$/);
-    expect(await turnOf({ error: { code: -32000, message: "log in" } })).toMatchObject({ failure: { class: "auth" } });
+    expect(await turnOf({ error: { code: -32000, message: "log in" } })).toMatchObject({
+      failure: { class: "auth" },
+    });
     expect(await turnOf({ stop: "max_tokens" })).toMatchObject({ status: "limit" });
     expect(await turnOf({ stop: "because" })).toMatchObject({ failure: { class: "protocol" } });
     expect(await turnOf({ raw: "{]\n" }, { say: "x" })).toMatchObject({ failure: { class: "protocol" } });
     expect(await turnOf({ raw: { base64: "ewH/fQo=" } })).toMatchObject({ failure: { class: "protocol" } });
     expect(await turnOf({ raw: "noise\n", times: 500 }, { say: "x" })).toMatchObject({ status: "finished" });
-    expect(await turnOf({ raw: "x".repeat(1024 * 1024), times: 9 })).toMatchObject({ failure: { class: "protocol" } });
+    expect(await turnOf({ raw: "x".repeat(1024 * 1024), times: 9 })).toMatchObject({
+      failure: { class: "protocol" },
+    });
     expect(await turnOf()).toMatchObject({ status: "empty" });
   });
 
@@ -238,12 +330,20 @@ describe("our client", () => {
     await expect.poll(() => fs.existsSync(path.join(cwd, "ready"))).toBe(true);
     fs.writeFileSync(path.join(cwd, "go"), "");
     expect((await waiting).turn).toMatchObject({ status: "finished", text: "gone" });
-    expect((await play(scriptOf([{ wait_for: "never", timeout_ms: 30 }]), cwd)).turn).toMatchObject({ status: "failed" });
+    expect((await play(scriptOf([{ wait_for: "never", timeout_ms: 30 }]), cwd)).turn).toMatchObject({
+      status: "failed",
+    });
 
     for (const step of [{ hang: true }, { wait_ms: 3_600_000 }, { run: ["sleep", "3600"] }]) {
       const cancel = new AbortController();
       const started = `started-${Object.keys(step)[0]}`;
-      const running = play(scriptOf([{ write: started, text: "" }, step, { say: "no" }]), cwd, {}, PROMPT, cancel.signal);
+      const running = play(
+        scriptOf([{ write: started, text: "" }, step, { say: "no" }]),
+        cwd,
+        {},
+        PROMPT,
+        cancel.signal,
+      );
       await expect.poll(() => fs.existsSync(path.join(cwd, started))).toBe(true);
       cancel.abort();
       expect((await running).turn).toMatchObject({ status: "cancelled", text: "" });

@@ -270,6 +270,10 @@ export class NoProcesses implements Processes {
     throw new Error("No process can be started here.");
   }
 
+  killAll(): void {
+    // Nothing was ever started.
+  }
+
   sweep(spawnIds: readonly string[]): Promise<number> {
     this.swept.push(...spawnIds);
     return Promise.resolve(0);

@@ -258,6 +258,21 @@ class Ledger {
     return new Ledger(new Map(this.table), [...this.entries], new Map(this.data));
   }
 
+  /** The same as the start of another run: what is pending came before its first operation. */
+  asStart(): Ledger {
+    const renumbered = new Map<PendingEntries, PendingEntries>();
+    for (const pending of this.entries) {
+      const needs = pending.needs.flatMap((need) => renumbered.get(need) ?? []);
+      renumbered.set(pending, { number: 0, changes: pending.changes, needs });
+    }
+    const data = new Map<number, PendingData>();
+    for (const [inode, { durable, changes }] of this.data) {
+      const old = changes.map(({ record, state }) => ({ record: { ...record, number: 0 }, state }));
+      data.set(inode, { durable, changes: old, outcomes: undefined });
+    }
+    return new Ledger(new Map(this.table), [...renumbered.values()], data);
+  }
+
   /** Lets go of removed files: what has no name, durable or pending, comes back in no state. */
   forgetAllBut(named: ReadonlySet<number>): void {
     for (const inode of this.table.keys()) if (!named.has(inode)) this.table.delete(inode);
@@ -465,7 +480,7 @@ export class SimulatedDisk implements Disk {
         ...this.#ground,
         over: this.#copyOfChanges(),
         nextInode: this.#nextInode,
-        ledger,
+        ledger: ledger.asStart(),
         space: this.space,
       },
     );
@@ -726,6 +741,8 @@ export class SimulatedDisk implements Disk {
     } catch (error) {
       const code = error instanceof Error && "code" in error ? error.code : undefined;
       if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+      // Links in a circle lead nowhere.
+      if (code === "ELOOP" && follow) return undefined;
       throw error;
     }
   }
@@ -1221,7 +1238,7 @@ function* statesAt(
       base,
       over,
       nextInode: ground.nextInode,
-      ledger: isWhole ? ledger.clone() : undefined,
+      ledger: isWhole ? ledger.asStart() : undefined,
       nowMs: options.nowMs ?? ground.nowMs,
       space: ground.space,
     };
@@ -1319,8 +1336,11 @@ function* choicesAt(
 /** How many of the latest unsynced changes of a file are lost one by one. */
 const LATEST = 6;
 
-/** What happened to one unsynced change: kept, lost, written as zeros, or only its first bytes written. */
-type Fate = "kept" | "lost" | "zeros" | number;
+/**
+ * What happened to one unsynced change: kept, lost, only its size kept (zeros), only its later half kept (its pages are
+ * written in any order), or only that many of its first bytes written.
+ */
+type Fate = "kept" | "lost" | "zeros" | "later_half" | number;
 
 function outcomesOf(pending: PendingData): Outcome[] {
   if (pending.outcomes) return pending.outcomes;
@@ -1346,9 +1366,10 @@ function outcomesOf(pending: PendingData): Outcome[] {
   const size = after.length - before.length;
   if (changes[last]?.record.act === "write") {
     for (const taken of new Set([Math.floor(size / 2), size - 1, 1])) {
-      if (taken > 0) add(`last write torn after ${taken} bytes`, (at) => (at === last ? taken : "kept"));
+      if (taken > 0 && taken < size) add(`last write torn after ${taken} bytes`, (at) => (at === last ? taken : "kept"));
     }
     add("last write is zeros", (at) => (at === last ? "zeros" : "kept"));
+    if (size > 1) add("last write begins with zeros", (at) => (at === last ? "later_half" : "kept"));
   }
   if (unsafe.length > 1) {
     add("all writes are zeros", () => "zeros");
@@ -1390,8 +1411,9 @@ function composed({ durable, changes }: PendingData, fateOf: (position: number) 
       content = hashed(before, after.slab, end);
       return;
     }
-    const bytes =
-      fate === "zeros" ? new Uint8Array(end - before.length) : after.slab.bytes.subarray(before.length, end);
+    const bytes = after.slab.bytes.slice(before.length, end);
+    if (fate === "zeros") bytes.fill(0);
+    else if (fate === "later_half") bytes.fill(0, 0, Math.ceil(bytes.length / 2));
     content = overlaid(content, before.length, bytes);
   });
   return content;

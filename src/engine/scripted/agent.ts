@@ -12,7 +12,7 @@ import { z } from "zod";
 import { RPC_CODES, RpcClosed, RpcError, RpcPeer } from "../rpc.ts";
 import { loadScript, stepsFor } from "./script.ts";
 import type { Script, Step, StepList } from "./script.ts";
-import type { Clock, Disk, Exit, Processes, Random, World } from "../../ports.ts";
+import type { Clock, Disk, Exit, Processes, Random } from "../../ports.ts";
 import { systemCode } from "../../errors.ts";
 
 /**
@@ -40,14 +40,23 @@ export interface ScriptedStdio {
   environment: Readonly<Record<string, string>>;
 }
 
-type AgentPorts = { disk: Disk; clock: Clock; random: Random; processes: Processes };
+type AgentPorts = {
+  disk: Disk;
+  clock: Clock;
+  random: Pick<Random, "name">;
+  processes: Pick<Processes, "self" | "run">;
+};
 
 /**
  * The command `omk scripted-agent <file>`: serves until stdin closes and returns the exit status, or the status a
  * `crash` step names, at once. The caller must then end the process itself, since stdin may still be open. Throws
  * `engine.script` when the file cannot be used.
  */
-export async function scriptedAgentMain(scriptPath: string, world: World, stdio: ScriptedStdio): Promise<number> {
+export async function scriptedAgentMain(
+  scriptPath: string,
+  world: AgentPorts,
+  stdio: ScriptedStdio,
+): Promise<number> {
   const script = loadScript(scriptPath, world.disk);
   return runScriptedAgent(script, stdio, world);
 }
@@ -64,9 +73,7 @@ const PromptParams = z.looseObject({
   // Another client than omk sends no such meta; its prompts count as first attempts at work.
   _meta: z
     .looseObject({
-      omk: z
-        .looseObject({ role: z.string(), task: z.string(), attempt: z.number().int().min(1) })
-        .nullish(),
+      omk: z.looseObject({ role: z.string(), task: z.string(), attempt: z.number().int().min(1) }).nullish(),
     })
     .nullish(),
 });
@@ -99,6 +106,7 @@ class ScriptedAgent {
   readonly #peer: RpcPeer;
   readonly #sessions = new Map<string, ScriptedSession>();
   readonly #crashed: Promise<number>;
+  readonly #playing = new Set<Promise<unknown>>();
   #crash!: (status: number) => void;
   #toolCalls = 0;
 
@@ -115,7 +123,7 @@ class ScriptedAgent {
         requests: new Map<string, (request: { params: unknown; signal: AbortSignal }) => Promise<unknown>>([
           ["initialize", async () => this.#initialize()],
           ["session/new", async ({ params }) => this.#newSession(params)],
-          ["session/prompt", ({ params, signal }) => this.#prompt(params, signal)],
+          ["session/prompt", ({ params, signal }) => this.#tracked(this.#prompt(params, signal))],
         ]),
         notification: (method, params) => {
           if (method !== "session/cancel") return;
@@ -133,9 +141,16 @@ class ScriptedAgent {
       this.#peer.close();
       return ended;
     }
+    // The turns know it by their signal; what they run must be ended before this process goes. A deaf one stays.
+    await Promise.race([Promise.allSettled(this.#playing), this.#crashed]);
     // A failure inside a step is a bug of ours or of the script's surroundings, and must not look like an end.
     if (ended.reason === "handler") throw ended.cause;
     return ended.reason === "protocol" ? 1 : 0;
+  }
+
+  #tracked<T>(playing: Promise<T>): Promise<T> {
+    this.#playing.add(playing);
+    return playing.finally(() => this.#playing.delete(playing));
   }
 
   #initialize(): InitializeResponse {
@@ -157,7 +172,8 @@ class ScriptedAgent {
 
   async #prompt(params: unknown, closing: AbortSignal): Promise<PromptResponse & { usage?: unknown }> {
     const read = PromptParams.safeParse(params);
-    if (!read.success) throw new RpcError(RPC_CODES.invalidParams, "session/prompt needs a sessionId and a prompt");
+    if (!read.success)
+      throw new RpcError(RPC_CODES.invalidParams, "session/prompt needs a sessionId and a prompt");
     const session = this.#sessions.get(read.data.sessionId);
     if (!session) throw new RpcError(-32002, "No such session");
     if (session.turn) throw new RpcError(RPC_CODES.invalidRequest, "A turn is running in this session");
@@ -165,7 +181,10 @@ class ScriptedAgent {
     const prompt = read.data.prompt.map((block) => block.text ?? "").join("");
     const steps = stepsFor(this.#script, { role: meta.role, task: meta.task, attempt: meta.attempt, prompt });
     if (!steps) {
-      throw new RpcError(-32002, `The script has no entry for role ${meta.role}, task ${meta.task}, attempt ${meta.attempt}`);
+      throw new RpcError(
+        -32002,
+        `The script has no entry for role ${meta.role}, task ${meta.task}, attempt ${meta.attempt}`,
+      );
     }
     const cancel = new AbortController();
     session.turn = cancel;
@@ -194,7 +213,14 @@ class ScriptedAgent {
       this.#crash(how);
     } else {
       await this.#ports.processes.run({
-        argv: ["sh", "-c", 'kill -s "$1" "$2"', "sh", how.slice("SIG".length), String(this.#ports.processes.self.pid)],
+        argv: [
+          "sh",
+          "-c",
+          'kill -s "$1" "$2"',
+          "sh",
+          how.slice("SIG".length),
+          String(this.#ports.processes.self.pid),
+        ],
         cwd: "/",
         env: this.#stdio.environment,
         timeoutMs: 10_000,
@@ -255,11 +281,18 @@ class ScriptedTurn {
     if ("say" in step) {
       await this.#update({ sessionUpdate: "agent_message_chunk", content: { type: "text", text: step.say } });
     } else if ("think" in step) {
-      await this.#update({ sessionUpdate: "agent_thought_chunk", content: { type: "text", text: step.think } });
+      await this.#update({
+        sessionUpdate: "agent_thought_chunk",
+        content: { type: "text", text: step.think },
+      });
     } else if ("write" in step) {
       const path = this.#path(step.write);
       const work = (): ToolResult => this.#write(path, step.text);
-      return this.#tool(step, { title: `Write ${step.write}`, kind: "edit", paths: [path], input: { path, content: step.text } }, work);
+      return this.#tool(
+        step,
+        { title: `Write ${step.write}`, kind: "edit", paths: [path], input: { path, content: step.text } },
+        work,
+      );
     } else if ("edit" in step) {
       const path = this.#path(step.edit);
       const input = { path, old: step.replace, new: step.with };
@@ -268,7 +301,11 @@ class ScriptedTurn {
     } else if ("delete" in step) {
       const path = this.#path(step.delete);
       const work = (): ToolResult => this.#delete(path);
-      return this.#tool(step, { title: `Delete ${step.delete}`, kind: "delete", paths: [path], input: { path } }, work);
+      return this.#tool(
+        step,
+        { title: `Delete ${step.delete}`, kind: "delete", paths: [path], input: { path } },
+        work,
+      );
     } else if ("run" in step) {
       const { run } = step;
       const title = typeof run === "string" ? run : run.join(" ");
@@ -294,8 +331,12 @@ class ScriptedTurn {
     } else if ("crash" in step) {
       await this.#seams.crash(step.crash);
     } else if ("raw" in step) {
-      const bytes = typeof step.raw === "string" ? new TextEncoder().encode(step.raw) : Buffer.from(step.raw.base64, "base64");
-      for (let count = step.times ?? 1; count > 0 && !this.#signal.aborted; count--) await peer.writeRaw(bytes);
+      const bytes =
+        typeof step.raw === "string"
+          ? new TextEncoder().encode(step.raw)
+          : Buffer.from(step.raw.base64, "base64");
+      for (let count = step.times ?? 1; count > 0 && !this.#signal.aborted; count--)
+        await peer.writeRaw(bytes);
     } else if ("stop" in step) {
       return { stopReason: step.stop };
     } else {
@@ -311,7 +352,13 @@ class ScriptedTurn {
     work: () => ToolResult | Promise<ToolResult>,
   ): Promise<TurnEnd> {
     const toolCallId = this.#seams.nextToolId();
-    const shown = { toolCallId, title: call.title, kind: call.kind, rawInput: call.input, locations: call.paths.map((path) => ({ path })) };
+    const shown = {
+      toolCallId,
+      title: call.title,
+      kind: call.kind,
+      rawInput: call.input,
+      locations: call.paths.map((path) => ({ path })),
+    };
     await this.#update({ sessionUpdate: "tool_call", status: "pending", ...shown });
     if (step.ask_first) {
       const permission = await this.#permission({ ...shown, status: "pending" });
@@ -344,7 +391,9 @@ class ScriptedTurn {
     });
     const status = permission === "allowed" ? "completed" : "failed";
     await this.#update({ sessionUpdate: "tool_call_update", toolCallId, status });
-    return permission === "allowed" ? this.#steps(step.on_allow ?? []) : this.#refused(permission, step.on_reject);
+    return permission === "allowed"
+      ? this.#steps(step.on_allow ?? [])
+      : this.#refused(permission, step.on_reject);
   }
 
   /** Without steps for a refusal it ends the turn, as some real agents do. */
@@ -364,8 +413,11 @@ class ScriptedTurn {
       ],
     };
     // Not bound to the cancel signal: the client answers what is open when it cancels, and that answer is the sign.
-    const answer = PermissionResult.safeParse(await this.#seams.peer.request("session/request_permission", request));
-    if (!answer.success) throw new RpcError(RPC_CODES.internal, "The answer to the permission request cannot be read");
+    const answer = PermissionResult.safeParse(
+      await this.#seams.peer.request("session/request_permission", request),
+    );
+    if (!answer.success)
+      throw new RpcError(RPC_CODES.internal, "The answer to the permission request cannot be read");
     const { outcome } = answer.data;
     if (outcome.outcome !== "selected") return "cancelled";
     return outcome.optionId === "no" ? "rejected" : "allowed";
@@ -424,13 +476,17 @@ class ScriptedTurn {
     );
     const output = (new TextDecoder().decode(result.stdout) + result.stderr).slice(-RUN_OUTPUT_SHOWN);
     const how = result.timedOut ? "timed out" : exitText(result.exit);
-    return { ok: result.exit.kind === "exited" && result.exit.code === 0 && !result.timedOut, text: `${output}\n[${how}]` };
+    return {
+      ok: result.exit.kind === "exited" && result.exit.code === 0 && !result.timedOut,
+      text: `${output}\n[${how}]`,
+    };
   }
 
   #makeFolders(path: string): void {
     const { disk } = this.#seams.ports;
     const missing: string[] = [];
-    for (let folder = path; !disk.stat(folder) && dirname(folder) !== folder; folder = dirname(folder)) missing.push(folder);
+    for (let folder = path; !disk.stat(folder) && dirname(folder) !== folder; folder = dirname(folder))
+      missing.push(folder);
     for (const folder of missing.reverse()) {
       try {
         disk.makeFolder(folder);
@@ -445,7 +501,8 @@ class ScriptedTurn {
     const { clock, disk } = this.#seams.ports;
     const until = clock.monotonicMs() + timeoutMs;
     while (!disk.stat(path)) {
-      if (clock.monotonicMs() >= until) throw new RpcError(RPC_CODES.internal, `${path} did not appear within ${timeoutMs} ms`);
+      if (clock.monotonicMs() >= until)
+        throw new RpcError(RPC_CODES.internal, `${path} did not appear within ${timeoutMs} ms`);
       await clock.sleep(POLL_MS, this.#signal);
     }
   }
@@ -483,7 +540,11 @@ function attempt(work: () => ToolResult): ToolResult {
 }
 
 function exitText(exit: Exit): string {
-  return exit.kind === "exited" ? `exit status ${exit.code}` : exit.kind === "signalled" ? `signal ${exit.signal}` : exit.message;
+  return exit.kind === "exited"
+    ? `exit status ${exit.code}`
+    : exit.kind === "signalled"
+      ? `signal ${exit.signal}`
+      : exit.message;
 }
 
 function wireUsage(usage: Usage): object {

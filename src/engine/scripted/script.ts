@@ -53,7 +53,10 @@ const STEP_SCHEMAS = {
   wait_for: z.strictObject({ wait_for: Path, timeout_ms: Milliseconds.optional() }),
   hang: z.strictObject({ hang: z.union([z.literal(true), z.literal("deaf")]) }),
   crash: z.strictObject({
-    crash: z.union([z.number().int().min(0).max(255), z.string().regex(/^SIG[A-Z0-9]+$/, "not a signal's name, like SIGKILL")]),
+    crash: z.union([
+      z.number().int().min(0).max(255),
+      z.string().regex(/^SIG[A-Z0-9]+$/, "not a signal's name, like SIGKILL"),
+    ]),
   }),
   raw: z.strictObject({
     raw: z.union([z.string(), z.strictObject({ base64: z.base64() })]),
@@ -73,12 +76,17 @@ export type Step = { [Kind in StepKind]: z.infer<(typeof STEP_SCHEMAS)[Kind]> }[
 
 /** A union's own error would list every kind; the key that names the kind says which schema is meant. */
 const Step: z.ZodType<Step> = z.unknown().transform((value, context): Step => {
-  const keys = typeof value === "object" && value !== null && !Array.isArray(value) ? Object.keys(value) : undefined;
+  const keys =
+    typeof value === "object" && value !== null && !Array.isArray(value) ? Object.keys(value) : undefined;
   const kinds = STEP_KINDS.filter((kind) => keys?.includes(kind));
   const [kind] = kinds;
   if (kind === undefined || kinds.length > 1) {
     const message = kind === undefined ? "no known step" : `${kinds.join(" and ")} cannot be one step`;
-    context.issues.push({ code: "custom", message: `${message}; steps are: ${STEP_KINDS.join(", ")}`, input: value });
+    context.issues.push({
+      code: "custom",
+      message: `${message}; steps are: ${STEP_KINDS.join(", ")}`,
+      input: value,
+    });
     return z.NEVER;
   }
   const read = STEP_SCHEMAS[kind].safeParse(value);
@@ -116,14 +124,22 @@ export function loadScript(path: string, disk: Pick<Disk, "readFile">): Script {
   } catch (error) {
     const code = systemCode(error);
     const what =
-      code === "ENOENT" ? "there is no such file" : code === undefined ? "it is not valid UTF-8" : `it cannot be read (${code})`;
+      code === "ENOENT"
+        ? "there is no such file"
+        : code === undefined
+          ? "it is not valid UTF-8"
+          : `it cannot be read (${code})`;
     throw scriptError(path, what, error);
   }
   let document: unknown;
   try {
     document = JSON.parse(text);
   } catch (error) {
-    throw scriptError(path, `it is not JSON: ${error instanceof Error ? error.message : "no reason given"}`, error);
+    throw scriptError(
+      path,
+      `it is not JSON: ${error instanceof Error ? error.message : "no reason given"}`,
+      error,
+    );
   }
   const read = Script.safeParse(document);
   if (read.success) return read.data;
@@ -183,7 +199,8 @@ function fitsPattern(pattern: string, text: string): boolean {
 function placeOf(path: readonly PropertyKey[]): string {
   if (path.length === 0) return "";
   let place = "";
-  for (const part of path) place += typeof part === "number" ? `[${part}]` : `${place === "" ? "" : "."}${String(part)}`;
+  for (const part of path)
+    place += typeof part === "number" ? `[${part}]` : `${place === "" ? "" : "."}${String(part)}`;
   return `${place}: `;
 }
 

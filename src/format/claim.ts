@@ -1,0 +1,27 @@
+/** `controller/<n>.json`: one link of the chain that says who controls a goal, a run or a project directory. */
+import { z } from "zod";
+
+import { Instant } from "./instant.ts";
+
+/** The process that made the record; the nonce tells two claims of one process apart. */
+export const ClaimHolder = z.looseObject({
+  pid: z.int().min(1),
+  start_time: z.string().nullable(),
+  boot_id: z.string().nullable(),
+  pid_namespace: z.string().nullable(),
+  host: z.string(),
+  nonce: z.string(),
+});
+export type ClaimHolder = z.infer<typeof ClaimHolder>;
+
+/** A claim, its release, or a takeover from a holder that is gone. Its number is the epoch of what the holder writes. */
+export const ClaimRecord = z.looseObject({
+  version: z.int().min(1),
+  n: z.int().min(1),
+  kind: z.enum(["claim", "takeover", "release"]),
+  holder: ClaimHolder,
+  ts: Instant,
+  /** The command the holder runs, for whoever finds the chain taken. */
+  command: z.string(),
+});
+export type ClaimRecord = z.infer<typeof ClaimRecord>;

@@ -1,0 +1,101 @@
+/** `work.json`: what the loop has done for a goal so far, so that a killed run goes on where it stood. */
+import { z } from "zod";
+
+import { GateResult } from "./gate.ts";
+import { Instant } from "./instant.ts";
+import { OracleEvidence } from "./integration.ts";
+import { AddedTests, BaseCopies, EvidenceFile, ReviewArtifact, Usage } from "./proof.ts";
+
+/** How one path differs between two trees. */
+export const TreeChange = z.looseObject({
+  path: z.string(),
+  kind: z.enum(["added", "modified", "deleted", "type_changed"]),
+  old_mode: z.string().nullable(),
+  new_mode: z.string().nullable(),
+});
+export type TreeChange = z.infer<typeof TreeChange>;
+
+/** One turn of an agent on a task. */
+export const Attempt = z.looseObject({
+  task_id: z.string(),
+  /** Counts from 1; an interrupted attempt keeps its number. */
+  number: z.int().min(1),
+  /** The `seq` of the event that claimed the task. */
+  fence: z.int().min(0),
+  run_key: z.string(),
+  spawn_id: z.string(),
+  status: z.enum(["running", "ended", "interrupted"]),
+  /** How the turn ended, and the class of its failure. */
+  outcome: z.string().nullable(),
+  outcome_code: z.string().nullable(),
+  start_tree: z.string(),
+  result_tree: z.string().nullable(),
+  started_at: Instant,
+  ended_at: Instant.nullable(),
+  summary: z.string().nullable(),
+  usage: Usage.nullable(),
+  /** Whether it used up one of the attempts that the goal allows. */
+  counted: z.boolean(),
+});
+export type Attempt = z.infer<typeof Attempt>;
+
+/** The gates on one tree. */
+export const GateWork = z.looseObject({
+  tree: z.string(),
+  /** Names the folder of the run's logs. */
+  run: z.string(),
+  results: z.array(GateResult),
+  /** Null when no protected files were touched. */
+  base_copies: BaseCopies.nullable().default(null),
+  /** Null when the change adds no tests, or a gate that turned green says enough. */
+  added_tests: AddedTests.nullable().default(null),
+  /** Paths that the gates changed. */
+  side_effects: z.array(z.string()),
+});
+export type GateWork = z.infer<typeof GateWork>;
+
+/** `work.json`. */
+export const Work = z.looseObject({
+  version: z.int().min(1),
+  seq: z.int().min(0).optional(),
+  /** What the work starts from; `position` changes when another hand moves HEAD or the index. */
+  base: z.looseObject({ tree: z.string(), position: z.string(), commit: z.string().nullable() }).nullable(),
+  baseline: z.looseObject({ tree: z.string(), gates: z.array(GateResult) }).nullable(),
+  attempts: z.array(Attempt),
+  /** How many attempts were made before a person last gave the goal fresh ones. */
+  attempts_from: z.int().min(0).default(0),
+  /** The fence of the attempt whose failure outside a person has answered by resuming. */
+  resumed_fence: z.int().min(0).optional(),
+  /** What the work has left so far, and how it differs from the base. */
+  result: z.looseObject({ tree: z.string(), changed_files: z.array(TreeChange) }).nullable(),
+  gates: GateWork.nullable(),
+  /** The tree whose gates had been started when this was written. */
+  gates_running: z.string().nullable().default(null),
+  review: z
+    .looseObject({
+      tree: z.string(),
+      sections: z.array(ReviewArtifact),
+      oracle: OracleEvidence,
+      at: Instant,
+    })
+    .nullable(),
+  acceptance: z
+    .looseObject({
+      decision: z.enum(["accepted", "rejected"]),
+      summary: z.string(),
+      decided_at: Instant,
+      /** What was accepted: for another tree the decision says nothing. */
+      tree: z.string(),
+      /** Checks a person vouches for, each with the statement. */
+      attested: z.record(z.string(), z.string()).default({}),
+      artifact_path: z.string(),
+      missing_evidence: z.array(z.string()),
+    })
+    .nullable(),
+  until_ready_steps: z.array(z.looseObject({ kind: z.string(), status: z.string(), summary: z.string() })),
+  /** Every evidence file so far. */
+  evidence: z.array(EvidenceFile).default([]),
+  /** How long the goal has worked; it does not count while it rests. */
+  active_ms: z.number().min(0).default(0),
+});
+export type Work = z.infer<typeof Work>;
