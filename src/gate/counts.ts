@@ -97,13 +97,12 @@ function nodeTest(): Reader {
     line(text, at, lines) {
       const sum = /^(?:ℹ|#) (tests|pass|fail|cancelled|skip|skipped|todo)\s+(\d{1,9})$/.exec(text);
       if (sum) sums.set(sum[1] ?? "", (sums.get(sum[1] ?? "") ?? 0) + Number(sum[2]));
-      const parent = /^▶ (\S+)/.exec(text);
-      if (parent) parents.add(parent[1] ?? "");
-      const spec = /^✔ (\S+\.[cm]?[jt]sx?) \([\d.]+ms\)$/.exec(text);
-      if (spec) files.push(spec[1] ?? "");
-      const tap = /^ok \d+ - (\S+\.[cm]?[jt]sx?)$/.exec(text);
+      if (text.startsWith("▶ ")) parents.add(text.slice(2));
+      const spec = /^✔ (.+) \([\d.]+ms\)$/.exec(text)?.[1];
+      if (spec !== undefined && TEST_FILE.test(spec)) files.push(spec);
+      const tap = /^ok \d+ - (.+)$/.exec(text)?.[1];
       // Right behind its own heading: nothing was reported from inside.
-      if (tap && lines[at - 1] === `# Subtest: ${tap[1]}`) files.push(tap[1] ?? "");
+      if (tap !== undefined && TEST_FILE.test(tap) && lines[at - 1] === `# Subtest: ${tap}`) files.push(tap);
     },
     counts() {
       const tests = sums.get("tests");
@@ -119,6 +118,10 @@ function nodeTest(): Reader {
     },
   };
 }
+
+/** What Node 20 (whole paths) and later ones (relative paths) call such a file; titles of tests rarely look like it. */
+const TEST_FILE =
+  /^(?:\/.+|(?:\S*\/)?test\/\S+|(?:\S*\/)?(?:test(?:-[^\s/]*)?|[^\s/]+[._-]test))\.[cm]?[jt]sx?$/;
 
 /** Plain TAP: needs a plan, and steps back where a summary follows, which `nodeTest` reads. */
 function tap(): Reader {
@@ -192,7 +195,9 @@ function mocha(): Reader {
 
 /** `== 1 passed, 1 skipped in 0.01s ==`, quiet: `1 passed in 0.00s`, and `no tests ran in 0.00s`. */
 function pytest(): Reader {
-  return summing(/^(?:=+ )?(no tests ran|\d{1,9} [a-z].*?)(?:, .*)? in [\d.]+s(?: \([\d:]+\))?(?: =+)?$/, ([line]) => {
+  const words = "passed|failed|skipped|errors?|deselected|xfailed|xpassed";
+  const pattern = new RegExp(`^(?:=+ )?(?:no tests ran|\\d{1,9} (?:${words}))(?:, .*)? in [\\d.]+s(?: \\([\\d:]+\\))?(?: =+)?$`);
+  return summing(pattern, ([line]) => {
     const said = tally(line);
     const failed = said("failed", "error", "errors");
     return countsOf(said("passed", "xpassed"), failed, said("skipped", "xfailed"));
@@ -245,7 +250,7 @@ function go(): Reader {
       if (test === "PASS") tests = add(tests ?? NONE, countsOf(1, 0, 0));
       if (test === "FAIL") tests = add(tests ?? NONE, countsOf(0, 1, 0));
       if (test === "SKIP") tests = add(tests ?? NONE, countsOf(0, 0, 1));
-      if (/^(?:ok {2}\t\S+\t.*\[no tests to run\]|\?? {3}\t\S+\t\[no test files\]|\t\S+\t+coverage: .*)$/.test(text)) {
+      if (/^(?:ok {2}\t\S+\t.*\[no tests to run\]|\? {3}\t\S+\t\[no test files\]|\t\S+\t+coverage: .*)$/.test(text)) {
         packages = packages ?? NONE;
       } else if (/^ok {2}\t\S+\t/.test(text)) packages = add(packages ?? NONE, countsOf(1, 0, 0));
       else if (/^FAIL\t\S+/.test(text)) packages = add(packages ?? NONE, countsOf(0, 1, 0));

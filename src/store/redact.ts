@@ -204,6 +204,9 @@ const KEY_FOOTER = /-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g;
 /** A line of a key, also in a diff, a comment or a string with escaped newlines: mostly base64, whatever surrounds it. */
 const KEY_LINE = /[^A-Za-z0-9+/=\n]{0,16}[A-Za-z0-9+/=]{16,}[^A-Za-z0-9+/=\n]{0,16}(?:\n|\\[nr]|$)/y;
 
+/** What is left of a key whose text ends within a line. */
+const KEY_REST = /[^A-Za-z0-9+/=\n]{0,16}[A-Za-z0-9+/=]{24,}/y;
+
 function redactPrivateKeys(text: string): string {
   if (!text.includes("PRIVATE KEY")) return text;
   const parts: string[] = [];
@@ -228,6 +231,8 @@ function endOfKey(text: string, start: number): number {
   let end = start;
   KEY_LINE.lastIndex = text.startsWith("\n", start) ? start + 1 : start;
   while (KEY_LINE.test(text)) end = KEY_LINE.lastIndex;
+  KEY_REST.lastIndex = end;
+  if (KEY_REST.test(text)) return KEY_REST.lastIndex;
   // The newline behind the last line belongs to the text, not to the key.
   return end > start && text[end - 1] === "\n" ? end - 1 : end;
 }
@@ -296,7 +301,8 @@ function looksLikeCode(value: string, separator: string): boolean {
   if (!/\d/.test(value)) return true;
   if (/^[A-Za-z_][\w]*(?:\??\.[A-Za-z_]\w*)+$/.test(value)) return true;
   const spaced = /\s/.test(separator) || separator.includes(":");
-  return spaced && /^[A-Za-z_]\w*$/.test(value) && value.replaceAll(/\D/g, "").length < 3;
+  const short = value.length < 32 && value.replaceAll(/\D/g, "").length < 3;
+  return spaced && short && /^[A-Za-z_]\w*$/.test(value);
 }
 
 // ---- Known values
@@ -319,7 +325,8 @@ const SECRET_LENGTH_MAX = 32 * 1024;
 const NAME_OF_SECRET = /TOKEN|SECRET|PASSW|PASSPHRASE|API_?KEY|CREDENTIAL|PRIVATE_?KEY|ACCESS_?KEY|(?:^|_)(?:KEY|PASS|PWD|PAT|AUTH|COOKIE)$/i;
 /** Variables that name a place, a limit or a kind and not a secret; and the working folder. */
 const NAME_OF_OTHER = /(?:_|^)(?:FILE|PATH|DIR|SOCK|SOCKET|TTL|TIMEOUT|LIMIT|TYPE|NAME)$|^(?:OLD)?PWD$/i;
-const PLACE = /^(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:app|data|dev|etc|home|mnt|nix|opt|private|proc|root|run|srv|tmp|usr|Users|var|work)?[/\\.]/;
+const PLACE =
+  /^(?:~|\.{1,2})[/\\]|^[A-Za-z]:[/\\]|^\/(?:app|data|dev|etc|home|mnt|nix|opt|private|proc|root|run|srv|tmp|usr|Users|var|work)\//;
 const NAME_OF_PLAIN = /^(?:USER|LOGNAME|USERNAME|HOME|HOSTNAME|PWD|OLDPWD|SHELL|LANG|TERM|EDITOR)$/;
 const BORING = new Set(
   "password changeme disabled required optional undefined localhost anonymous postgres username development production".split(

@@ -556,8 +556,9 @@ export class SimulatedDisk implements Disk {
 
   rename(from: string, to: string): void {
     const source = this.#find(from, "rename", false, to);
-    const moved = this.#there(source, from, "rename", to);
+    // Both folders are looked up before the names in them.
     const target = this.#find(to, "rename", false, to);
+    const moved = this.#there(source, from, "rename", to);
     if (source.parent === 0 || target.parent === 0) throw systemError("EBUSY", "rename", from, to);
     if (moved.kind === "folder" && this.#isWithin(target.parent, source.inode)) {
       throw systemError("EINVAL", "rename", from, to);

@@ -1,0 +1,545 @@
+/**
+ * The real world: the only module that touches files, processes, the clock and randomness. Cheap to load, because light
+ * commands load it too; what only runs things is imported when something runs.
+ */
+import { spawn as spawnProcess, type ChildProcess } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import fs from "node:fs";
+import os from "node:os";
+import { join } from "node:path";
+
+import { customAlphabet } from "nanoid";
+
+import type {
+  Child,
+  Clock,
+  Disk,
+  Exit,
+  FileInfo,
+  OpenFile,
+  ProcessIdentity,
+  Processes,
+  Random,
+  RunRequest,
+  RunResult,
+  SpawnRequest,
+  World,
+} from "./ports.ts";
+
+/** The machine this process runs on. */
+export function createWorld(): World {
+  const clock = realClock();
+  return { disk: realDisk(), clock, random: realRandom(), processes: new RealProcesses(clock) };
+}
+
+// ---- Disk
+
+const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
+const OPEN_FLAGS = {
+  read: O_RDONLY | O_NOFOLLOW,
+  edit: O_RDWR | O_APPEND | O_NOFOLLOW,
+  append: O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW,
+  create: O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW,
+} as const;
+
+const READ_BYTES_MIN = 4_096;
+
+function realDisk(): Disk {
+  return {
+    readFile(path, bytesMax = Number.POSITIVE_INFINITY) {
+      // Not blocking: a named pipe put where a file is expected would otherwise stop omk for ever.
+      const file = fs.openSync(path, O_RDONLY | O_NONBLOCK);
+      try {
+        return readBounded(file, path, bytesMax);
+      } finally {
+        fs.closeSync(file);
+      }
+    },
+    stat(path) {
+      try {
+        return infoOf(fs.lstatSync(path));
+      } catch (error) {
+        if (isMissing(error)) return undefined;
+        throw error;
+      }
+    },
+    list: (path) => fs.readdirSync(path).sort(byBytes),
+    makeFolder(path) {
+      fs.mkdirSync(path, 0o700);
+      fs.chmodSync(path, 0o700);
+    },
+    open(path, how) {
+      const file = fs.openSync(path, OPEN_FLAGS[how], 0o600);
+      if (how === "create") fs.fchmodSync(file, 0o600);
+      return openFile(file);
+    },
+    rename: (from, to) => fs.renameSync(from, to),
+    link: (from, to) => fs.linkSync(from, to),
+    symbolicLink: (target, path) => fs.symlinkSync(target, path),
+    remove: (path) => fs.unlinkSync(path),
+    removeFolder: (path) => fs.rmdirSync(path),
+    removeTree: (path) => fs.rmSync(path, { recursive: true, force: true, maxRetries: 3 }),
+    async syncFolder(path) {
+      const folder = fs.openSync(path, O_RDONLY);
+      try {
+        await sync(folder);
+      } finally {
+        fs.closeSync(folder);
+      }
+    },
+    realPath(path) {
+      try {
+        return fs.realpathSync.native(path);
+      } catch (error) {
+        if (isMissing(error)) return undefined;
+        throw error;
+      }
+    },
+    freeBytes(path) {
+      const { bavail, bsize } = fs.statfsSync(path);
+      return bavail * bsize;
+    },
+    async writeDerived(path, text) {
+      const { default: writeFileAtomic } = await import("write-file-atomic");
+      fs.mkdirSync(join(path, ".."), { recursive: true, mode: 0o700 });
+      await writeFileAtomic(path, text, { mode: 0o600, fsync: false });
+    },
+  };
+}
+
+function openFile(file: number): OpenFile {
+  return {
+    size: () => fs.fstatSync(file).size,
+    modifiedMs: () => fs.fstatSync(file).mtimeMs,
+    read: (into, position) => fs.readSync(file, into, 0, into.length, position),
+    write: (bytes) => fs.writeSync(file, bytes),
+    truncate: (size) => fs.ftruncateSync(file, size),
+    sync: () => sync(file),
+    close: () => fs.closeSync(file),
+  };
+}
+
+/** The whole file, whatever size it claims: files grow, and some (`/proc`) say 0. */
+function readBounded(file: number, path: string, bytesMax: number): Uint8Array {
+  const { size } = fs.fstatSync(file);
+  const parts: Buffer[] = [];
+  for (let total = 0; ; ) {
+    if (Math.max(total, size) > bytesMax) throw tooLarge(path, Math.max(total, size), bytesMax);
+    // One byte more than is left, so that the end of an ordinary file shows in the first read.
+    const part = Buffer.allocUnsafe(Math.max(READ_BYTES_MIN, size - total + 1));
+    const count = fs.readSync(file, part, 0, part.length, null);
+    if (count > 0) parts.push(part.subarray(0, count));
+    total += count;
+    if (count === 0 || (count < part.length && total === size)) {
+      return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+    }
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR";
+}
+
+function sync(file: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fs.fsync(file, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+function infoOf(found: fs.Stats): FileInfo {
+  const kind = found.isFile()
+    ? "file"
+    : found.isDirectory()
+      ? "folder"
+      : found.isSymbolicLink()
+        ? "link"
+        : "other";
+  const { size, uid, mtimeMs, ino } = found;
+  return { kind, size, mode: found.mode & 0o777, uid, modifiedMs: mtimeMs, inode: ino };
+}
+
+function byBytes(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+function tooLarge(path: string, size: number, bytesMax: number): Error {
+  const error = new Error(`EFBIG: ${size} bytes, at most ${bytesMax} are read, open '${path}'`);
+  return Object.assign(error, { code: "EFBIG", syscall: "open", path });
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
+}
+
+// ---- Clock and randomness
+
+function realClock(): Clock {
+  return {
+    now: () => new Date(),
+    monotonicMs: () => performance.now(),
+    sleep: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        if (signal?.aborted === true) {
+          reject(signal.reason as Error);
+          return;
+        }
+        const timer = setTimeout(() => {
+          signal?.removeEventListener("abort", onAbort);
+          resolve();
+        }, ms);
+        const onAbort = () => {
+          clearTimeout(timer);
+          reject(signal?.reason as Error);
+        };
+        signal?.addEventListener("abort", onAbort, { once: true });
+      }),
+  };
+}
+
+function realRandom(): Random {
+  const letters = customAlphabet("0123456789abcdefghijklmnopqrstuvwxyz");
+  return { uuid: () => randomUUID(), name: (length) => letters(length) };
+}
+
+// ---- Processes
+
+const SPAWN_ID = "OMK_SPAWN_ID";
+/** A pipe that a descendant holds open delays nothing by more than this. */
+const PIPE_GRACE_MS = 1_000;
+/** Rounds of looking for processes that bear a spawn id: each kills what it finds, and a killed one can start no other. */
+const SWEEPS_MAX = 50;
+const SWEEP_PAUSE_MS = 20;
+const KILL_WAIT_MS = 5_000;
+const LINUX = process.platform === "linux";
+
+class RealProcesses implements Processes {
+  readonly #clock: Clock;
+  readonly #groups = new Set<number>();
+  #self: ProcessIdentity | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get self(): ProcessIdentity {
+    this.#self ??= {
+      pid: process.pid,
+      start_time: processState(process.pid)?.startTime ?? null,
+      boot_id: readProc("/proc/sys/kernel/random/boot_id")?.trim() ?? null,
+      pid_namespace: pidNamespace(),
+      host: os.hostname(),
+    };
+    return this.#self;
+  }
+
+  liveness(identity: ProcessIdentity): "alive" | "dead" | "unknown" {
+    const { self } = this;
+    if (identity.host !== self.host) return "unknown";
+    if (identity.pid_namespace !== self.pid_namespace) return "unknown";
+    if (identity.boot_id !== null && self.boot_id !== null && identity.boot_id !== self.boot_id) return "dead";
+    if (!LINUX) return isThere(identity.pid) ? "alive" : "dead";
+    const found = processState(identity.pid);
+    if (!found || found.isZombie) return "dead";
+    return identity.start_time === null || identity.start_time === found.startTime ? "alive" : "dead";
+  }
+
+  async run(request: RunRequest, signal?: AbortSignal): Promise<RunResult> {
+    const { execa } = await import("execa");
+    signal?.throwIfAborted();
+    const [file, ...args] = request.argv;
+    const child = execa(file, args, {
+      cwd: request.cwd,
+      env: request.env,
+      extendEnv: false,
+      encoding: "buffer",
+      stripFinalNewline: false,
+      maxBuffer: request.outputBytesMax,
+      reject: false,
+      detached: true,
+      cleanup: false,
+      killSignal: "SIGKILL",
+      ...(request.stdin ? { input: request.stdin } : { stdin: "ignore" as const }),
+    });
+    const { pid } = child;
+    if (pid !== undefined) this.#groups.add(pid);
+    const done = new AbortController();
+    let timedOut = false;
+    const end = () => pid !== undefined && killGroup(pid, "SIGKILL");
+    // execa waits for the pipes too, and a descendant in a session of its own may hold them for ever.
+    child.once("exit", () => {
+      void this.#clock.sleep(PIPE_GRACE_MS, done.signal).then(
+        () => [child.stdout.destroy(), child.stderr.destroy()],
+        () => undefined, // the pipes ended by themselves
+      );
+    });
+    signal?.addEventListener("abort", end, { once: true });
+    const timer = this.#clock.sleep(request.timeoutMs, done.signal).then(
+      () => {
+        timedOut = true;
+        end();
+      },
+      () => undefined, // it ended before its deadline
+    );
+    try {
+      const result = await child;
+      signal?.throwIfAborted();
+      // execa ends only the child itself when there is too much output; what it started goes with its group.
+      if (result.isMaxBuffer) end();
+      return {
+        exit: exitOf(result.exitCode, result.signal, result.failed ? result : undefined),
+        stdout: result.stdout,
+        stderr: Buffer.from(result.stderr).toString("utf8"),
+        timedOut,
+        truncated: result.isMaxBuffer,
+      };
+    } finally {
+      done.abort();
+      await timer;
+      signal?.removeEventListener("abort", end);
+      if (pid !== undefined) this.#groups.delete(pid);
+    }
+  }
+
+  spawn(request: SpawnRequest): Child {
+    return new RealChild(request, this.#clock, this.#groups, (ids) => this.sweep(ids));
+  }
+
+  killAll(): void {
+    for (const pid of this.#groups) killGroup(pid, "SIGKILL");
+  }
+
+  async sweep(spawnIds: readonly string[]): Promise<number> {
+    const ended = new Set<number>();
+    for (let round = 0; LINUX && spawnIds.length > 0 && round < SWEEPS_MAX; round++) {
+      const found = processesBearing(spawnIds);
+      if (found.length === 0) break;
+      for (const pid of found) {
+        ended.add(pid);
+        killOne(pid);
+      }
+      await this.#clock.sleep(SWEEP_PAUSE_MS);
+    }
+    return ended.size;
+  }
+}
+
+class RealChild implements Child {
+  readonly #child: ChildProcess | undefined;
+  readonly #clock: Clock;
+  readonly #spawnId: string;
+  readonly #sweep: (ids: readonly string[]) => Promise<number>;
+  readonly exited: Promise<Exit>;
+  readonly stdout: AsyncIterable<Uint8Array>;
+  readonly stderr: AsyncIterable<Uint8Array>;
+
+  constructor(
+    request: SpawnRequest,
+    clock: Clock,
+    groups: Set<number>,
+    sweep: (ids: readonly string[]) => Promise<number>,
+  ) {
+    this.#clock = clock;
+    this.#spawnId = request.spawnId;
+    this.#sweep = sweep;
+    const files: number[] = [];
+    const sink = (to: SpawnRequest["stdout"]) => {
+      if (to === "pipe") return to;
+      const file = fs.openSync(to.file, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+      files.push(file);
+      return file;
+    };
+    try {
+      const [file, ...args] = request.argv;
+      this.#child = spawnProcess(file, args, {
+        cwd: request.cwd,
+        env: { ...request.env, [SPAWN_ID]: request.spawnId },
+        stdio: [request.stdin === "pipe" ? "pipe" : "ignore", sink(request.stdout), sink(request.stderr)],
+        detached: true,
+      });
+      this.exited = this.#watch(this.#child, groups);
+    } catch (error) {
+      // Bad arguments, or no descriptor left: it never ran.
+      this.exited = Promise.resolve(notStarted(error));
+    } finally {
+      for (const file of files) fs.closeSync(file);
+    }
+    this.stdout = this.#bytesOf(this.#child?.stdout);
+    this.stderr = this.#bytesOf(this.#child?.stderr);
+    // A broken pipe is told to whoever writes; without a listener it would end omk.
+    this.#child?.stdin?.on("error", () => undefined);
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    const stdin = this.#child?.stdin;
+    if (!stdin) return Promise.reject(new Error("The child has no stdin."));
+    return new Promise((resolve, reject) => {
+      stdin.write(bytes, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+
+  closeStdin(): void {
+    this.#child?.stdin?.end();
+  }
+
+  async end(graceMs: number): Promise<void> {
+    const { pid } = this;
+    if (pid !== undefined) {
+      if (graceMs > 0 && killGroup(pid, "SIGTERM")) await this.#groupIsGone(pid, graceMs);
+      killGroup(pid, "SIGKILL");
+    }
+    await this.#sweep([this.#spawnId]);
+    // The kernel ends a killed process at once, unless a broken device holds it: that is not waited for.
+    await this.#exitWithin(KILL_WAIT_MS);
+  }
+
+  /** Waits for the leader, then for the others of its group, which were asked at the same time. */
+  async #groupIsGone(pid: number, graceMs: number): Promise<void> {
+    const until = this.#clock.monotonicMs() + graceMs;
+    await this.#exitWithin(graceMs);
+    while (groupLives(pid)) {
+      const leftMs = until - this.#clock.monotonicMs();
+      if (leftMs <= 0) return;
+      await this.#clock.sleep(Math.min(SWEEP_PAUSE_MS, leftMs));
+    }
+  }
+
+  async #exitWithin(ms: number): Promise<void> {
+    const over = new AbortController();
+    const wait = this.#clock.sleep(ms, over.signal).catch(() => undefined); // it ended in time
+    await Promise.race([this.exited, wait]);
+    over.abort();
+  }
+
+  #watch(child: ChildProcess, groups: Set<number>): Promise<Exit> {
+    const { pid } = child;
+    if (pid !== undefined) groups.add(pid);
+    return new Promise((resolve) => {
+      const ended = (exit: Exit) => {
+        if (pid !== undefined) groups.delete(pid);
+        resolve(exit);
+      };
+      child.once("error", (error) => pid === undefined && ended(notStarted(error)));
+      child.once("exit", (code, signal) => ended(exitOf(code, signal, undefined)));
+    });
+  }
+
+  /** The bytes of a pipe, with back-pressure; cut off a while after the exit when somebody else still holds it. */
+  async *#bytesOf(stream: ChildProcess["stdout"] | undefined): AsyncGenerator<Uint8Array> {
+    if (!stream) return;
+    const over = new AbortController();
+    // Not awaited: whoever stops reading early need not wait for the exit.
+    void this.exited
+      .then(() => this.#clock.sleep(PIPE_GRACE_MS, over.signal))
+      .then(
+        () => stream.destroy(),
+        () => undefined, // the pipe ended by itself, or nobody reads it any more
+      );
+    try {
+      for await (const chunk of stream) yield chunk as Uint8Array;
+    } catch (error) {
+      // Cutting it off shows as a premature close; anything else is told.
+      if (codeOf(error) !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
+    } finally {
+      over.abort();
+    }
+  }
+}
+
+function exitOf(code: number | null | undefined, signal: string | null | undefined, failure: unknown): Exit {
+  if (typeof code === "number") return { kind: "exited", code };
+  if (typeof signal === "string") return { kind: "signalled", signal };
+  return notStarted(failure);
+}
+
+function notStarted(error: unknown): Exit {
+  const code = codeOf(error) ?? (error instanceof Error ? codeOf(error.cause) : undefined);
+  const message = error instanceof Error ? error.message : "it could not be started";
+  return { kind: "not_started", code: typeof code === "string" ? code : "EUNKNOWN", message };
+}
+
+/** Signals a whole group; false when there is none any more. */
+function killGroup(pid: number, signal: "SIGTERM" | "SIGKILL"): boolean {
+  try {
+    process.kill(-pid, signal);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "ESRCH" || codeOf(error) === "EPERM") return false;
+    throw error;
+  }
+}
+
+/** Whether anybody of a group still runs: zombies that nobody collects do not. */
+function groupLives(group: number): boolean {
+  if (!LINUX) return isThere(-group);
+  return allPids().some((pid) => {
+    const state = processState(pid);
+    return state !== undefined && state.group === group && !state.isZombie;
+  });
+}
+
+function killOne(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    // Gone meanwhile, or another user's: nothing to end.
+    if (codeOf(error) !== "ESRCH" && codeOf(error) !== "EPERM") throw error;
+  }
+}
+
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) === "EPERM";
+  }
+}
+
+/** PIDs of living processes whose environment carries one of these spawn ids. */
+function processesBearing(spawnIds: readonly string[]): number[] {
+  const wanted = new Set(spawnIds.map((id) => `${SPAWN_ID}=${id}`));
+  const found: number[] = [];
+  for (const pid of allPids()) {
+    if (pid === process.pid) continue;
+    const environment = readProc(`/proc/${pid}/environ`);
+    if (environment?.split("\0").some((one) => wanted.has(one)) !== true) continue;
+    if (processState(pid)?.isZombie === false) found.push(pid);
+  }
+  return found;
+}
+
+function allPids(): number[] {
+  const names = fs.readdirSync("/proc");
+  return names.filter((name) => /^\d+$/.test(name)).map(Number);
+}
+
+/** State, start time and group from `/proc/<pid>/stat`: the name in brackets may hold anything, so fields count from its end. */
+function processState(pid: number): { isZombie: boolean; startTime: string; group: number } | undefined {
+  const text = readProc(`/proc/${pid}/stat`);
+  const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
+  const [state] = fields ?? [];
+  const startTime = fields?.[19];
+  if (state === undefined || startTime === undefined) return undefined;
+  return { isZombie: state === "Z" || state === "X", startTime, group: Number(fields?.[2]) };
+}
+
+function pidNamespace(): string | null {
+  try {
+    return LINUX ? fs.readlinkSync("/proc/self/ns/pid") : null;
+  } catch {
+    return null; // a /proc without namespaces: processes are then told apart by host and boot alone
+  }
+}
+
+function readProc(path: string): string | undefined {
+  try {
+    return fs.readFileSync(path, "latin1");
+  } catch {
+    return undefined; // the process is gone, another user's, or this is no Linux
+  }
+}
+
