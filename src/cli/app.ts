@@ -2,6 +2,7 @@
 import { OmkError } from "../errors.ts";
 import { printable } from "../format/printable.ts";
 import type { World } from "../ports.ts";
+import { untoldFailure } from "../store/files.ts";
 import { stateRoot } from "../store/state-root.ts";
 
 /** The surroundings of a command line: `process` has them all. */
@@ -97,7 +98,9 @@ export function createApp(world: World, io: MainIo): App {
 function createOutput(io: MainIo): Output {
   return {
     result(record, render, json) {
-      io.stdout.write(json ? `${escapeJson(JSON.stringify(record, null, 2))}\n` : printable(ensureNewline(render(record))));
+      io.stdout.write(
+        json ? `${escapeJson(JSON.stringify(record, null, 2))}\n` : printable(ensureNewline(render(record))),
+      );
     },
     text(text) {
       io.stdout.write(printable(ensureNewline(text)));
@@ -126,20 +129,32 @@ function escapeJson(text: string): string {
 /** Prints an error as what happened, its causes, and what to do next; returns the exit status. */
 function reportError(error: unknown, io: MainIo, signal: AbortSignal): number {
   if (isCommanderError(error)) return error.exitCode === 0 ? 0 : 2;
-  if (error instanceof OmkError) {
-    io.stderr.write(`Error: ${printable(error.message)}\n`);
-    for (let { cause } = error; cause instanceof Error; { cause } = cause) {
-      io.stderr.write(`  because: ${printable(cause.message)}\n`);
-    }
-    if (error.hint !== undefined) io.stderr.write(`  ${printable(error.hint)}\n`);
-    return io.env["OMK_COMPAT"] === "0.5" && error.exitStatus !== 2 ? 1 : error.exitStatus;
-  }
-  if (signal.aborted && signal.reason instanceof OmkError) return signal.reason.exitStatus;
-  io.stderr.write(`omk: this is a bug, please report it.\n${error instanceof Error ? error.stack : String(error)}\n`);
+  const reason: unknown = signal.aborted ? signal.reason : undefined;
+  if (reason instanceof OmkError && error === reason) return reason.exitStatus;
+  const told = error instanceof OmkError ? error : untoldFailure(error);
+  if (told) return reportTold(told, io);
+  if (reason instanceof OmkError) return reason.exitStatus;
+  io.stderr.write(
+    `omk: this is a bug, please report it.\n${error instanceof Error ? error.stack : String(error)}\n`,
+  );
   return 70;
+}
+
+function reportTold(error: OmkError, io: MainIo): number {
+  io.stderr.write(`Error: ${printable(error.message)}\n`);
+  for (let { cause } = error; cause instanceof Error; { cause } = cause) {
+    io.stderr.write(`  because: ${printable(cause.message)}\n`);
+  }
+  if (error.hint !== undefined) io.stderr.write(`  ${printable(error.hint)}\n`);
+  return io.env["OMK_COMPAT"] === "0.5" && error.exitStatus !== 2 ? 1 : error.exitStatus;
 }
 
 /** commander prints its own usage errors and then throws. */
 function isCommanderError(error: unknown): error is Error & { exitCode: number } {
-  return error instanceof Error && "exitCode" in error && "code" in error && String(error.code).startsWith("commander.");
+  return (
+    error instanceof Error &&
+    "exitCode" in error &&
+    "code" in error &&
+    String(error.code).startsWith("commander.")
+  );
 }

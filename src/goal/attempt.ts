@@ -10,7 +10,6 @@ import type { OpenFile } from "../ports.ts";
 import { ensureFolder, ioFailure, writeAll } from "../store/files.ts";
 import { remainingBudget } from "./budget.ts";
 import { keepEvidence, evidenceOf, type EvidenceFile } from "./evidence.ts";
-import { OUTSIDE_FAILURES } from "./next-step.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { workPrompt } from "./prompt.ts";
 import { TASK } from "./scaffold.ts";
@@ -82,7 +81,7 @@ export async function runAttempt(
   const interrupted = signal.aborted;
   const result = await space.tree.snapshot(UNHURRIED);
   files.push(...(await keepChanges(open, space, start, result, folder, ports)));
-  const outside = turn.failure !== undefined && OUTSIDE_FAILURES.has(turn.failure.class);
+  const outside = isOutside(turn);
   const ended: Attempt = {
     ...attempt,
     status: interrupted ? "interrupted" : "ended",
@@ -181,6 +180,12 @@ async function takeTurn(
   } finally {
     await session?.stop();
   }
+}
+
+/** Login, quota and outage: the agent could not work, so nobody is charged for it. An empty turn is a failed one. */
+function isOutside({ status, failure }: Turn): boolean {
+  if (status !== "failed" || failure === undefined) return false;
+  return failure.class === "auth" || failure.class === "rate_limit" || (failure.class === "provider" && failure.retryable);
 }
 
 function noTurn(status: "failed" | "cancelled", message: string): Turn {

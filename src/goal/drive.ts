@@ -9,7 +9,7 @@ import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget, spent } from "./budget.ts";
 import { factsOf } from "./facts.ts";
 import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
-import { currentAttempts, nextStep, OUTSIDE_FAILURES } from "./next-step.ts";
+import { currentAttempts, nextStep } from "./next-step.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
 import { serveRequests, StopRequest } from "./requests.ts";
@@ -154,8 +154,9 @@ function outsideEnding(open: OpenGoal): Ending | undefined {
   return undefined;
 }
 
+/** It ended by itself and was not charged: something outside kept the agent from working. */
 function isOutside(attempt: Attempt): boolean {
-  return attempt.status === "ended" && OUTSIDE_FAILURES.has(attempt.outcome_code ?? "");
+  return attempt.status === "ended" && !attempt.counted;
 }
 
 /** A resume after the failure says: try again. */

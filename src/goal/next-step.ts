@@ -17,9 +17,6 @@ export interface LoopLimits {
   maxAttempts: number;
 }
 
-/** Failures that no attempt is charged for: the agent could not work, so it did not fail. */
-export const OUTSIDE_FAILURES: ReadonlySet<string> = new Set(["auth", "rate_limit", "provider"]);
-
 /** Decides the next step of driving a goal to a verdict. */
 export function nextStep(work: Work, limits: LoopLimits): Step {
   if (!work.base) return { kind: "record_base" };

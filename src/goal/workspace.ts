@@ -31,6 +31,7 @@ export async function openWorkspace(
   const held = await holdProject(real, command, ports, signal);
   try {
     const tree = await ports.openWorkTree({ projectDir: real, goalDir: open.folder, goalId: open.id });
+    if (tree.kind === "folder") ports.tell(`no git repository in ${real}: the proof will have no git evidence`);
     return { tree, release: () => held.release() };
   } catch (error) {
     await held.release();

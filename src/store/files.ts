@@ -126,6 +126,13 @@ export function sweepTemporaries(folder: string, nowMs: number, which: "all" | "
   }
 }
 
+/** A system error that nobody translated, as the failure the user hears about; undefined for any other error. */
+export function untoldFailure(error: unknown): OmkError | undefined {
+  if (systemCode(error) === undefined || !(error instanceof Error)) return undefined;
+  const { syscall, path } = error as NodeJS.ErrnoException;
+  return ioFailure(syscall ?? "use", path ?? "a file", error);
+}
+
 /** A failed call on a state file, told to the user: what was tried, where, and what to do. */
 export function ioFailure(action: string, path: string, cause: unknown): OmkError {
   if (cause instanceof OmkError) return cause;

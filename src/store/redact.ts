@@ -455,15 +455,17 @@ class TextStream implements RedactingStream {
     const limit = text.length - this.#hold;
     if (limit <= 0) return 0;
     let cut = text.lastIndexOf("\n", limit - 1) + 1;
-    if (cut === 0) {
-      if (text.length < LINE_MAX) return 0;
-      cut = Math.max(text.lastIndexOf(" ", limit - 1), text.lastIndexOf("\t", limit - 1)) + 1 || limit;
+    for (let before = -1; cut !== before && cut > 0; ) {
+      before = cut;
+      cut = this.#known.startAcross(text, cut);
+      // A bearer token may stand on the next line: the whole line waits for it.
+      const bearer = /bearer\s*$/i.exec(text.slice(Math.max(0, cut - 64), cut));
+      if (bearer) cut = text.lastIndexOf("\n", cut - bearer[0].length - 1) + 1;
+      const key = openKey(text, cut);
+      if (key !== undefined && text.length - key < KEY_BLOCK_MAX) cut = key;
     }
-    cut = this.#known.startAcross(text, cut);
-    const bearer = /bearer\s*$/i.exec(text.slice(Math.max(0, cut - 64), cut))?.[0] ?? "";
-    cut -= bearer.length;
-    const key = openKey(text, cut);
-    return key !== undefined && text.length - key < KEY_BLOCK_MAX ? key : cut;
+    if (cut > 0 || text.length < LINE_MAX) return cut;
+    return Math.max(text.lastIndexOf(" ", limit - 1), text.lastIndexOf("\t", limit - 1)) + 1 || limit;
   }
 }
 

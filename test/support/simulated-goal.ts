@@ -88,7 +88,7 @@ export function simulatedPorts(
           exit_code: passed ? 0 : 1,
           timed_out: false,
           timeout_secs: 0,
-          verdict: passed ? "passed" : base && !base.passed ? "failed_on_base_too" : "failed",
+          verdict: passed ? "passed" : base && base.verdict !== "passed" ? "failed_on_base_too" : "failed",
           counts: { tests: 1, passed: passed ? 1 : 0, failed: passed ? 0 : 1, skipped: 0 },
           tree: run.tree,
           base: base?.verdict ?? null,
