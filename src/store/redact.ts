@@ -209,25 +209,25 @@ const KEY_REST = /[^A-Za-z0-9+/=\n]{0,16}[A-Za-z0-9+/=]{24,}/y;
 
 function redactPrivateKeys(text: string): string {
   if (!text.includes("PRIVATE KEY")) return text;
+  const headers = [...text.matchAll(KEY_HEADER)];
+  const footers = [...text.matchAll(KEY_FOOTER)];
   const parts: string[] = [];
   let done = 0;
-  KEY_HEADER.lastIndex = 0;
-  for (let header = KEY_HEADER.exec(text); header; header = KEY_HEADER.exec(text)) {
-    const end = endOfKey(text, KEY_HEADER.lastIndex);
+  let nextFooter = 0;
+  for (const [at, header] of headers.entries()) {
+    const start = header.index + header[0].length;
+    while ((footers[nextFooter]?.index ?? start) < start) nextFooter++;
+    const footer = footers[nextFooter];
+    const limit = Math.min(start + KEY_BLOCK_MAX, headers[at + 1]?.index ?? Infinity);
+    const isWhole = footer !== undefined && footer.index < limit;
     parts.push(text.slice(done, header.index), mark("private-key"));
-    KEY_HEADER.lastIndex = done = end;
+    done = isWhole ? footer.index + footer[0].length : endOfKeyLines(text, start);
   }
   return parts.length === 0 ? text : parts.join("") + text.slice(done);
 }
 
-/** Where the key whose header ends at `start` ends: behind its footer, else behind the lines that look like a key. */
-function endOfKey(text: string, start: number): number {
-  const window = text.slice(start, start + KEY_BLOCK_MAX);
-  KEY_FOOTER.lastIndex = 0;
-  const footer = KEY_FOOTER.exec(window);
-  KEY_HEADER.lastIndex = 0;
-  const next = KEY_HEADER.exec(window);
-  if (footer && !(next && next.index < footer.index)) return start + footer.index + footer[0].length;
+/** Where a key without a footer ends: behind the lines that look like one. */
+function endOfKeyLines(text: string, start: number): number {
   let end = start;
   KEY_LINE.lastIndex = text.startsWith("\n", start) ? start + 1 : start;
   while (KEY_LINE.test(text)) end = KEY_LINE.lastIndex;
@@ -417,6 +417,8 @@ function escapePattern(text: string): string {
 const HOLD_MIN = 512;
 /** A line without an end is given out in pieces from this length on. */
 const LINE_MAX = 64 * 1024;
+/** Each round moves a cut to an earlier line; only text made for it needs more than two. */
+const CUT_ROUNDS_MAX = 8;
 
 class TextStream implements RedactingStream {
   readonly #text: (source: string) => string;
@@ -455,7 +457,7 @@ class TextStream implements RedactingStream {
     const limit = text.length - this.#hold;
     if (limit <= 0) return 0;
     let cut = text.lastIndexOf("\n", limit - 1) + 1;
-    for (let before = -1; cut !== before && cut > 0; ) {
+    for (let round = 0, before = -1; round < CUT_ROUNDS_MAX && cut !== before; round++) {
       before = cut;
       cut = this.#known.startAcross(text, cut);
       // A bearer token may stand on the next line: the whole line waits for it.
