@@ -163,10 +163,17 @@ export interface Processes {
   sweep(spawnIds: readonly string[]): Promise<number>;
 }
 
+/** A log for whoever investigates: lines of JSON in a file, written at once. What happened to a goal is not in it. */
+export interface Log {
+  write(level: "info" | "error", message: string): void;
+}
+
 /** Everything at once, for the one place that puts the runtime together. */
 export interface World {
   disk: Disk;
   clock: Clock;
   random: Random;
   processes: Processes;
+  /** Opens a log file for appending, making its folder. */
+  openLog(path: string): Promise<Log>;
 }

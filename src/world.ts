@@ -6,7 +6,7 @@ import { spawn as spawnProcess, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { customAlphabet } from "nanoid";
 
@@ -16,6 +16,7 @@ import type {
   Disk,
   Exit,
   FileInfo,
+  Log,
   OpenFile,
   ProcessIdentity,
   Processes,
@@ -29,7 +30,7 @@ import type {
 /** The machine this process runs on. */
 export function createWorld(): World {
   const clock = realClock();
-  return { disk: realDisk(), clock, random: realRandom(), processes: new RealProcesses(clock) };
+  return { disk: realDisk(), clock, random: realRandom(), processes: new RealProcesses(clock), openLog };
 }
 
 // ---- Disk
@@ -201,6 +202,17 @@ function realRandom(): Random {
   return { uuid: () => randomUUID(), name: (length) => letters(length) };
 }
 
+// ---- The log for investigation
+
+async function openLog(path: string): Promise<Log> {
+  const { default: pino } = await import("pino");
+  const folder = dirname(path);
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  // Synchronous: a log that is lost when the process dies is of no use to whoever investigates why.
+  const logger = pino({ base: { pid: process.pid } }, pino.destination({ dest: path, sync: true, mode: 0o600 }));
+  return { write: (level, message) => logger[level](message) };
+}
+
 // ---- Processes
 
 const SPAWN_ID = "OMK_SPAWN_ID";
@@ -310,7 +322,8 @@ class RealProcesses implements Processes {
 
   async sweep(spawnIds: readonly string[]): Promise<number> {
     const ended = new Set<number>();
-    for (let round = 0; LINUX && spawnIds.length > 0 && round < SWEEPS_MAX; round++) {
+    if (!LINUX || spawnIds.length === 0) return 0;
+    for (let round = 0; round < SWEEPS_MAX; round++) {
       const found = processesBearing(spawnIds);
       if (found.length === 0) break;
       for (const pid of found) {

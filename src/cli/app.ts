@@ -1,7 +1,7 @@
 /** What every command is given: the world, the three channels, the signal of Ctrl-C, and the exit status to set. */
 import { OmkError } from "../errors.ts";
 import { printable } from "../format/printable.ts";
-import type { World } from "../ports.ts";
+import type { Log, World } from "../ports.ts";
 import { untoldFailure } from "../store/files.ts";
 import { stateRoot } from "../store/state-root.ts";
 
@@ -35,6 +35,8 @@ export interface App {
   /** The root of all state. */
   root(): string;
   uid: number | undefined;
+  /** The log of this run, for commands that have one. */
+  log: Log | undefined;
   /** Starts to listen for signals: only commands that work for longer need to. */
   listen(): void;
   stopListening(): void;
@@ -72,6 +74,7 @@ export function createApp(world: World, io: MainIo): App {
     output,
     exitStatus: 0,
     uid: io.getuid?.(),
+    log: undefined,
     root: () => stateRoot(io.env, world),
     listen() {
       for (const name of ["SIGINT", "SIGTERM"] as const) {
@@ -85,7 +88,10 @@ export function createApp(world: World, io: MainIo): App {
       listening = [];
     },
     endStatus(error) {
-      if (error !== undefined) return reportError(error, io, stop.signal);
+      if (error !== undefined) {
+        app.log?.write("error", error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error));
+        return reportError(error, io, stop.signal);
+      }
       const { reason } = stop.signal as { reason: unknown };
       const status = stop.signal.aborted && reason instanceof OmkError ? reason.exitStatus : app.exitStatus;
       // 0.5.0 ended with 0 whenever a command had run through, whatever it had found.
@@ -135,7 +141,7 @@ function reportError(error: unknown, io: MainIo, signal: AbortSignal): number {
   if (told) return reportTold(told, io);
   if (reason instanceof OmkError) return reason.exitStatus;
   io.stderr.write(
-    `omk: this is a bug, please report it.\n${error instanceof Error ? error.stack : String(error)}\n`,
+    `omk: this is a bug, please report it.\n${error instanceof Error ? error.stack : JSON.stringify(error)}\n`,
   );
   return 70;
 }

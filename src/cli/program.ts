@@ -229,7 +229,7 @@ function proofCommand(app: App): Command {
       .addHelpText("after", examples("omk proof verify", "omk proof verify latest --json"))
       .action(async (id: string, flags: { json: boolean }) => {
         const { proofVerifyCommand } = await import("./proof.ts");
-        await proofVerifyCommand(app, id, flags);
+        proofVerifyCommand(app, id, flags);
       }),
   );
   return proof;

@@ -6,6 +6,7 @@ import { runGates } from "../gate/run.ts";
 import { openWorkTree } from "../git/work-tree.ts";
 import type { GoalPorts } from "../goal/open.ts";
 import { createRedactor } from "../store/redact.ts";
+import { checkStateFolder } from "../store/state-root.ts";
 import type { App } from "./app.ts";
 
 /** Variables that children see besides those of the locale, XDG and proxy families. */
@@ -18,21 +19,28 @@ const ALLOWED = new Set(
 const ALLOWED_FAMILY = /^(?:LC_|XDG_)/;
 
 /** The ports of the goal runtime, for one command. */
-export function goalPorts(app: App): GoalPorts {
+export async function goalPorts(app: App): Promise<GoalPorts> {
   const { world, io } = app;
   const redactor = createRedactor({ environment: io.env });
   const environment = childEnvironment(io.env);
   const launcher = [io.execPath, entryOf(app)] as const;
+  const root = app.root();
+  checkStateFolder(root, { disk: world.disk, uid: app.uid });
+  const log = await world.openLog(join(root, "logs", `omk.log.${world.clock.now().toISOString().slice(0, 10)}`));
+  app.log = { write: (level, message) => log.write(level, redactor.text(message)) };
   return {
     ...world,
     redactor,
-    root: app.root(),
+    root,
     uid: app.uid,
     environment,
     openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
-    runGates: (run, signal) => runGates(run, world, redactor.text, signal),
+    runGates: (run, signal) => runGates(run, world, (text) => redactor.text(text), signal),
     engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir }, world),
-    tell: (line) => app.output.story(redactor.text(line)),
+    tell: (line) => {
+      app.output.story(redactor.text(line));
+      app.log?.write("info", line);
+    },
   };
 }
 
@@ -43,7 +51,7 @@ function entryOf({ io, world }: App): string {
 }
 
 /** The allow list applied: no other variable of the caller reaches an agent or a gate. */
-export function childEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
+function childEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
     if (value !== undefined && (ALLOWED.has(name) || ALLOWED_FAMILY.test(name))) kept[name] = value;

@@ -147,20 +147,26 @@ const GateEntry = z
       ["skip", "skipped"],
     ] as const) {
       if (entry[key] === undefined || entry[alias] === undefined) continue;
-      context.addIssue({ code: "custom", path: [alias], message: `means the same as ${key}: keep one of them` });
+      context.addIssue({
+        code: "custom",
+        path: [alias],
+        message: `means the same as ${key}: keep one of them`,
+      });
     }
   });
 
 /** `.omk/gates.toml`. Keys we do not know are left alone. */
 export const GatesFile = z.looseObject({
-  gates: z.array(GateEntry, must("a list of tables, each begun by [[gates]]")).superRefine((gates, context) => {
-    const seen = new Set<string>();
-    for (const [at, { name }] of gates.entries()) {
-      if (seen.has(name)) {
-        context.addIssue({ code: "custom", path: [at, "name"], message: "is taken by an earlier gate" });
+  gates: z
+    .array(GateEntry, must("a list of tables, each begun by [[gates]]"))
+    .superRefine((gates, context) => {
+      const seen = new Set<string>();
+      for (const [at, { name }] of gates.entries()) {
+        if (seen.has(name)) {
+          context.addIssue({ code: "custom", path: [at, "name"], message: "is taken by an earlier gate" });
+        }
+        seen.add(name);
       }
-      seen.add(name);
-    }
-  }),
+    }),
 });
 export type GatesFile = z.infer<typeof GatesFile>;

@@ -72,7 +72,7 @@ function bufferOf(bytes: Uint8Array): Buffer {
 const MAY_CHANGE = /(?:":|[[,]|^)\s*(?:-0|-?\d+[.eE]|-?\d{16})/;
 
 function nestsDeeper(text: string, depthMax: number): boolean {
-  if (text.length <= depthMax) return false;
+  if (!hasMoreThan(depthMax, text)) return false;
   let depth = 0;
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
@@ -80,6 +80,17 @@ function nestsDeeper(text: string, depthMax: number): boolean {
     else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
       if (++depth > depthMax) return true;
     } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth--;
+  }
+  return false;
+}
+
+/** Whether a text holds more opening brackets than that; few texts do, and searching is much faster than scanning. */
+function hasMoreThan(max: number, text: string): boolean {
+  let count = 0;
+  for (const bracket of ["{", "["]) {
+    for (let at = text.indexOf(bracket); at !== -1; at = text.indexOf(bracket, at + 1)) {
+      if (++count > max) return true;
+    }
   }
   return false;
 }

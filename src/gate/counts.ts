@@ -26,12 +26,16 @@ export function countTests(output: string, argv: readonly string[]): TestCounts 
   const readers = readersFor(argv);
   const lines = stripVTControlCharacters(output).split(/\r?\n/);
   for (const [at, line] of lines.entries()) {
-    if (line.length > LINE_CHARACTERS_MAX) continue;
+    if (line.length > LINE_CHARACTERS_MAX || !MAY_SPEAK.test(line)) continue;
     for (const reader of readers) reader.line(line, at, lines);
   }
   const said = readers.map((reader) => reader.counts()).filter((counts) => counts !== undefined);
   return said.length === 0 ? undefined : said.reduce(add);
 }
+
+/** How a line begins that any reader listens to; most lines of a large output are done with after this. */
+const MAY_SPEAK =
+  /^(?:[ℹ#▶✔] |(?:not )?ok\b|\d|=|--- |\? |\t| {2,}(?:\d|Tests |Your test suite)| Test Files| *Summary |Tests?[ :]|test result|[Nn]o tests?\b|Error: No test|Ran \d|(?:OK|FAILED|NO TESTS RAN) \(|FAIL\t|\[\w+\] (?:Tests run|No tests))/;
 
 /** The counts of a report file: JUnit XML or TAP, told apart by how it begins. Undefined when it is neither. */
 export function countReport(text: string): TestCounts | undefined {
@@ -45,7 +49,19 @@ function readersFor(argv: readonly string[]): Reader[] {
   if (program === "cargo") return [cargo(), nextest()];
   if (program === "go" && first === "test") return [go()];
   if (program === "tap") return [nodeTest(), tap()];
-  return [nodeTest(), tap(), vitest(), jest(), mocha(), pytest(), unittest(), cargo(), nextest(), go(), surefire()];
+  return [
+    nodeTest(),
+    tap(),
+    vitest(),
+    jest(),
+    mocha(),
+    pytest(),
+    unittest(),
+    cargo(),
+    nextest(),
+    go(),
+    surefire(),
+  ];
 }
 
 const NONE: TestCounts = { tests: 0, passed: 0, failed: 0, skipped: 0 };
@@ -154,7 +170,7 @@ function vitest(): Reader {
   let emptyFiles = 0;
   return {
     line(text) {
-      if (/^Error: No test suite found in file /.test(text)) emptyFiles++;
+      if (text.startsWith("Error: No test suite found in file ")) emptyFiles++;
       if (/^No test files found, exiting with code \d/.test(text)) sum ??= NONE;
       const files = /^ Test Files {2}(.*)$/.exec(text);
       if (files) failedFiles += tally(files[1] ?? "")("failed");
@@ -187,16 +203,25 @@ function jest(): Reader {
 }
 
 function mocha(): Reader {
-  return summing(/^ {2}(\d{1,9}) (passing|failing|pending)\b|^Error: No test files found/, ([, count, word]) => {
-    const many = Number(count ?? 0);
-    return countsOf(word === "passing" ? many : 0, word === "failing" ? many : 0, word === "pending" ? many : 0);
-  });
+  return summing(
+    /^ {2}(\d{1,9}) (passing|failing|pending)\b|^Error: No test files found/,
+    ([, count, word]) => {
+      const many = Number(count ?? 0);
+      return countsOf(
+        word === "passing" ? many : 0,
+        word === "failing" ? many : 0,
+        word === "pending" ? many : 0,
+      );
+    },
+  );
 }
 
 /** `== 1 passed, 1 skipped in 0.01s ==`, quiet: `1 passed in 0.00s`, and `no tests ran in 0.00s`. */
 function pytest(): Reader {
   const words = "passed|failed|skipped|errors?|deselected|xfailed|xpassed";
-  const pattern = new RegExp(`^(?:=+ )?(?:no tests ran|\\d{1,9} (?:${words}))(?:, .*)? in [\\d.]+s(?: \\([\\d:]+\\))?(?: =+)?$`);
+  const pattern = new RegExp(
+    `^(?:=+ )?(?:no tests ran|\\d{1,9} (?:${words}))(?:, .*)? in [\\d.]+s(?: \\([\\d:]+\\))?(?: =+)?$`,
+  );
   return summing(pattern, ([line]) => {
     const said = tally(line);
     const failed = said("failed", "error", "errors");
@@ -250,7 +275,11 @@ function go(): Reader {
       if (test === "PASS") tests = add(tests ?? NONE, countsOf(1, 0, 0));
       if (test === "FAIL") tests = add(tests ?? NONE, countsOf(0, 1, 0));
       if (test === "SKIP") tests = add(tests ?? NONE, countsOf(0, 0, 1));
-      if (/^(?:ok {2}\t\S+\t.*\[no tests to run\]|\? {3}\t\S+\t\[no test files\]|\t\S+\t+coverage: .*)$/.test(text)) {
+      if (
+        /^(?:ok {2}\t\S+\t.*\[no tests to run\]|\? {3}\t\S+\t\[no test files\]|\t\S+\t+coverage: .*)$/.test(
+          text,
+        )
+      ) {
         packages = packages ?? NONE;
       } else if (/^ok {2}\t\S+\t/.test(text)) packages = add(packages ?? NONE, countsOf(1, 0, 0));
       else if (/^FAIL\t\S+/.test(text)) packages = add(packages ?? NONE, countsOf(0, 1, 0));
@@ -259,7 +288,8 @@ function go(): Reader {
       if (!packages) return undefined;
       if (!isVerbose) return packages;
       // A package that does not build has no line of its own tests.
-      const broken = packages.failed > 0 && (tests?.failed ?? 0) === 0 ? countsOf(0, packages.failed, 0) : NONE;
+      const broken =
+        packages.failed > 0 && (tests?.failed ?? 0) === 0 ? countsOf(0, packages.failed, 0) : NONE;
       return add(tests ?? NONE, broken);
     },
   };
@@ -270,7 +300,11 @@ function surefire(): Reader {
   const pattern =
     /^(?:\[\w+\] )?(?:No tests to run\.|Tests run: (\d{1,9}), Failures: (\d{1,9}), Errors: (\d{1,9}), Skipped: (\d{1,9}))$/;
   return summing(pattern, ([, run, failures, errors, skips]) => {
-    const [tests, failed, skipped] = [Number(run ?? 0), Number(failures ?? 0) + Number(errors ?? 0), Number(skips ?? 0)];
+    const [tests, failed, skipped] = [
+      Number(run ?? 0),
+      Number(failures ?? 0) + Number(errors ?? 0),
+      Number(skips ?? 0),
+    ];
     return { tests, passed: Math.max(0, tests - failed - skipped), failed, skipped };
   });
 }

@@ -17,7 +17,10 @@ const FILE_BYTES_MAX = 1024 * 1024;
  * `gates.invalid`, never a reason to look elsewhere. `flags` are values of `--gate`: they come last, or replace the gate
  * of the same name; a bad one is `usage.invalid`.
  */
-export function loadGates(request: { projectDir: string; flags: readonly string[] }, ports: { disk: Disk }): GateSet {
+export function loadGates(
+  request: { projectDir: string; flags: readonly string[] },
+  ports: { disk: Disk },
+): GateSet {
   const configured = readGatesFile(join(request.projectDir, ".omk", "gates.toml"), ports.disk);
   const found = configured ?? detectGates(request.projectDir, ports.disk);
   const flags = parseGateFlags(request.flags);
@@ -33,7 +36,11 @@ export function loadGates(request: { projectDir: string; flags: readonly string[
 }
 
 /** What a project's files suggest, by the first marker that gives a gate; a folder without any has none. */
-export function detectGates(projectDir: string, disk: Disk, source: GateSource = "detected"): GateDefinition[] {
+export function detectGates(
+  projectDir: string,
+  disk: Disk,
+  source: GateSource = "detected",
+): GateDefinition[] {
   const project = new Project(projectDir, disk);
   for (const detect of DETECTORS) {
     const commands = detect(project);
@@ -49,9 +56,13 @@ export function parseGateFlag(text: string): GateDefinition {
   const name = text.slice(0, at).trim();
   const command = text.slice(at + 1).trim();
   if (at === -1 || name === "" || command === "" || /\p{Cc}/u.test(name) || command.includes("\0")) {
-    throw new OmkError("usage.invalid", `--gate ${JSON.stringify(text)} is no gate: it is a name, "=" and a command.`, {
-      hint: "For example: --gate 'tests=npm test'",
-    });
+    throw new OmkError(
+      "usage.invalid",
+      `--gate ${JSON.stringify(text)} is no gate: it is a name, "=" and a command.`,
+      {
+        hint: "For example: --gate 'tests=npm test'",
+      },
+    );
   }
   return definitionOf(name, ["sh", "-c", command], "flag");
 }
@@ -169,7 +180,8 @@ function readText(path: string, disk: Disk): string | undefined {
   } catch (error) {
     const code = systemCode(error);
     if (code === undefined) throw error;
-    const why = code === "EFBIG" ? `it is larger than ${FILE_BYTES_MAX} bytes` : `it cannot be read (${code})`;
+    const why =
+      code === "EFBIG" ? `it is larger than ${FILE_BYTES_MAX} bytes` : `it cannot be read (${code})`;
     throw invalid(path, undefined, why, error);
   }
   try {
@@ -197,8 +209,14 @@ function invalidEntry(error: z.ZodError, text: string, path: string): OmkError {
   const why = issue?.message ?? "it is not understood";
   if (top !== "gates" || typeof index !== "number") return invalid(path, undefined, `"gates" ${why}`, error);
   const gate = `gate ${index + 1}`;
-  const place = typeof key === "string" ? `${key}${typeof item === "number" ? ` ${item + 1}` : ""} ${why}` : why;
-  return invalid(path, lineOf(text, index, typeof key === "string" ? key : undefined), `${gate}: ${place}`, error);
+  const place =
+    typeof key === "string" ? `${key}${typeof item === "number" ? ` ${item + 1}` : ""} ${why}` : why;
+  return invalid(
+    path,
+    lineOf(text, index, typeof key === "string" ? key : undefined),
+    `${gate}: ${place}`,
+    error,
+  );
 }
 
 function invalid(path: string, line: number | undefined, why: string, cause?: unknown): OmkError {
@@ -259,7 +277,15 @@ class Project {
   }
 }
 
-const DETECTORS: readonly ((project: Project) => Command[])[] = [cargo, node, go, python, gradle, maven, make];
+const DETECTORS: readonly ((project: Project) => Command[])[] = [
+  cargo,
+  node,
+  go,
+  python,
+  gradle,
+  maven,
+  make,
+];
 
 function cargo(project: Project): Command[] {
   if (!project.has("Cargo.toml")) return [];
@@ -354,5 +380,7 @@ function make(project: Project): Command[] {
   const lines = (file === undefined ? undefined : project.read(file))?.split("\n") ?? [];
   // Targets before a colon that is part of no assignment.
   const targets = lines.map((line) => /^([^\t:#=][^:#=]*)::?(?![:=])/.exec(line)?.[1] ?? "");
-  return targets.some((names) => names.trim().split(/\s+/).includes("test")) ? [["tests", "make", "test"]] : [];
+  return targets.some((names) => names.trim().split(/\s+/).includes("test"))
+    ? [["tests", "make", "test"]]
+    : [];
 }

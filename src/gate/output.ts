@@ -36,7 +36,9 @@ export function captureOutput(path: string, disk: Disk): Captured {
     const head = endAtLine(readAt(file, 0, HEAD_BYTES_MAX));
     const tail = startAtLine(readAt(file, bytes - TAIL_BYTES_MAX, TAIL_BYTES_MAX));
     const leftOut = bytes - head.length - tail.length;
-    const text = [new TextDecoder().decode(head), leftOutLine(leftOut), new TextDecoder().decode(tail)].join("");
+    const text = [new TextDecoder().decode(head), leftOutLine(leftOut), new TextDecoder().decode(tail)].join(
+      "",
+    );
     return { text, bytes, leftOut };
   } finally {
     file.close();
@@ -76,7 +78,9 @@ const SUMMARY_CHARACTERS = 240;
 function shorten(line: string): string {
   // Twice as many code units hold enough characters, whichever they are.
   const characters = Array.from(line.slice(0, 2 * (SUMMARY_CHARACTERS + 1)));
-  return characters.length <= SUMMARY_CHARACTERS ? line : `${characters.slice(0, SUMMARY_CHARACTERS).join("")}...`;
+  return characters.length <= SUMMARY_CHARACTERS
+    ? line
+    : `${characters.slice(0, SUMMARY_CHARACTERS).join("")}...`;
 }
 
 function leftOutLine(bytes: number): string {

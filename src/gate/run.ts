@@ -78,11 +78,19 @@ export async function runGates(
     const spawnId = `omk-${ports.random.name(20)}`;
     const logName = `gate-${String(at + 1).padStart(2, "0")}-${definition.name.replace(/[^A-Za-z0-9]/g, "-")}.log`;
     await ensureFolder(run.rawFolder, ports);
-    const raw = { stdout: join(run.rawFolder, `${spawnId}.out`), stderr: join(run.rawFolder, `${spawnId}.err`) };
+    const raw = {
+      stdout: join(run.rawFolder, `${spawnId}.out`),
+      stderr: join(run.rawFolder, `${spawnId}.err`),
+    };
     await run.onStart(definition, spawnId);
     let result: GateResult;
     try {
-      result = await runGate({ run, definition, spawnId, raw, logPath: join(run.logFolder, logName) }, ports, redact, signal);
+      result = await runGate(
+        { run, definition, spawnId, raw, logPath: join(run.logFolder, logName) },
+        ports,
+        redact,
+        signal,
+      );
     } finally {
       // Raw output may hold secrets: it goes, whatever happened.
       for (const path of [raw.stdout, raw.stderr]) removeRaw(path, ports.disk);
@@ -157,7 +165,8 @@ async function runGate(
   const { verdict, passed } = decideVerdict({ ...end, base });
   const said = noteOf(end, verdict, definition);
   const note = said === undefined ? undefined : redact(said);
-  const output = exit.kind === "not_started" ? undefined : await keepLog(gate, { stdout, stderr, note }, ports);
+  const output =
+    exit.kind === "not_started" ? undefined : await keepLog(gate, { stdout, stderr, note }, ports);
   const stdoutSummary = summaryOf(stdout.text);
   // What omk says about the gate stands first in the summary, and last in the stream, which readers cut at its start.
   const stderrSummary = joinLines(note, end.timedOut ? undefined : summaryOf(stderr.text));
@@ -257,15 +266,19 @@ function noteOf(end: GateEnd, verdict: GateVerdict, definition: GateDefinition):
     return `${definition.timeout_secs > 0 ? "Run" : "Spawn"} error: ${exit.message || exit.code}`;
   }
   if (exit?.kind === "signalled") return `Ended by signal ${exit.signal}`;
-  if (verdict === "did_not_run") return "It did not run: by its exit status a program was not found or not executable";
+  if (verdict === "did_not_run")
+    return "It did not run: by its exit status a program was not found or not executable";
   return verdict === "ran_nothing" ? ranNothingNote(counts, definition.min_tests ?? 0) : undefined;
 }
 
 function ranNothingNote(counts: TestCounts | undefined, least: number): string {
-  if (counts === undefined) return `It is to run ${least} tests (min_tests), and nothing it wrote says how many ran`;
+  if (counts === undefined)
+    return `It is to run ${least} tests (min_tests), and nothing it wrote says how many ran`;
   const ran = testsRun(counts);
   if (ran > 0) return `It ran ${ran} tests, and min_tests asks for ${least}`;
-  return counts.skipped > 0 ? `No test ran: all ${counts.skipped} were skipped` : "No test ran: the runner counted none";
+  return counts.skipped > 0
+    ? `No test ran: all ${counts.skipped} were skipped`
+    : "No test ran: the runner counted none";
 }
 
 /** Writes the log of one gate, durably and once. */
@@ -323,7 +336,8 @@ function findReport({ definition, run }: OneGate, disk: Disk): (FileInfo & { pat
 function countsInReport(gate: OneGate, earlier: FileInfo | undefined, disk: Disk): TestCounts | undefined {
   const found = findReport(gate, disk);
   if (!found) return undefined;
-  const isOld = earlier?.inode === found.inode && earlier.size === found.size && earlier.modifiedMs === found.modifiedMs;
+  const isOld =
+    earlier?.inode === found.inode && earlier.size === found.size && earlier.modifiedMs === found.modifiedMs;
   if (isOld) return undefined;
   try {
     return countReport(new TextDecoder().decode(disk.readFile(found.path, REPORT_BYTES_MAX)));

@@ -77,7 +77,7 @@ async function decide(
   const artifact_path = `artifacts/integration/${name}`;
   const { decided_at, summary, missing_evidence } = decision;
   const content = renderDocument(
-    ports.redactor.value({ status: decision.decision, summary, decided_at, artifact_path, missing_evidence }) as object,
+    ports.redactor.value({ status: decision.decision, summary, decided_at, artifact_path, missing_evidence }),
   );
   const evidence = await keepEvidence(open, join(open.folder, artifact_path), content, ports);
   await ports.disk.writeDerived(join(open.folder, "artifacts", "integration", file), content);

@@ -21,7 +21,7 @@ const HANDSHAKE_MS = 20_000;
 /** Without any sign of life, and with no tool call open, an attempt is given up after this long. */
 const IDLE_MS = 10 * 60_000;
 /** The longest turn, whatever the budget. */
-export const TURN_MS_MAX = 60 * 60_000;
+const TURN_MS_MAX = 60 * 60_000;
 const PATCH_BYTES_MAX = 4 * 1024 * 1024;
 const EVENT_LOG_BYTES_MAX = 256 * 1024 * 1024;
 

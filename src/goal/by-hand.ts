@@ -132,7 +132,7 @@ export async function resumeGoal(wanted: string, ports: GoalPorts, signal: Abort
     const { status } = open.goal;
     if (status === "ready") return { open, ending: { status, reasonCode: "ready" }, achieved: true };
     refuseResume(open, status);
-    if (open.goal.until_ready !== true) {
+    if (!open.goal.until_ready) {
       await grantResume(open, undefined);
       const ending = await concludeGoal(open, undefined, undefined, ports);
       return { open, ending, achieved: true };

@@ -192,7 +192,7 @@ async function recordCreation(
 }
 
 /** Writes the documents that people read; they can be made again from the goal at any time. */
-export async function writeScaffold(open: OpenGoal, ports: GoalPorts): Promise<void> {
+async function writeScaffold(open: OpenGoal, ports: GoalPorts): Promise<void> {
   for (const [path, text] of scaffoldTexts(open.goal, open.graph)) {
     await ports.disk.writeDerived(join(open.folder, path), text);
   }

@@ -108,15 +108,15 @@ export class OpenGoal {
   }
 
   get goal(): Goal {
-    return this.#document<Goal>("goal.json");
+    return this.#document("goal.json") as Goal;
   }
 
   get graph(): TaskGraph {
-    return this.#document<TaskGraph>("task-graph.json");
+    return this.#document("task-graph.json") as TaskGraph;
   }
 
   get work(): Work {
-    return this.#document<Work>("work.json");
+    return this.#document("work.json") as Work;
   }
 
   get proof(): Proof | undefined {
@@ -141,8 +141,9 @@ export class OpenGoal {
     return this.journal.close();
   }
 
-  #document<T>(name: GoalDocument): T {
-    return this.journal.documents.get(name) as T;
+  /** Validated once at the opening, and changed only by our own events since. */
+  #document(name: GoalDocument): unknown {
+    return this.journal.documents.get(name);
   }
 
   /** Validates what the log folded to, once; documents that 0.5.0 did not have begin empty. */

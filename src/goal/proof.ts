@@ -20,7 +20,7 @@ import { UNHURRIED, type Workspace } from "./workspace.ts";
 declare const OMK_VERSION: string;
 
 /** How a goal stands by its evidence, whatever its status says. */
-export function verdictOf(open: Pick<OpenGoal, "goal" | "work">): Verdict {
+function verdictOf(open: Pick<OpenGoal, "goal" | "work">): Verdict {
   return decideVerdict(factsOf(open.goal, open.work));
 }
 
@@ -92,7 +92,7 @@ async function keepTrees(open: OpenGoal, space: Workspace): Promise<void> {
 }
 
 /** The proof's record. Pure but for what it is given. */
-export function buildProof(
+function buildProof(
   open: Pick<OpenGoal, "id" | "goal" | "graph" | "work" | "proof"> & {
     journal: { position: { seq: number; digest: string } };
   },
@@ -104,7 +104,7 @@ export function buildProof(
   const { goal, work, graph } = open;
   const controlled = STATE_CONTROLLED[ending.status];
   const reason = ending.reason ?? controlled?.reason ?? "";
-  const gaps = [...verdict.gaps.map(({ code, text }) => ({ code: code as string, text }))];
+  const gaps: { code: string; text: string }[] = verdict.gaps.map(({ code, text }) => ({ code, text }));
   if (controlled) gaps.push({ code: ending.reasonCode, text: stateGap(ending.status, reason) });
   const integration = work.acceptance && {
     status: work.acceptance.decision,
@@ -197,7 +197,7 @@ function summaryOf(open: Pick<OpenGoal, "goal" | "work">, ending: Ending): strin
 }
 
 /** Counts of a graph's tasks by state. */
-export function summarizeGraph(graph: TaskGraph): Proof["task_graph_summary"] {
+function summarizeGraph(graph: TaskGraph): Proof["task_graph_summary"] {
   const count = (status: string) => graph.tasks.filter((task) => task.status === status).length;
   return {
     total_tasks: graph.tasks.length,
@@ -208,7 +208,7 @@ export function summarizeGraph(graph: TaskGraph): Proof["task_graph_summary"] {
 }
 
 /** The proof for people: the same facts, in the order in which one asks for them. */
-export function proofMarkdown(proof: Proof): string {
+function proofMarkdown(proof: Proof): string {
   const rows = (list: readonly string[]) => (list.length > 0 ? list.map((one) => `- ${one}`) : ["- none"]);
   return [
     `# Goal Proof ${proof.goal_id}`,

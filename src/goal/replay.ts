@@ -79,7 +79,7 @@ function entryOf(event: Event, index: number): TimelineEntry {
     index,
     ts: event.ts,
     kind: event.kind,
-    ...(event.actor != null && { actor: event.actor }),
+    ...(typeof event.actor === "string" && { actor: event.actor }),
     ...(summary !== undefined && { summary }),
   };
 }

@@ -102,7 +102,7 @@ function checkProofFile(
     if (ports.disk.stat(path)) fault("proof.json", "no event of the log says that it was written");
     return "unknown";
   }
-  const status = String(written.payload?.["status"] ?? "unknown");
+  const status = textOf(written.payload?.["status"]);
   const expected = written.payload?.["sha256"];
   if (ports.disk.stat(path)?.kind !== "file") fault("proof.json", "it is missing");
   else if (digestOf(path, ports).sha256 !== expected) fault("proof.json", "its bytes are not those that were recorded");
@@ -120,6 +120,10 @@ function checkProofFile(
     }
   }
   return status;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "unknown";
 }
 
 function readProof(folder: string, ports: { disk: Disk }): Proof | undefined {

@@ -40,7 +40,7 @@ export async function openWorkspace(
 }
 
 /** The directory recorded at creation; goals of 0.5.0 have none. */
-export function projectDirOf(open: OpenGoal): string {
+function projectDirOf(open: OpenGoal): string {
   const { project_dir: recorded } = open.goal;
   if (recorded !== undefined) return recorded;
   throw new OmkError("goal.refused", `Goal ${open.id} does not say which project directory it belongs to.`, {

@@ -20,7 +20,7 @@ export interface ChainPorts extends FilePorts {
 }
 
 /** How long a holder that cannot be proven dead keeps its claim without renewing it. */
-export const LEASE_MS = 60_000;
+const LEASE_MS = 60_000;
 const RENEWAL = "renewal.json";
 const TRIES_MAX = 100;
 

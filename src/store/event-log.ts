@@ -9,7 +9,7 @@ import type { DocumentChange } from "../format/event.ts";
 import { instantOf } from "../format/instant.ts";
 import type { Clock, OpenFile } from "../ports.ts";
 import type { HeldChain } from "./claim-chain.ts";
-import { CHAIN_START, sealLine, sha256, type SealedEvent } from "./event-line.ts";
+import { sealLine, sha256, type SealedEvent } from "./event-line.ts";
 import { ioFailure, writeAll, writeOnce, type FilePorts } from "./files.ts";
 import type { Redactor } from "./redact.ts";
 
@@ -37,7 +37,7 @@ export interface LogPosition {
 /** An event whose line is larger keeps payload and changes in `blobs/`. */
 export const EVENT_BYTES_MAX = 256 * 1024;
 /** Events of one goal; the next one is refused, and the goal pauses. */
-export const EVENTS_MAX = 1_000_000;
+const EVENTS_MAX = 1_000_000;
 
 interface Waiting {
   events: readonly NewEvent[];
@@ -173,6 +173,3 @@ export class EventLog {
     return { line: short, event, blob: { name, text } };
   }
 }
-
-/** Where an empty log stands. */
-export const EMPTY_LOG: LogPosition = { seq: 0, digest: CHAIN_START, bytes: 0 };

@@ -25,7 +25,7 @@ export interface JournalPorts extends ChainPorts {
 export type Documents = Map<string, Record<string, unknown>>;
 
 /** The newest version of our state files; a newer one is another omk's and is left alone. */
-export const STATE_VERSION = 1;
+const STATE_VERSION = 1;
 const DOCUMENT_BYTES_MAX = 32 * 1024 * 1024;
 const LOG = "events.jsonl";
 const LEGACY_LOG = "event-log.jsonl";
@@ -227,7 +227,7 @@ export class Journal {
 
   /** Writes the snapshots of all documents that changed since the last time. */
   async save(): Promise<void> {
-    for (const name of [...this.#dirty]) {
+    for (const name of this.#dirty) {
       const document = this.documents.get(name);
       if (document) await replaceFile(join(this.folder, name), this.#snapshot(name, document), this.#ports);
       this.#dirty.delete(name);

@@ -252,7 +252,7 @@ function redactUrls(text: string): string {
 
 const SEPARATOR = String.raw`\\?["'\x60]?[ \t]{0,8}(?::=|=>|[:=])[ \t]{0,8}`;
 const QUOTED = new RegExp(`((?:${SECRET_WORDS})${SEPARATOR}(\\\\?["'\`]))([^"'\`\\s\\\\]{8,512})(?=\\\\?["'\`])`, "gi");
-const BARE = new RegExp(`((?:${SECRET_WORDS})(${SEPARATOR}))([^\\s"'\`,;&(){}\\[\\]<>$|\\\\]{8,512})(?![\\w(\\[])`, "gi");
+const BARE = new RegExp(`((?:${SECRET_WORDS})(${SEPARATOR}))([^\\s"'\`,;&(){}\\[\\]<>$|\\\\]{8,512})(?![\\w(]|\\[(?!REDACTED:))`, "gi");
 const OPTION = /(--(?:[a-z0-9]{1,20}-){0,4}(?:token|password|passwd|secret|api-?key)[ \t]{1,8})([^\s"'`,;(){}[\]<>$|\\-][^\s"'`,;(){}[\]<>$|\\]{7,512})/gi;
 const HEADER =
   /(authorization\\?["']?[ \t]{0,8}[:=][ \t]{0,8}\\?["']?(?:(?:basic|bearer|digest|negotiate|token)[ \t]{1,8}))([\w.~+/=-]{8,})/gi;
@@ -459,16 +459,22 @@ class TextStream implements RedactingStream {
     let cut = text.lastIndexOf("\n", limit - 1) + 1;
     for (let round = 0, before = -1; round < CUT_ROUNDS_MAX && cut !== before; round++) {
       before = cut;
-      cut = this.#known.startAcross(text, cut);
+      cut = lineStart(text, this.#known.startAcross(text, cut));
       // A bearer token may stand on the next line: the whole line waits for it.
       const bearer = /bearer\s*$/i.exec(text.slice(Math.max(0, cut - 64), cut));
-      if (bearer) cut = text.lastIndexOf("\n", cut - bearer[0].length - 1) + 1;
+      if (bearer) cut = lineStart(text, cut - bearer[0].length);
       const key = openKey(text, cut);
-      if (key !== undefined && text.length - key < KEY_BLOCK_MAX) cut = key;
+      if (key !== undefined && text.length - key < KEY_BLOCK_MAX) cut = lineStart(text, key);
     }
     if (cut > 0 || text.length < LINE_MAX) return cut;
-    return Math.max(text.lastIndexOf(" ", limit - 1), text.lastIndexOf("\t", limit - 1)) + 1 || limit;
+    const space = Math.max(text.lastIndexOf(" ", limit - 1), text.lastIndexOf("\t", limit - 1)) + 1;
+    return this.#known.startAcross(text, space || limit);
   }
+}
+
+/** The beginning of the line that a position is in. */
+function lineStart(text: string, position: number): number {
+  return position === 0 ? 0 : text.lastIndexOf("\n", position - 1) + 1;
 }
 
 /** Where a private key begins that has not ended before `cut`. */

@@ -26,7 +26,9 @@ const load = (files: Record<string, string>, ...flags: string[]) =>
 
 /** `name: command line` of each gate. */
 const commands = (files: Record<string, string>, ...flags: string[]) =>
-  load(files, ...flags).definitions.map(({ name, command, args }) => `${name}: ${[command, ...args].join(" ")}`);
+  load(files, ...flags).definitions.map(
+    ({ name, command, args }) => `${name}: ${[command, ...args].join(" ")}`,
+  );
 
 function failure(work: () => unknown): OmkError {
   try {
@@ -113,16 +115,30 @@ command = "npm ci"
   });
 
   test("accepts a time limit of a day", () => {
-    expect(load(toml('[[gates]]\nname="a"\ncommand="x"\ntimeout_secs=86400')).definitions[0]?.timeout_secs).toBe(86_400);
+    expect(
+      load(toml('[[gates]]\nname="a"\ncommand="x"\ntimeout_secs=86400')).definitions[0]?.timeout_secs,
+    ).toBe(86_400);
   });
 
   test.each([
     ["is no TOML", 'gates = [\n[[gates]]\nname = "a"', /gates\.toml:\d+: /],
     ["has no gates", 'title = "x"', /gates\.toml: "gates" is missing\.$/],
-    ["has gates that are no list", 'gates = "none"', /"gates" must be a list of tables, each begun by \[\[gates\]\]\.$/],
+    [
+      "has gates that are no list",
+      'gates = "none"',
+      /"gates" must be a list of tables, each begun by \[\[gates\]\]\.$/,
+    ],
     ["lacks a command", '\n[[gates]]\nname = "a"\n', /gates\.toml:2: gate 1: command is missing\.$/],
-    ["has a blank name", '[[gates]]\ncommand = "x"\nname = "  "', /gates\.toml:3: gate 1: name must not be blank\.$/],
-    ["has a blank command", '[[gates]]\nname = "a"\ncommand = ""', /gates\.toml:3: gate 1: command must not be blank\.$/],
+    [
+      "has a blank name",
+      '[[gates]]\ncommand = "x"\nname = "  "',
+      /gates\.toml:3: gate 1: name must not be blank\.$/,
+    ],
+    [
+      "has a blank command",
+      '[[gates]]\nname = "a"\ncommand = ""',
+      /gates\.toml:3: gate 1: command must not be blank\.$/,
+    ],
     [
       "has one name twice",
       '[[gates]]\nname = "a"\ncommand = "x"\n[[gates]]\nname = "a"\ncommand = "y"',
@@ -158,7 +174,11 @@ command = "npm ci"
       '[[gates]]\nname = "a"\ncommand = "x"\nenv = ["A=1"]',
       /gates\.toml:4: gate 1: env 1 must be the name of a variable\.$/,
     ],
-    ["has gates in one line that are wrong", 'gates = [{ name = "a" }]', /gates\.toml: gate 1: command is missing\.$/],
+    [
+      "has gates in one line that are wrong",
+      'gates = [{ name = "a" }]',
+      /gates\.toml: gate 1: command is missing\.$/,
+    ],
   ])("that %s is an error that says where and what", (_title, text, message) => {
     const error = failure(() => load(toml(text)));
     expect(error).toMatchObject({ code: "gates.invalid", exitStatus: 78 });
@@ -202,14 +222,26 @@ describe("without gates.toml the project's files decide:", () => {
     ["only those", { "package.json": '{"scripts":{"lint":"eslint ."}}' }, ["lint: npm run lint"]],
     ["pnpm", { "package.json": '{"scripts":{"test":"x"}}', "pnpm-lock.yaml": "" }, ["tests: pnpm test"]],
     ["yarn", { "package.json": '{"scripts":{"test":"x"}}', "yarn.lock": "" }, ["tests: yarn test"]],
-    ["bun, by the script", { "package.json": '{"scripts":{"test":"x"}}', "bun.lock": "" }, ["tests: bun run test"]],
+    [
+      "bun, by the script",
+      { "package.json": '{"scripts":{"test":"x"}}', "bun.lock": "" },
+      ["tests: bun run test"],
+    ],
     [
       "npm's own placeholder is no test",
       { "package.json": JSON.stringify({ scripts: { test: 'echo "Error: no test specified" && exit 1' } }) },
       [],
     ],
-    ["a package without scripts lets the next marker speak", { "package.json": "{}", "pom.xml": "" }, ["tests: mvn --batch-mode test"]],
-    ["a broken package.json does not mean that there are no tests", { "package.json": "{" }, ["tests: npm test"]],
+    [
+      "a package without scripts lets the next marker speak",
+      { "package.json": "{}", "pom.xml": "" },
+      ["tests: mvn --batch-mode test"],
+    ],
+    [
+      "a broken package.json does not mean that there are no tests",
+      { "package.json": "{" },
+      ["tests: npm test"],
+    ],
     ["pytest", { "requirements.txt": "" }, ["tests: python -m pytest", "lint: python -m flake8 ."]],
     [
       "uv",
@@ -219,7 +251,11 @@ describe("without gates.toml the project's files decide:", () => {
     ["Gradle", { "build.gradle.kts": "", gradlew: "" }, ["tests: ./gradlew --no-daemon test"]],
     ["Maven's wrapper", { "pom.xml": "", mvnw: "" }, ["tests: ./mvnw --batch-mode test"]],
     ["make with such a target", { Makefile: "all:\n\ttrue\nlint test: all\n\ttrue\n" }, ["tests: make test"]],
-    ["not make with a variable or a recipe of that name", { Makefile: "test := 1\ntest ::= 2\nall:\n\ttest: x\n.PHONY: test\n" }, []],
+    [
+      "not make with a variable or a recipe of that name",
+      { Makefile: "test := 1\ntest ::= 2\nall:\n\ttest: x\n.PHONY: test\n" },
+      [],
+    ],
     ["nothing", { "README.md": "" }, []],
   ])("%s", (_title, files, expected) => {
     expect(commands(files)).toEqual(expected);
@@ -254,7 +290,10 @@ describe("--gate", () => {
   });
 
   test("alone makes a set of its own", () => {
-    expect(load({}, "a=true")).toMatchObject({ source: "flag", definitions: [{ name: "a", source: "flag", required: true }] });
+    expect(load({}, "a=true")).toMatchObject({
+      source: "flag",
+      definitions: [{ name: "a", source: "flag", required: true }],
+    });
   });
 
   test.each([
@@ -282,9 +321,16 @@ describe("--gate", () => {
 });
 
 test("the digest changes with any part of a definition, and with nothing else", () => {
-  const gate = (extra: string) => load({ ".omk/gates.toml": `[[gates]]\nname = "a"\ncommand = "x"\n${extra}` }).digest;
+  const gate = (extra: string) =>
+    load({ ".omk/gates.toml": `[[gates]]\nname = "a"\ncommand = "x"\n${extra}` }).digest;
   expect(gate("")).toMatch(/^[0-9a-f]{64}$/);
   expect(gate("# a remark\nlater = 1")).toBe(gate(""));
-  const changed = ['args = ["y"]', "timeout_secs = 1", "min_tests = 1", "required = false", 'env = ["A"]'].map(gate);
+  const changed = [
+    'args = ["y"]',
+    "timeout_secs = 1",
+    "min_tests = 1",
+    "required = false",
+    'env = ["A"]',
+  ].map(gate);
   expect(new Set([...changed, gate("")]).size).toBe(6);
 });

@@ -24,7 +24,11 @@ describe("an output", () => {
 
   test("that was never made is empty", () => {
     const { disk } = createWorld();
-    expect(captureOutput(path.join(os.tmpdir(), "never-made"), disk)).toEqual({ text: "", bytes: 0, leftOut: 0 });
+    expect(captureOutput(path.join(os.tmpdir(), "never-made"), disk)).toEqual({
+      text: "",
+      bytes: 0,
+      leftOut: 0,
+    });
   });
 
   test("that is large keeps its first 2 MiB and last 8 MiB, cut between lines", () => {
@@ -42,7 +46,9 @@ describe("an output", () => {
   });
 
   test("in one endless line drops what a cut could have split", () => {
-    const { text } = captured("x".repeat(2 * MIB - 10) + "ghp_0123456789012345678901234567890123456789" + "y".repeat(20 * MIB));
+    const { text } = captured(
+      "x".repeat(2 * MIB - 10) + "ghp_0123456789012345678901234567890123456789" + "y".repeat(20 * MIB),
+    );
     expect(text).not.toContain("ghp");
   });
 
@@ -61,19 +67,26 @@ describe("the tail of an output", () => {
   test("is the whole of a short one, and of a long one its end with what is missing", () => {
     expect(tailOf({ text: "short", bytes: 5, leftOut: 0 }, 100)).toBe("short");
     const text = `${"x".repeat(200)}end`;
-    expect(tailOf({ text, bytes: 203, leftOut: 0 }, 60)).toMatch(/^\[\.\.\. \d+ bytes left out \.\.\.\]\nx+end$/);
+    expect(tailOf({ text, bytes: 203, leftOut: 0 }, 60)).toMatch(
+      /^\[\.\.\. \d+ bytes left out \.\.\.\]\nx+end$/,
+    );
   });
 
   test("is bounded and whole characters, and says how much is missing", () => {
     fc.assert(
-      fc.property(fc.string({ unit: "grapheme", maxLength: 400 }), fc.integer({ min: 60, max: 200 }), (text, max) => {
-        const bytes = Buffer.byteLength(text);
-        const tail = tailOf({ text, bytes, leftOut: 0 }, max);
-        expect(Buffer.byteLength(tail)).toBeLessThanOrEqual(max);
-        const [, missing, kept = tail] = /^\[\.\.\. (\d+) bytes left out \.\.\.\]\n([\s\S]*)$/.exec(tail) ?? [];
-        expect(text.endsWith(kept)).toBe(true);
-        expect(Number(missing ?? 0) + Buffer.byteLength(kept)).toBe(bytes);
-      }),
+      fc.property(
+        fc.string({ unit: "grapheme", maxLength: 400 }),
+        fc.integer({ min: 60, max: 200 }),
+        (text, max) => {
+          const bytes = Buffer.byteLength(text);
+          const tail = tailOf({ text, bytes, leftOut: 0 }, max);
+          expect(Buffer.byteLength(tail)).toBeLessThanOrEqual(max);
+          const [, missing, kept = tail] =
+            /^\[\.\.\. (\d+) bytes left out \.\.\.\]\n([\s\S]*)$/.exec(tail) ?? [];
+          expect(text.endsWith(kept)).toBe(true);
+          expect(Number(missing ?? 0) + Buffer.byteLength(kept)).toBe(bytes);
+        },
+      ),
     );
   });
 });

@@ -1,12 +1,5 @@
 /** The rest of a simulated world: time that moves when told or when nothing else does, ids that count, no processes. */
-import type {
-  Child,
-  Clock,
-  ProcessIdentity,
-  Processes,
-  Random,
-  RunResult,
-} from "../../src/ports.ts";
+import type { Child, Clock, ProcessIdentity, Processes, Random, RunResult } from "../../src/ports.ts";
 
 const START = Date.UTC(2026, 0, 1);
 
@@ -144,7 +137,11 @@ export class AutoClock implements Clock {
   #changes = 0;
   #isRunning = false;
 
-  constructor({ start = new Date(START), idleTurns = 4, untilMs = 30 * 24 * 3_600_000 }: AutoClockOptions = {}) {
+  constructor({
+    start = new Date(START),
+    idleTurns = 4,
+    untilMs = 30 * 24 * 3_600_000,
+  }: AutoClockOptions = {}) {
     this.#startMs = start.getTime();
     this.#idleTurns = idleTurns;
     this.#untilMs = untilMs;
@@ -160,7 +157,8 @@ export class AutoClock implements Clock {
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     const dueMs = this.#elapsedMs + Math.max(0, ms);
-    if (dueMs > this.#untilMs) return Promise.reject(new Error(`Nothing else happened in ${this.#untilMs} ms.`));
+    if (dueMs > this.#untilMs)
+      return Promise.reject(new Error(`Nothing else happened in ${this.#untilMs} ms.`));
     this.#changes++;
     const slept = this.#sleepers.add(dueMs, signal);
     this.#start();

@@ -211,8 +211,20 @@ interface EntryChange {
 
 type DiskRecord =
   /** Each group survives or is lost as a whole; a group survives only with the one before it. */
-  | { kind: "entries"; number: number; groups: EntryChange[][]; made: { inode: number; node: Node } | undefined }
-  | { kind: "data"; number: number; inode: number; act: "write" | "truncate"; before: Content; after: Content }
+  | {
+      kind: "entries";
+      number: number;
+      groups: EntryChange[][];
+      made: { inode: number; node: Node } | undefined;
+    }
+  | {
+      kind: "data";
+      number: number;
+      inode: number;
+      act: "write" | "truncate";
+      before: Content;
+      after: Content;
+    }
   | { kind: "sync"; number: number; inode: number; upTo: number; failed: boolean }
   | { kind: "syncFolder"; number: number; inode: number; upTo: number };
 
@@ -349,7 +361,11 @@ class Ledger {
     }
     if (done.size === 0) return;
     const touched = new Map<number, FolderNode>();
-    applyEntries(this.entries.filter((pending) => done.has(pending)), this.table, touched);
+    applyEntries(
+      this.entries.filter((pending) => done.has(pending)),
+      this.table,
+      touched,
+    );
     for (const [folder, node] of touched) this.table.set(folder, node);
     this.entries = this.entries.filter((pending) => !done.has(pending));
   }
@@ -550,7 +566,8 @@ export class SimulatedDisk implements Disk {
     }
     const number = this.#count(isNew ? "create" : "open", path);
     const inode =
-      found.inode ?? this.#make(number, found, { kind: "file", mode: 0o600, content: EMPTY, ...this.#stamp() });
+      found.inode ??
+      this.#make(number, found, { kind: "file", mode: 0o600, content: EMPTY, ...this.#stamp() });
     return this.#handle(inode, path, how === "read" || how === "edit", how !== "read");
   }
 
@@ -565,8 +582,10 @@ export class SimulatedDisk implements Disk {
     }
     if (target.inode !== undefined && target.inode !== source.inode) {
       const replaced = this.#node(target.inode);
-      if (moved.kind === "folder" && replaced.kind !== "folder") throw systemError("ENOTDIR", "rename", from, to);
-      if (moved.kind !== "folder" && replaced.kind === "folder") throw systemError("EISDIR", "rename", from, to);
+      if (moved.kind === "folder" && replaced.kind !== "folder")
+        throw systemError("ENOTDIR", "rename", from, to);
+      if (moved.kind !== "folder" && replaced.kind === "folder")
+        throw systemError("EISDIR", "rename", from, to);
       if (replaced.kind === "folder" && replaced.entries.size > 0) {
         throw systemError("ENOTEMPTY", "rename", from, to);
       }
@@ -650,7 +669,7 @@ export class SimulatedDisk implements Disk {
     const file = this.open(temporary, "create");
     try {
       const bytes = new TextEncoder().encode(text);
-      for (let at = 0; at < bytes.length; ) at += file.write(bytes.subarray(at));
+      for (let at = 0; at < bytes.length;) at += file.write(bytes.subarray(at));
       file.close();
       this.rename(temporary, path);
     } catch (error) {
@@ -763,10 +782,12 @@ export class SimulatedDisk implements Disk {
 
   #pathOf(found: Found): string {
     const search = (inode: number, path: string): string | undefined => {
-      if (inode === found.inode && (found.parent === 0 || this.#node(inode).kind === "folder")) return path || "/";
+      if (inode === found.inode && (found.parent === 0 || this.#node(inode).kind === "folder"))
+        return path || "/";
       const node = this.#node(inode);
       if (node.kind !== "folder") return undefined;
-      if (inode === found.parent && node.entries.get(found.name) === found.inode) return `${path}/${found.name}`;
+      if (inode === found.parent && node.entries.get(found.name) === found.inode)
+        return `${path}/${found.name}`;
       for (const [name, below] of node.entries) {
         const there = search(below, `${path}/${name}`);
         if (there !== undefined) return there;
@@ -824,7 +845,8 @@ export class SimulatedDisk implements Disk {
   #info(inode: number): FileInfo {
     const node = this.#node(inode);
     const { kind, mode, modifiedMs } = node;
-    const size = node.kind === "file" ? node.content.length : node.kind === "link" ? node.target.length : 4096;
+    const size =
+      node.kind === "file" ? node.content.length : node.kind === "link" ? node.target.length : 4096;
     return { kind, size, mode, uid: 1000, modifiedMs, inode };
   }
 
@@ -919,7 +941,8 @@ function groundOf(options: DiskOptions): Ground {
   const folderAt = (parts: readonly string[]): FolderNode => {
     let folder = root;
     for (const name of parts) {
-      if (!folder.entries.has(name)) add(folder, name, { kind: "folder", mode: 0o700, entries: new Map(), ...stamp });
+      if (!folder.entries.has(name))
+        add(folder, name, { kind: "folder", mode: 0o700, entries: new Map(), ...stamp });
       const node = base.get(folder.entries.get(name) ?? 0);
       if (node?.kind !== "folder") throw new Error(`${name} is not a folder.`);
       folder = node;
@@ -1172,7 +1195,10 @@ export interface CrashOptions {
  * Unsynced changes of names survive in any combination that keeps the order of each name, unsynced bytes wholly, not,
  * in part, or as zeros. All combinations where they are few, else a sample. Remembers only digests.
  */
-export function* crashStates(disk: SimulatedDisk, options: CrashOptions): Generator<CrashState, void, undefined> {
+export function* crashStates(
+  disk: SimulatedDisk,
+  options: CrashOptions,
+): Generator<CrashState, void, undefined> {
   const { records, ground, ledgerAtStart } = internalsOf(disk);
   const acknowledgedAt = options.acknowledgedAt ?? [];
   const ledger = ledgerAtStart();
@@ -1186,7 +1212,8 @@ export function* crashStates(disk: SimulatedDisk, options: CrashOptions): Genera
   const wanted = only === undefined ? [...points].sort((a, b) => a - b) : [only];
   let next = 0;
   for (const at of wanted) {
-    for (let record = records[next]; record && record.number <= at; record = records[++next]) ledger.apply(record);
+    for (let record = records[next]; record && record.number <= at; record = records[++next])
+      ledger.apply(record);
     const skeleton = new Skeleton(ledger);
     ledger.forgetAllBut(skeleton.named);
     const now = acknowledgedAt.filter((count) => count <= at).length;
@@ -1223,9 +1250,18 @@ function* statesAt(
   let base: Table | undefined;
   let found = 0;
 
-  for (const choice of choicesAt(needs, files.map(({ outcomes }) => outcomes.length), at, options)) {
+  for (const choice of choicesAt(
+    needs,
+    files.map(({ outcomes }) => outcomes.length),
+    at,
+    options,
+  )) {
     const over = new Map<number, Node>();
-    applyEntries(entries.filter((_, position) => choice.survives[position]), ledger.table, over);
+    applyEntries(
+      entries.filter((_, position) => choice.survives[position]),
+      ledger.table,
+      over,
+    );
     files.forEach(({ inode, outcomes }, position) => {
       const node = ledger.table.get(inode);
       const content = outcomes[choice.outcomes[position] ?? 0]?.content;
@@ -1367,7 +1403,8 @@ function outcomesOf(pending: PendingData): Outcome[] {
   const size = after.length - before.length;
   if (changes[last]?.record.act === "write") {
     for (const taken of new Set([Math.floor(size / 2), size - 1, 1])) {
-      if (taken > 0 && taken < size) add(`last write torn after ${taken} bytes`, (at) => (at === last ? taken : "kept"));
+      if (taken > 0 && taken < size)
+        add(`last write torn after ${taken} bytes`, (at) => (at === last ? taken : "kept"));
     }
     add("last write is zeros", (at) => (at === last ? "zeros" : "kept"));
     if (size > 1) add("last write begins with zeros", (at) => (at === last ? "later_half" : "kept"));
@@ -1381,7 +1418,9 @@ function outcomesOf(pending: PendingData): Outcome[] {
       add(`operation ${record?.number} alone lost`, (at) => (at === position ? "lost" : "kept"));
       const half = record ? Math.floor((record.after.length - record.before.length) / 2) : 0;
       if (record?.act === "write" && half > 0) {
-        add(`torn in operation ${record.number}`, (at) => (at < position ? "kept" : at === position ? half : "lost"));
+        add(`torn in operation ${record.number}`, (at) =>
+          at < position ? "kept" : at === position ? half : "lost",
+        );
       }
     }
   }

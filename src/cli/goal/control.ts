@@ -17,7 +17,7 @@ export async function controlCommand(
   id: string,
   flags: { json: boolean },
 ): Promise<void> {
-  const asked = await askGoal(id, { kind }, goalPorts(app), app.signal);
+  const asked = await askGoal(id, { kind }, await goalPorts(app), app.signal);
   const goal = findGoal(app.root(), asked.id, app.world);
   if (asked.outcome === "recorded") {
     app.output.story("the request is recorded; the running omk has not applied it yet");
@@ -56,9 +56,9 @@ export async function budgetAddCommand(
     ...(flags.tokens !== undefined && { tokens: flags.tokens }),
     ...(flags.usd !== undefined && { usd: flags.usd }),
   };
-  const asked = await askGoal(id, { kind: "budget_add", payload }, goalPorts(app), app.signal);
+  const asked = await askGoal(id, { kind: "budget_add", payload }, await goalPorts(app), app.signal);
   const { record, status } = findGoal(app.root(), asked.id, app.world);
-  const limit = (key: string) => String(record[key] ?? "unbounded");
+  const limit = (key: string) => (record[key] === undefined ? "unbounded" : JSON.stringify(record[key]).replaceAll('"', ""));
   const usd = record["budget_usd"];
   const lines = [
     `Budget added: ${asked.id}`,

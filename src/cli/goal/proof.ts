@@ -20,9 +20,14 @@ interface Gate {
   passed: boolean;
 }
 
+/** A record read without its schema may hold anything; a reader is shown text. */
+function stringOf(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value ?? null);
+}
+
 function strings(proof: Record<string, unknown>, key: string): string[] {
   const value = proof[key];
-  return Array.isArray(value) ? value.map(String) : [];
+  return Array.isArray(value) ? value.map(stringOf) : [];
 }
 
 function gateLines(proof: Record<string, unknown>): string[] {
@@ -42,14 +47,14 @@ function text(id: string, proof: Record<string, unknown>): string {
     rows.length === 0 ? [] : [`${title}:`, ...rows.map((row) => `  - ${row}`)];
   return [
     `Goal proof ${id}`,
-    `Status: ${proof["status"]}`,
-    `Readiness: ${proof["readiness"]}`,
+    `Status: ${stringOf(proof["status"])}`,
+    `Readiness: ${stringOf(proof["readiness"])}`,
     `Tasks: ${total(proof)}`,
     ...listed("Gates", gateLines(proof)),
     ...listed("Changed files", strings(proof, "changed_files")),
     ...listed("Known gaps", strings(proof, "known_gaps")),
     ...listed("Decisions needed", strings(proof, "human_decisions_required")),
-    ...(proof["recovery_status"] === undefined ? [] : [`Recovery: ${String(proof["recovery_status"])}`]),
+    ...(proof["recovery_status"] === undefined ? [] : [`Recovery: ${stringOf(proof["recovery_status"])}`]),
   ].join("\n");
 }
 
@@ -59,8 +64,8 @@ function markdown(id: string, proof: Record<string, unknown>): string {
   return [
     `# Goal Proof ${id}`,
     "",
-    `- Status: \`${proof["status"]}\``,
-    `- Readiness: ${proof["readiness"]}`,
+    `- Status: \`${stringOf(proof["status"])}\``,
+    `- Readiness: ${stringOf(proof["readiness"])}`,
     `- Tasks: ${total(proof)}`,
     ...listed("Gates", gateLines(proof)),
     ...listed("Changed Files", strings(proof, "changed_files")),

@@ -25,7 +25,7 @@ export async function createCommand(
   };
   const request = { ...flags, text, projectDir: app.io.cwd(), untilReady, gates: flags["gate"] } as GoalRequest;
   if (flags["llmPlanner"] === false) request.noLlmPlanner = true;
-  const outcome = await runGoal(request, goalPorts(app), app.signal, created);
+  const outcome = await runGoal(request, await goalPorts(app), app.signal, created);
   const blocked = outcome.open.goal.status === "blocked_on_human";
   app.exitStatus = untilReady ? exitStatusOf(outcome.ending) : blocked ? 3 : 0;
   app.output.result(outcome.open.goal, () => (untilReady ? renderRun(outcome) : renderCreated(name, outcome)), json);
@@ -34,10 +34,10 @@ export async function createCommand(
 /** Goes on with a goal. */
 export async function resumeCommand(app: App, id: string, flags: { json: boolean }): Promise<void> {
   app.listen();
-  const outcome = await resumeGoal(id, goalPorts(app), app.signal);
+  const outcome = await resumeGoal(id, await goalPorts(app), app.signal);
   const { goal } = outcome.open;
-  app.exitStatus = goal.until_ready === true ? exitStatusOf(outcome.ending) : 0;
-  app.output.result(goal, () => (goal.until_ready === true ? renderRun(outcome) : renderResumed(outcome)), flags.json);
+  app.exitStatus = goal.until_ready ? exitStatusOf(outcome.ending) : 0;
+  app.output.result(goal, () => (goal.until_ready ? renderRun(outcome) : renderResumed(outcome)), flags.json);
 }
 
 function head(title: string, open: OpenGoal): string[] {

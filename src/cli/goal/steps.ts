@@ -23,7 +23,7 @@ export async function stepCommand(
   app.listen();
   const take = { verify: verifyGoal, execute: executeGoal, review: reviewGoal }[name];
   const render = { verify: renderVerify, execute: renderExecute, review: renderReview }[name];
-  const outcome = await take(id, flags.again, goalPorts(app), app.signal);
+  const outcome = await take(id, flags.again, await goalPorts(app), app.signal);
   app.exitStatus = outcome.achieved ? 0 : outcome.ending.status === "not_ready" ? 1 : exitStatusOf(outcome.ending);
   app.output.result(outcome.open.proof, () => render(outcome), flags.json);
 }
@@ -36,7 +36,7 @@ export async function acceptCommand(
 ): Promise<void> {
   const summary = notEmpty("--summary", flags.summary);
   const attested = Object.fromEntries(flags.attest.map(parseAttestation));
-  const outcome = await acceptByHand(id, { summary, attested }, goalPorts(app), app.signal);
+  const outcome = await acceptByHand(id, { summary, attested }, await goalPorts(app), app.signal);
   app.exitStatus = outcome.achieved ? 0 : 1;
   app.output.result(outcome.open.proof, () => renderDecision(outcome), flags.json);
 }
@@ -44,7 +44,7 @@ export async function acceptCommand(
 /** Rejects a result, with the reason. */
 export async function rejectCommand(app: App, id: string, flags: { reason: string; json: boolean }): Promise<void> {
   const reason = notEmpty("--reason", flags.reason);
-  const outcome = await rejectByHand(id, reason, goalPorts(app), app.signal);
+  const outcome = await rejectByHand(id, reason, await goalPorts(app), app.signal);
   app.output.result(outcome.open.proof, () => renderDecision(outcome), flags.json);
 }
 
