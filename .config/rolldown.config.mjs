@@ -57,11 +57,13 @@ function noteLicences(file) {
   };
 }
 
+const { version } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"));
+
 const shared = {
   cwd: root,
   platform: "node",
   tsconfig: path.join(root, "tsconfig.json"),
-  transform: { target: "node20.19" },
+  transform: { target: "node20.19", define: { OMK_VERSION: JSON.stringify(version) } },
 };
 
 export default defineConfig([

@@ -52,7 +52,8 @@ function parseId<T>(text: string): Named<T> {
   if (!/^[a-z0-9][a-z0-9._-]{0,63}$/.test(text)) {
     return {
       ok: false,
-      because: "an id has 1 to 64 lower-case letters, digits, dots, underscores and dashes, and starts with a letter or digit",
+      because:
+        "an id has 1 to 64 lower-case letters, digits, dots, underscores and dashes, and starts with a letter or digit",
     };
   }
   if (text.includes("..")) return { ok: false, because: "an id has no two dots in a row" };
@@ -63,7 +64,11 @@ function existingName(text: string, what: string, hint: string): string {
   const name = text.trim();
   const because = whyNoName(name);
   if (because === undefined) return name;
-  throw new OmkError("usage.invalid", `${JSON.stringify(name.slice(0, NAME_BYTES_MAX))} is no ${what}: ${because}.`, { hint });
+  throw new OmkError(
+    "usage.invalid",
+    `${JSON.stringify(name.slice(0, NAME_BYTES_MAX))} is no ${what}: ${because}.`,
+    { hint },
+  );
 }
 
 /** What 0.5.0 refuses in a name, and what no file system takes. */

@@ -53,9 +53,15 @@ const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["heartbeat", { schema: Heartbeat, describes: "heartbeat.json" }],
   ["wire-event", { schema: WireEvent, describes: "one line of wire-events.jsonl" }],
   ["stale-worker-cleanup", { schema: StaleWorkerCleanup, describes: "stale-worker-cleanup.json" }],
-  ["integration", { schema: IntegrationEvidence, describes: "integrator-accept.json and integrator-reject.json" }],
+  [
+    "integration",
+    { schema: IntegrationEvidence, describes: "integrator-accept.json and integrator-reject.json" },
+  ],
   ["integrator-metadata", { schema: IntegratorMetadata, describes: "integrator-metadata.json" }],
-  ["until-ready-blocker", { schema: PolicyBlocker, describes: "until-ready-blocker.json and manual-integration-blocker.json" }],
+  [
+    "until-ready-blocker",
+    { schema: PolicyBlocker, describes: "until-ready-blocker.json and manual-integration-blocker.json" },
+  ],
   ["merge-conflict", { schema: MergeConflict, describes: "merge-conflict-<task>.json" }],
   ["team-state", { schema: TeamState, describes: "team-state.json" }],
   ["manifest", { schema: RunManifest, describes: "manifest.json of a run" }],

@@ -36,7 +36,7 @@ export function loadGates(
 }
 
 /** What a project's files suggest, by the first marker that gives a gate; a folder without any has none. */
-export function detectGates(
+function detectGates(
   projectDir: string,
   disk: Disk,
   source: GateSource = "detected",
@@ -68,7 +68,7 @@ export function parseGateFlag(text: string): GateDefinition {
 }
 
 /** SHA-256 (hex) of the definitions, whatever the order of their keys. */
-export function digestDefinitions(definitions: readonly GateDefinition[]): string {
+function digestDefinitions(definitions: readonly GateDefinition[]): string {
   return createHash("sha256").update(canonical(definitions)).digest("hex");
 }
 

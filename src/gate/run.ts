@@ -43,7 +43,7 @@ export interface GatePorts {
 }
 
 /** What 0 in `timeout_secs` stands for. */
-export const TIMEOUT_SECS_DEFAULT = 600;
+const TIMEOUT_SECS_DEFAULT = 600;
 
 /** A gate that writes more than this to either stream fails. */
 const OUTPUT_BYTES_MAX = 1024 ** 3;

@@ -137,9 +137,15 @@ function mark(kind: Kind): string {
  */
 const FAMILIES: readonly { kind: Kind; pattern: RegExp; holds?: (match: string) => boolean }[] = [
   { kind: "github-token", pattern: /(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{22,})/g },
-  { kind: "gitlab-token", pattern: /(?<![A-Za-z0-9])gl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent|oas)-[\w-]{20,}/g },
+  {
+    kind: "gitlab-token",
+    pattern: /(?<![A-Za-z0-9])gl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent|oas)-[\w-]{20,}/g,
+  },
   { kind: "aws-key-id", pattern: /(?<![A-Za-z0-9])A(?:KIA|SIA|BIA|CCA)[0-9A-Z]{16}(?![A-Za-z0-9])/g },
-  { kind: "slack-token", pattern: /(?<![A-Za-z0-9])(?:xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{20,})/g },
+  {
+    kind: "slack-token",
+    pattern: /(?<![A-Za-z0-9])(?:xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{20,})/g,
+  },
   { kind: "slack-token", pattern: /(?<=hooks\.slack\.com\/services\/)[\w/]{20,200}/g },
   { kind: "stripe-key", pattern: /(?<![A-Za-z0-9])(?:[rs]k_(?:live|test)_|whsec_)[A-Za-z0-9]{16,}/g },
   { kind: "google-key", pattern: /(?<![A-Za-z0-9_-])(?:AIza[\w-]{35}|GOCSPX-[\w-]{20,}|ya29\.[\w-]{20,})/g },
@@ -251,9 +257,16 @@ function redactUrls(text: string): string {
 // ---- Assignments
 
 const SEPARATOR = String.raw`\\?["'\x60]?[ \t]{0,8}(?::=|=>|[:=])[ \t]{0,8}`;
-const QUOTED = new RegExp(`((?:${SECRET_WORDS})${SEPARATOR}(\\\\?["'\`]))([^"'\`\\s\\\\]{8,512})(?=\\\\?["'\`])`, "gi");
-const BARE = new RegExp(`((?:${SECRET_WORDS})(${SEPARATOR}))([^\\s"'\`,;&(){}\\[\\]<>$|\\\\]{8,512})(?![\\w(]|\\[(?!REDACTED:))`, "gi");
-const OPTION = /(--(?:[a-z0-9]{1,20}-){0,4}(?:token|password|passwd|secret|api-?key)[ \t]{1,8})([^\s"'`,;(){}[\]<>$|\\-][^\s"'`,;(){}[\]<>$|\\]{7,512})/gi;
+const QUOTED = new RegExp(
+  `((?:${SECRET_WORDS})${SEPARATOR}(\\\\?["'\`]))([^"'\`\\s\\\\]{8,512})(?=\\\\?["'\`])`,
+  "gi",
+);
+const BARE = new RegExp(
+  `((?:${SECRET_WORDS})(${SEPARATOR}))([^\\s"'\`,;&(){}\\[\\]<>$|\\\\]{8,512})(?![\\w(]|\\[(?!REDACTED:))`,
+  "gi",
+);
+const OPTION =
+  /(--(?:[a-z0-9]{1,20}-){0,4}(?:token|password|passwd|secret|api-?key)[ \t]{1,8})([^\s"'`,;(){}[\]<>$|\\-][^\s"'`,;(){}[\]<>$|\\]{7,512})/gi;
 const HEADER =
   /(authorization\\?["']?[ \t]{0,8}[:=][ \t]{0,8}\\?["']?(?:(?:basic|bearer|digest|negotiate|token)[ \t]{1,8}))([\w.~+/=-]{8,})/gi;
 const BEARER = /(bearer\s{1,8})([\w.~+/=-]{20,})/gi;
@@ -268,7 +281,9 @@ function redactAssignments(text: string): string {
     .replace(BARE, (all, before: string, separator: string, value: string) =>
       looksSecret(value) && !looksLikeCode(value, separator) ? before + mark("assignment") : all,
     )
-    .replace(OPTION, (all, before: string, value: string) => (looksSecret(value) ? before + mark("assignment") : all));
+    .replace(OPTION, (all, before: string, value: string) =>
+      looksSecret(value) ? before + mark("assignment") : all,
+    );
 }
 
 /** Stands for a secret instead of being one. */
@@ -284,7 +299,8 @@ function isPlaceholder(value: string): boolean {
 /** Whether a value assigned to a secret-looking name is likely to be one, and no word, digest, path, time or address. */
 function looksSecret(value: string): boolean {
   if (isPlaceholder(value) || !/[A-Za-z]/.test(value)) return false;
-  if (/^(?:0x)?[0-9a-f]+$/i.test(value) || /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value)) return false;
+  if (/^(?:0x)?[0-9a-f]+$/i.test(value) || /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value))
+    return false;
   if (/^sha(?:1|256|384|512)[-:]/i.test(value) || /^\d{4}-\d\d-\d\d/.test(value)) return false;
   if (value.includes("://") || /^\.{0,2}\/|\/[\w.-]*\.[a-z]{1,5}$/.test(value)) return false;
   const parts = value.split(/[-_./:@]/);
@@ -293,7 +309,12 @@ function looksSecret(value: string): boolean {
   if (parts.length > 1 && words && digits <= 3) return false;
   if (digits > 0) return true;
   // Without a digit: long, in one piece, and not several words run together with capitals.
-  return value.length >= 16 && parts.length === 1 && /^[A-Za-z]+$/.test(value) && !/[a-z]{2}[A-Z][a-z]{2}/.test(value);
+  return (
+    value.length >= 16 &&
+    parts.length === 1 &&
+    /^[A-Za-z]+$/.test(value) &&
+    !/[a-z]{2}[A-Z][a-z]{2}/.test(value)
+  );
 }
 
 /** A bare value that is rather a name or an expression of a program. */
@@ -322,7 +343,8 @@ interface KnownSecrets {
 const SECRET_LENGTH_MIN = 8;
 /** Longer ones are files in a variable; a bound keeps streams from holding back without end. */
 const SECRET_LENGTH_MAX = 32 * 1024;
-const NAME_OF_SECRET = /TOKEN|SECRET|PASSW|PASSPHRASE|API_?KEY|CREDENTIAL|PRIVATE_?KEY|ACCESS_?KEY|(?:^|_)(?:KEY|PASS|PWD|PAT|AUTH|COOKIE)$/i;
+const NAME_OF_SECRET =
+  /TOKEN|SECRET|PASSW|PASSPHRASE|API_?KEY|CREDENTIAL|PRIVATE_?KEY|ACCESS_?KEY|(?:^|_)(?:KEY|PASS|PWD|PAT|AUTH|COOKIE)$/i;
 /** Variables that name a place, a limit or a kind and not a secret; and the working folder. */
 const NAME_OF_OTHER = /(?:_|^)(?:FILE|PATH|DIR|SOCK|SOCKET|TTL|TIMEOUT|LIMIT|TYPE|NAME)$|^(?:OLD)?PWD$/i;
 const PLACE =
@@ -339,7 +361,11 @@ function knownSecrets(
   registered: readonly string[],
 ): KnownSecrets {
   const kinds = new Map<string, Kind>();
-  const plain = new Set(Object.keys(environment).filter((name) => NAME_OF_PLAIN.test(name)).map((name) => environment[name]));
+  const plain = new Set(
+    Object.keys(environment)
+      .filter((name) => NAME_OF_PLAIN.test(name))
+      .map((name) => environment[name]),
+  );
   const add = (secret: string, kind: Kind) => {
     for (const form of formsOf(secret)) if (!kinds.has(form)) kinds.set(form, kind);
   };
@@ -359,7 +385,8 @@ function knownSecrets(
     mayHold: (text) =>
       text.length >= SECRET_LENGTH_MIN &&
       (MAY_HOLD_TOKEN.test(text) || MAY_HOLD_ASSIGNMENT.test(text) || isThere?.test(text) === true),
-    redact: (text) => (pattern ? text.replace(pattern, (form) => mark(kinds.get(form) ?? "registered")) : text),
+    redact: (text) =>
+      pattern ? text.replace(pattern, (form) => mark(kinds.get(form) ?? "registered")) : text,
     startAcross: (text, position) => {
       const from = Math.max(0, position - longest);
       for (const match of pattern ? text.slice(from, position + longest).matchAll(pattern) : []) {
@@ -390,7 +417,14 @@ function formsOf(secret: string): string[] {
   const json = JSON.stringify(value).slice(1, -1);
   const percent = encodeURIComponent(value);
   const lower = percent.replaceAll(/%[0-9A-F]{2}/g, (code) => code.toLowerCase());
-  const forms = [value, json, JSON.stringify(json).slice(1, -1), percent, lower, percent.replaceAll("%20", "+")];
+  const forms = [
+    value,
+    json,
+    JSON.stringify(json).slice(1, -1),
+    percent,
+    lower,
+    percent.replaceAll("%20", "+"),
+  ];
   for (const line of value.split("\n")) if (/^[\w+/=-]{20,}$/.test(line.trim())) forms.push(line.trim());
   const bytes = Buffer.from(value);
   for (const offset of [0, 1, 2]) {
@@ -403,7 +437,9 @@ function formsOf(secret: string): string[] {
   const marks = KINDS.map(mark);
   return forms.filter(
     (form) =>
-      form.length >= SECRET_LENGTH_MIN && !form.includes("[REDACTED") && !marks.some((one) => one.includes(form)),
+      form.length >= SECRET_LENGTH_MIN &&
+      !form.includes("[REDACTED") &&
+      !marks.some((one) => one.includes(form)),
   );
 }
 

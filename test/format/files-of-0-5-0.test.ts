@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { z } from "zod";
+import type { z } from "zod";
 
 import {
   Assignment,
@@ -21,7 +21,12 @@ import { Decision } from "../../src/format/decision.ts";
 import { Event, EVENT_KINDS } from "../../src/format/event.ts";
 import { Failure } from "../../src/format/failure.ts";
 import { Goal } from "../../src/format/goal.ts";
-import { IntegrationEvidence, IntegratorMetadata, MergeConflict, PolicyBlocker } from "../../src/format/integration.ts";
+import {
+  IntegrationEvidence,
+  IntegratorMetadata,
+  MergeConflict,
+  PolicyBlocker,
+} from "../../src/format/integration.ts";
 import { NumberText, parseJson, renderDocument, renderLine } from "../../src/format/json.ts";
 import { Proof, RunProof } from "../../src/format/proof.ts";
 import { RunManifest, Task } from "../../src/format/run.ts";
@@ -98,7 +103,8 @@ describe("a file of 0.5.0", () => {
     rewrite(name, (record) => {
       const targets = Array.isArray(record) ? record : [record];
       if (targets.some((target) => typeof target !== "object")) return record;
-      for (const target of targets) Object.assign(target, { from_later: { deep: [null, 1.5, ""] }, nothing: null, no: false });
+      for (const target of targets)
+        Object.assign(target, { from_later: { deep: [null, 1.5, ""] }, nothing: null, no: false });
       expect(schema.parse(record)).toEqual(record);
       expect(parseJson(renderDocument(schema.parse(record)))).toEqual(record);
       return record;
@@ -172,7 +178,8 @@ describe("a goal", () => {
 
 describe("a task graph", () => {
   const graph = () => TaskGraph.parse(parseJson(readFileSync(join(ROOT, "goal/task-graph.json"))));
-  const task = (id: string, dependencies: string[] = []) => ({ ...graph().tasks[0], id, dependencies }) as TaskGraph["tasks"][number];
+  const task = (id: string, dependencies: string[] = []) =>
+    ({ ...graph().tasks[0], id, dependencies }) as TaskGraph["tasks"][number];
 
   test("of 0.5.0 is sound", () => {
     expect(checkTaskGraph(graph())).toEqual([]);
@@ -203,7 +210,11 @@ describe("a task graph", () => {
 
   test("that is a chain of 10,000 tasks is checked without running out of stack, and closing it is a cycle", () => {
     const first = task("t0");
-    const chain = Array.from({ length: 10_000 }, (_, at) => ({ ...first, id: `t${at}`, dependencies: at === 0 ? [] : [`t${at - 1}`] }));
+    const chain = Array.from({ length: 10_000 }, (_, at) => ({
+      ...first,
+      id: `t${at}`,
+      dependencies: at === 0 ? [] : [`t${at - 1}`],
+    }));
     expect(checkTaskGraph({ ...graph(), tasks: chain })).toEqual([]);
     const [head, ...rest] = chain;
     const closed = [{ ...head, dependencies: ["t9999"] } as (typeof chain)[number], ...rest];

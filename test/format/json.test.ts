@@ -9,16 +9,35 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 const jsonText: fc.Arbitrary<string> = fc.letrec<{ value: string }>((tie) => ({
   value: fc.oneof(
     { depthSize: "small", withCrossShrink: true },
-    fc.constantFrom("null", "true", "false", "0", "-0", "5.0", "1e400", "-1.50", "2e-6", "1E5", "18446744073709551615", "0.25"),
+    fc.constantFrom(
+      "null",
+      "true",
+      "false",
+      "0",
+      "-0",
+      "5.0",
+      "1e400",
+      "-1.50",
+      "2e-6",
+      "1E5",
+      "18446744073709551615",
+      "0.25",
+    ),
     fc.integer().map(String),
     fc.double({ noNaN: true, noDefaultInfinity: true }).map((number) => JSON.stringify(number)),
     fc.string({ unit: "binary" }).map((text) => JSON.stringify(text)),
     fc.array(tie("value"), { maxLength: 4 }).map((items) => `[${items.join(",")}]`),
     fc
-      .uniqueArray(fc.tuple(fc.string({ unit: "binary" }).filter((key) => !/^\d+$/.test(key)), tie("value")), {
-        maxLength: 4,
-        selector: ([key]) => key,
-      })
+      .uniqueArray(
+        fc.tuple(
+          fc.string({ unit: "binary" }).filter((key) => !/^\d+$/.test(key)),
+          tie("value"),
+        ),
+        {
+          maxLength: 4,
+          selector: ([key]) => key,
+        },
+      )
       .map((fields) => `{${fields.map(([key, value]) => `${JSON.stringify(key)}:${value}`).join(",")}}`),
   ),
 })).value;
@@ -55,7 +74,25 @@ describe("parseJson", () => {
   });
 
   test("accepts and refuses exactly what JSON.parse does", () => {
-    const fragments = fc.constantFrom("{", "}", "[", "]", ",", ":", '"a"', '"', "\\", "1", "5.0", "-", "e", "null", " ", "\n", "\u{feff}");
+    const fragments = fc.constantFrom(
+      "{",
+      "}",
+      "[",
+      "]",
+      ",",
+      ":",
+      '"a"',
+      '"',
+      "\\",
+      "1",
+      "5.0",
+      "-",
+      "e",
+      "null",
+      " ",
+      "\n",
+      "\u{feff}",
+    );
     fc.assert(
       fc.property(fc.array(fragments, { maxLength: 12 }), (parts) => {
         const text = parts.join("");
@@ -98,7 +135,10 @@ describe("parseJson", () => {
   });
 
   test("takes time in proportion to the text, also for endless backslashes and quotes", () => {
-    const text = JSON.stringify({ a: "\\".repeat(200_000) + '"'.repeat(200_000), b: 1 }).replace("1}", "5.0}");
+    const text = JSON.stringify({ a: "\\".repeat(200_000) + '"'.repeat(200_000), b: 1 }).replace(
+      "1}",
+      "5.0}",
+    );
     expect(renderLine(parseJson(text))).toBe(text);
   });
 });
@@ -112,7 +152,13 @@ describe("a NumberText", () => {
   });
 
   test("is written as it is beside keys without a value, dates and empty containers", () => {
-    const record = { none: undefined, at: new Date(0), list: [undefined, new NumberText("-0")], empty: {}, no: [] };
+    const record = {
+      none: undefined,
+      at: new Date(0),
+      list: [undefined, new NumberText("-0")],
+      empty: {},
+      no: [],
+    };
     expect(renderLine(record)).toBe('{"at":"1970-01-01T00:00:00.000Z","list":[null,-0],"empty":{},"no":[]}');
     expect(renderDocument({ a: [new NumberText("1e5"), {}], b: {} })).toBe(
       '{\n  "a": [\n    1e5,\n    {}\n  ],\n  "b": {}\n}',

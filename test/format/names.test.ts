@@ -2,7 +2,13 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { OmkError } from "../../src/errors.ts";
-import { existingGoalId, existingTaskId, parseGoalId, parseRelPath, parseTaskId } from "../../src/format/names.ts";
+import {
+  existingGoalId,
+  existingTaskId,
+  parseGoalId,
+  parseRelPath,
+  parseTaskId,
+} from "../../src/format/names.ts";
 
 const accepts = (path: string) => parseRelPath(path).ok;
 
@@ -57,7 +63,8 @@ describe("a path inside a work tree", () => {
       "a/\u200d/b",
       "a/.\u200c./b",
     ];
-    for (const path of wrong) expect(parseRelPath(path)).toMatchObject({ ok: false, because: expect.any(String) });
+    for (const path of wrong)
+      expect(parseRelPath(path)).toMatchObject({ ok: false, because: expect.any(String) });
   });
 
   test("never leads into .git, .gitmodules or .omk, however they are written", () => {
@@ -80,12 +87,27 @@ describe("a path inside a work tree", () => {
       });
     const around = fc.constantFrom("", "a/", "deep/er/");
     fc.assert(
-      fc.property(around, written, fc.constantFrom("", "/config", "/hooks/post-commit"), (before, part, after) => {
-        expect(accepts(before + part + after)).toBe(false);
-      }),
+      fc.property(
+        around,
+        written,
+        fc.constantFrom("", "/config", "/hooks/post-commit"),
+        (before, part, after) => {
+          expect(accepts(before + part + after)).toBe(false);
+        },
+      ),
       { numRuns: 3_000 },
     );
-    for (const short of ["git~1", "GIT~2", "gitmod~1", "GITMOD~4", "gi7eba~1", "GI7EBA~9", "omk~1", "OMK~3", "git~1 ."]) {
+    for (const short of [
+      "git~1",
+      "GIT~2",
+      "gitmod~1",
+      "GITMOD~4",
+      "gi7eba~1",
+      "GI7EBA~9",
+      "omk~1",
+      "OMK~3",
+      "git~1 .",
+    ]) {
       expect(accepts(`a/${short}/x`)).toBe(false);
     }
     expect(accepts(".gitmodule\u017f")).toBe(false); // a long s is an s where case is ignored
@@ -93,7 +115,17 @@ describe("a path inside a work tree", () => {
   });
 
   test("never names a device of Windows", () => {
-    for (const device of ["con", "PRN", "aux.c", "nul .txt", "COM1", "com¹.log", "lpt9", "CONIN$", "conout$.x"]) {
+    for (const device of [
+      "con",
+      "PRN",
+      "aux.c",
+      "nul .txt",
+      "COM1",
+      "com¹.log",
+      "lpt9",
+      "CONIN$",
+      "conout$.x",
+    ]) {
       expect(accepts(`a/${device}`)).toBe(false);
     }
   });
@@ -123,7 +155,14 @@ describe("a path inside a work tree", () => {
 
 describe("an id", () => {
   test("that omk makes fits its pattern", () => {
-    for (const id of ["goal-20260514-085416-149-ea263039", "a", "0", "goal-agent-implement-0", "a.b_c-d", "x".repeat(64)]) {
+    for (const id of [
+      "goal-20260514-085416-149-ea263039",
+      "a",
+      "0",
+      "goal-agent-implement-0",
+      "a.b_c-d",
+      "x".repeat(64),
+    ]) {
       expect(parseGoalId(id)).toEqual({ ok: true, name: id });
       expect(parseTaskId(id)).toEqual({ ok: true, name: id });
     }
@@ -136,9 +175,24 @@ describe("an id", () => {
   test("that exists may be anything but a path", () => {
     expect(existingGoalId("  missing-9999 ")).toBe("missing-9999");
     expect(existingTaskId("Task 7 (later)")).toBe("Task 7 (later)");
-    for (const id of ["", "  ", "a/b", "..", "../x", "a\\b", ".hidden", "a..b", "c:x", "a\0", "a\u001b[2J", "x".repeat(256)]) {
+    for (const id of [
+      "",
+      "  ",
+      "a/b",
+      "..",
+      "../x",
+      "a\\b",
+      ".hidden",
+      "a..b",
+      "c:x",
+      "a\0",
+      "a\u001b[2J",
+      "x".repeat(256),
+    ]) {
       expect(() => existingGoalId(id)).toThrow(OmkError);
-      expect(() => existingTaskId(id)).toThrow(expect.objectContaining({ code: "usage.invalid", hint: expect.any(String) }));
+      expect(() => existingTaskId(id)).toThrow(
+        expect.objectContaining({ code: "usage.invalid", hint: expect.any(String) }),
+      );
     }
   });
 

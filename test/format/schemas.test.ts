@@ -6,7 +6,9 @@ import { Attempt, Work } from "../../src/format/work.ts";
 
 describe("omk schema", () => {
   test("knows every format by the name of its file", () => {
-    expect(schemaNames()).toEqual(expect.arrayContaining(["goal", "task-graph", "proof", "event", "gates", "work"]));
+    expect(schemaNames()).toEqual(
+      expect.arrayContaining(["goal", "task-graph", "proof", "event", "gates", "work"]),
+    );
     for (const name of schemaNames()) {
       const schema = jsonSchema(name);
       expect(schema).toMatchObject({ $schema: expect.stringContaining("2020-12"), title: name });
@@ -21,17 +23,35 @@ describe("omk schema", () => {
     expect(schema.properties["budget_usd"]).toEqual({ type: "number" });
     expect(schema.properties["budget_tokens"]).toEqual({ type: "integer", minimum: 0 });
     expect(schema.properties["created_at"]).toMatchObject({ type: "string", format: "date-time" });
-    expect(schema.required).toEqual(["goal_id", "original_goal", "normalized_goal", "status", "created_at", "updated_at"]);
+    expect(schema.required).toEqual([
+      "goal_id",
+      "original_goal",
+      "normalized_goal",
+      "status",
+      "created_at",
+      "updated_at",
+    ]);
     expect(schema).toMatchObject({ additionalProperties: {} });
   });
 });
 
 describe("an instant", () => {
   test("is RFC 3339 text with any offset and fraction", () => {
-    for (const text of ["2026-05-25T10:00:00Z", "2026-05-25T10:00:00.123456789+02:00", "2026-05-25T10:00:05.120+00:00"]) {
+    for (const text of [
+      "2026-05-25T10:00:00Z",
+      "2026-05-25T10:00:00.123456789+02:00",
+      "2026-05-25T10:00:05.120+00:00",
+    ]) {
       expect(Instant.parse(text)).toBe(text);
     }
-    for (const text of ["", "2026-05-25", "2026-05-25T10:00:00", "2026-05-25T24:00:00Z", "2026-00-25T10:00:00Z", "now"]) {
+    for (const text of [
+      "",
+      "2026-05-25",
+      "2026-05-25T10:00:00",
+      "2026-05-25T24:00:00Z",
+      "2026-00-25T10:00:00Z",
+      "now",
+    ]) {
       expect(Instant.safeParse(text).success).toBe(false);
     }
     expect(instantOf(new Date(1_748_167_200_120))).toBe("2025-05-25T10:00:00.120Z");

@@ -81,7 +81,7 @@ class Rig {
   /** A named pipe: the gate writes into it, and whoever reads it knows how far the gate has come. */
   pipe(): { path: string; read: () => Promise<string> } {
     const file = path.join(this.folder, "pipe");
-    execFileSync("mkfifo", [file]);
+    execFileSync("sh", ["-c", `mkfifo "$0"`, file]);
     return { path: file, read: () => fs.promises.readFile(file, "utf8") };
   }
 

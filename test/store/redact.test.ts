@@ -12,13 +12,21 @@ const TOKENS: Record<string, string[]> = {
   "github-token": [`ghp_${alnum(36)}`, `gho_${alnum(20)}`, `github_${"pat"}_${alnum(22)}_${alnum(59)}`],
   "gitlab-token": [`glpat-${alnum(20)}`],
   "aws-key-id": [`AKIA${"IOSFODNN7EXAMPLE"}`, `ASIA${"IOSFODNN7EXAMPLE"}`],
-  "slack-token": [`xoxb-${"1234567890"}-${alnum(24)}`, `https://hooks.slack.com/services/T${"0001"}/B${"0002"}/${alnum(24)}`],
+  "slack-token": [
+    `xoxb-${"1234567890"}-${alnum(24)}`,
+    `https://hooks.slack.com/services/T${"0001"}/B${"0002"}/${alnum(24)}`,
+  ],
   "stripe-key": [`sk_${"live"}_${alnum(24)}`, `rk_${"test"}_${alnum(24)}`],
   "google-key": [`AIza${alnum(35)}`, `GOCSPX-${alnum(28)}`],
   "npm-token": [`npm_${alnum(36)}`],
   "pypi-token": [`pypi-AgEIcHlwaS5vcmc${alnum(60)}`],
   jwt: [`eyJ${alnum(20)}.eyJ${alnum(40)}.${alnum(43)}`],
-  "model-provider-key": [`sk-${alnum(48)}`, `sk-ant-api03-${alnum(80)}`, `sk-proj-${alnum(48)}`, `sk-or-v1-${"0123456789abcdef".repeat(4)}`],
+  "model-provider-key": [
+    `sk-${alnum(48)}`,
+    `sk-ant-api03-${alnum(80)}`,
+    `sk-proj-${alnum(48)}`,
+    `sk-or-v1-${"0123456789abcdef".repeat(4)}`,
+  ],
   "huggingface-token": [`hf_${alnum(34)}`],
   "digitalocean-token": [`dop_v1_${"0123456789abcdef".repeat(4)}`],
   "databricks-token": [`dapi${"0123456789abcdef".repeat(2)}`],
@@ -31,25 +39,32 @@ const TOKENS: Record<string, string[]> = {
   "azure-key": [`AccountKey=${alnum(86)}==`],
 };
 const KEY_BODY = Array.from({ length: 12 }, (_, at) => alnum(64 - (at % 2)).padEnd(64, "Q")).join("\n");
-const privateKey = (kind = "RSA ") => `-----BEGIN ${kind}PRIVATE KEY-----\n${KEY_BODY}\nAbC=\n-----END ${kind}PRIVATE KEY-----`;
+const privateKey = (kind = "RSA ") =>
+  `-----BEGIN ${kind}PRIVATE KEY-----\n${KEY_BODY}\nAbC=\n-----END ${kind}PRIVATE KEY-----`;
 
 const plain = createRedactor({ environment: {} });
 
 describe("a token of a known family", () => {
-  test.each(Object.entries(TOKENS).flatMap(([kind, tokens]) => tokens.map((token) => [kind, token] as const)))(
-    "%s is taken out wherever it stands: %s",
-    (kind, token) => {
-      const core = token.replace(/^https:.*services\/|^AccountKey=/, "");
-      for (const [before, after] of [["", ""], ["use ", " now"], ['"', '"'], ["(", ")"], ["x=", "&y"], ["…", "…\n"]]) {
-        const clean = plain.text(`${before}${token}${after}`);
-        expect(clean).not.toContain(core);
-        expect(clean).not.toContain(core.slice(8));
-        expect(clean.startsWith(before ?? "")).toBe(true);
-        expect(clean.endsWith(after ?? "")).toBe(true);
-        expect(clean).toContain(`[REDACTED:${kind}]`);
-      }
-    },
-  );
+  test.each(
+    Object.entries(TOKENS).flatMap(([kind, tokens]) => tokens.map((token) => [kind, token] as const)),
+  )("%s is taken out wherever it stands: %s", (kind, token) => {
+    const core = token.replace(/^https:.*services\/|^AccountKey=/, "");
+    for (const [before, after] of [
+      ["", ""],
+      ["use ", " now"],
+      ['"', '"'],
+      ["(", ")"],
+      ["x=", "&y"],
+      ["…", "…\n"],
+    ]) {
+      const clean = plain.text(`${before}${token}${after}`);
+      expect(clean).not.toContain(core);
+      expect(clean).not.toContain(core.slice(8));
+      expect(clean.startsWith(before ?? "")).toBe(true);
+      expect(clean.endsWith(after ?? "")).toBe(true);
+      expect(clean).toContain(`[REDACTED:${kind}]`);
+    }
+  });
 
   test("takes bearer credentials and private keys of 0.5.0 out, too", () => {
     expect(plain.text(`curl -H "Authorization: Bearer ${alnum(20)}" x`)).toBe(
@@ -67,14 +82,19 @@ describe("a private key", () => {
   });
 
   test("goes from diffs, comments and JSON strings", () => {
-    const diff = privateKey().split("\n").map((line) => `+${line}`).join("\n");
+    const diff = privateKey()
+      .split("\n")
+      .map((line) => `+${line}`)
+      .join("\n");
     expect(plain.text(`+a\n${diff}\n+b`)).toBe("+a\n+[REDACTED:private-key]\n+b");
     expect(plain.text(JSON.stringify({ key: privateKey() }))).toBe('{"key":"[REDACTED:private-key]"}');
   });
 
   test("that is cut off goes as far as it looks like one", () => {
     const cut = privateKey().slice(0, 400);
-    expect(plain.text(`${cut}\nand then prose goes on.`)).toBe("[REDACTED:private-key]\nand then prose goes on.");
+    expect(plain.text(`${cut}\nand then prose goes on.`)).toBe(
+      "[REDACTED:private-key]\nand then prose goes on.",
+    );
     expect(plain.text(`${JSON.stringify(cut)} tail`)).not.toContain("aB3dE6");
     expect(plain.text("the header -----BEGIN PRIVATE KEY----- is followed by text, not by a key")).toBe(
       "the header [REDACTED:private-key] is followed by text, not by a key",
@@ -99,7 +119,9 @@ describe("credentials in a URL", () => {
     expect(plain.text("postgres://ada:hunter2!x@db.example:5432/shop")).toBe(
       "postgres://ada:[REDACTED:url-credentials]@db.example:5432/shop",
     );
-    expect(plain.text(`https://${alnum(24)}@example.com/x`)).toBe("https://[REDACTED:url-credentials]@example.com/x");
+    expect(plain.text(`https://${alnum(24)}@example.com/x`)).toBe(
+      "https://[REDACTED:url-credentials]@example.com/x",
+    );
     expect(plain.text(`https://x-access-token:ghp_${alnum(36)}@github.com/a/b`)).not.toContain("ghp_");
   });
 
@@ -127,9 +149,15 @@ describe("what is assigned to a secret-looking name", () => {
       ["api-key: Zm9vYmFyYmF6MTIz0987", "api-key: [REDACTED:assignment]"],
       ['{"client_secret": "q7w8e9r0t1"}', '{"client_secret": "[REDACTED:assignment]"}'],
       ['"{\\"token\\":\\"q7w8e9r0t1\\"}"', '"{\\"token\\":\\"[REDACTED:assignment]\\"}"'],
-      ["aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY1", "aws_secret_access_key = [REDACTED:assignment]"],
+      [
+        "aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY1",
+        "aws_secret_access_key = [REDACTED:assignment]",
+      ],
       ["token := 'abcdefghijklmnopqrstuvwxyz'", "token := '[REDACTED:assignment]'"],
-      ["tool --api-key q7w8e9r0t1 --token k3y5k3y5k3y5", "tool --api-key [REDACTED:assignment] --token [REDACTED:assignment]"],
+      [
+        "tool --api-key q7w8e9r0t1 --token k3y5k3y5k3y5",
+        "tool --api-key [REDACTED:assignment] --token [REDACTED:assignment]",
+      ],
       ["Authorization: Basic dXNlcjpwYXNzd29yZA==", "Authorization: Basic [REDACTED:authorization]"],
     ];
     for (const [text, clean] of cases) expect(plain.text(text)).toBe(clean);
@@ -209,15 +237,23 @@ describe("a secret of the environment", () => {
     for (const form of forms) {
       const clean = redactor.text(`before ${form} after`);
       expect(clean).toMatch(/^before .*\[REDACTED:environment\].* after$/);
-      for (const part of [secret, encodeURIComponent(secret), Buffer.from(secret).toString("base64").slice(4, 16)]) {
+      for (const part of [
+        secret,
+        encodeURIComponent(secret),
+        Buffer.from(secret).toString("base64").slice(4, 16),
+      ]) {
         expect(clean).not.toContain(part);
       }
     }
   });
 
   test("goes although it looks like a digest, and as the password of a URL", () => {
-    expect(redactor.text("is 0123456789abcdef0123456789abcdef01234567 it")).toBe("is [REDACTED:environment] it");
-    expect(redactor.text("shopshopshop and correcthorse")).toBe("[REDACTED:environment] and [REDACTED:environment]");
+    expect(redactor.text("is 0123456789abcdef0123456789abcdef01234567 it")).toBe(
+      "is [REDACTED:environment] it",
+    );
+    expect(redactor.text("shopshopshop and correcthorse")).toBe(
+      "[REDACTED:environment] and [REDACTED:environment]",
+    );
     expect(redactor.text("a registered secret value here")).toBe("a [REDACTED:registered] here");
   });
 
@@ -282,8 +318,16 @@ describe("a JSON value", () => {
   });
 });
 
-const ENVIRONMENT = { SHOP_SECRET: "correct-horse battery", LINES_TOKEN: "first line of it\nsecond line of it" };
-const secrets = [...Object.values(TOKENS).flat(), ...Object.values(ENVIRONMENT), privateKey(), "correcthorse"];
+const ENVIRONMENT = {
+  SHOP_SECRET: "correct-horse battery",
+  LINES_TOKEN: "first line of it\nsecond line of it",
+};
+const secrets = [
+  ...Object.values(TOKENS).flat(),
+  ...Object.values(ENVIRONMENT),
+  privateKey(),
+  "correcthorse",
+];
 const noise = fc.oneof(
   fc.constantFrom(
     ..."token= |password: '|Bearer |bearer\n|authorization: basic |://|:|@|\"|'|\n|\\n| |=|[REDACTED:|]|[REDACTED:key]|-----BEGIN RSA PRIVATE KEY-----|-----END RSA PRIVATE KEY-----|--token |secret".split(
@@ -295,7 +339,9 @@ const noise = fc.oneof(
   fc.base64String({ maxLength: 80 }),
 );
 const noiseText = fc.array(noise, { maxLength: 8 }).map((parts) => parts.join(""));
-const soup = fc.array(fc.oneof(noise, fc.constantFrom(...secrets)), { maxLength: 14 }).map((parts) => parts.join(""));
+const soup = fc
+  .array(fc.oneof(noise, fc.constantFrom(...secrets)), { maxLength: 14 })
+  .map((parts) => parts.join(""));
 const both = createRedactor({ environment: ENVIRONMENT });
 
 describe("for any text", () => {
@@ -312,7 +358,9 @@ describe("for any text", () => {
   test("no known value and no token is left, when it stands by itself", () => {
     fc.assert(
       fc.property(noiseText, fc.constantFrom(...secrets.slice(0, -1)), noiseText, (before, secret, after) => {
-        expect(both.text(`${before} \n ${secret} \n ${after}`)).not.toContain(secret.replace(/^https:.*services\/|^AccountKey=/, ""));
+        expect(both.text(`${before} \n ${secret} \n ${after}`)).not.toContain(
+          secret.replace(/^https:.*services\/|^AccountKey=/, ""),
+        );
       }),
       { numRuns: 2_000 },
     );
@@ -324,7 +372,15 @@ describe("for any text", () => {
       fc.string().map((text) => createHash("sha256").update(text).digest("hex")),
       fc.string().map((text) => createHash("sha1").update(text).digest("hex")),
     );
-    const name = fc.constantFrom("", "token: ", "secret=", '"password": "', "--token ", "sha256:", "api_key = '");
+    const name = fc.constantFrom(
+      "",
+      "token: ",
+      "secret=",
+      '"password": "',
+      "--token ",
+      "sha256:",
+      "api_key = '",
+    );
     fc.assert(
       fc.property(name, id, fc.constantFrom("", '"', "'", " ", "\n"), (before, hex, after) => {
         expect(both.text(before + hex + after)).toBe(before + hex + after);
@@ -334,19 +390,25 @@ describe("for any text", () => {
   });
 
   test("pieces of any size give the same as the whole", () => {
-    const long = fc.array(fc.oneof(soup, fc.constant("an ordinary line of output\n".repeat(30))), { maxLength: 8 });
+    const long = fc.array(fc.oneof(soup, fc.constant("an ordinary line of output\n".repeat(30))), {
+      maxLength: 8,
+    });
     fc.assert(
-      fc.property(long, fc.array(fc.integer({ min: 1, max: 900 }), { minLength: 1, maxLength: 20 }), (parts, sizes) => {
-        const text = parts.join("\n");
-        const stream = both.stream();
-        let out = "";
-        for (let at = 0, turn = 0; at < text.length; turn++) {
-          const size = sizes[turn % sizes.length] ?? 1;
-          out += stream.push(text.slice(at, at + size));
-          at += size;
-        }
-        expect(out + stream.end()).toBe(both.text(text));
-      }),
+      fc.property(
+        long,
+        fc.array(fc.integer({ min: 1, max: 900 }), { minLength: 1, maxLength: 20 }),
+        (parts, sizes) => {
+          const text = parts.join("\n");
+          const stream = both.stream();
+          let out = "";
+          for (let at = 0, turn = 0; at < text.length; turn++) {
+            const size = sizes[turn % sizes.length] ?? 1;
+            out += stream.push(text.slice(at, at + size));
+            at += size;
+          }
+          expect(out + stream.end()).toBe(both.text(text));
+        },
+      ),
       { numRuns: 400 },
     );
   });
@@ -378,9 +440,38 @@ describe("a stream", () => {
 describe("time", () => {
   test("stays in proportion to the text, however it is built", () => {
     const hostile = [
-      "eyJ-", "sk-", "xox", "a-", ":", "://", "://a:", "://:", "token=", "token=a", 'token="a', "Bearer ", "bearer\n", "password : ",
-      "-----BEGIN RSA PRIVATE KEY-----", "-----BEGIN RSA PRIVATE KEY-----\n", "-----BEGIN ", "AKIA", "glpat-", "github_pat_",
-      "authorization: basic ", "--token ", "secret:", "api", "SG.", "eyJaaaaaaaaaa.", "=", " ", "\\", "[REDACTED:", "a1", "hooks.slack.com/services/",
+      "eyJ-",
+      "sk-",
+      "xox",
+      "a-",
+      ":",
+      "://",
+      "://a:",
+      "://:",
+      "token=",
+      "token=a",
+      'token="a',
+      "Bearer ",
+      "bearer\n",
+      "password : ",
+      "-----BEGIN RSA PRIVATE KEY-----",
+      "-----BEGIN RSA PRIVATE KEY-----\n",
+      "-----BEGIN ",
+      "AKIA",
+      "glpat-",
+      "github_pat_",
+      "authorization: basic ",
+      "--token ",
+      "secret:",
+      "api",
+      "SG.",
+      "eyJaaaaaaaaaa.",
+      "=",
+      " ",
+      "\\",
+      "[REDACTED:",
+      "a1",
+      "hooks.slack.com/services/",
     ];
     const timeOf = (text: string) => {
       const start = performance.now();
@@ -390,9 +481,7 @@ describe("time", () => {
       stream.end();
       return performance.now() - start;
     };
-    for (const part of hostile) {
-      const text = part.repeat(Math.ceil(200_000 / part.length));
-      expect(timeOf(text), JSON.stringify(part)).toBeLessThan(2_000);
-    }
+    const slow = hostile.filter((part) => timeOf(part.repeat(Math.ceil(200_000 / part.length))) > 2_000);
+    expect(slow).toEqual([]);
   });
 });

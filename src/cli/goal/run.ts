@@ -18,7 +18,7 @@ export async function createCommand(
   app.listen();
   const untilReady = flags["untilReady"] === true;
   const json = flags["json"] === true;
-  if (name !== "plan") app.output.story("goal: planning by rules");
+  if (name === "run") app.output.story(plannerLine(flags["llmPlanner"] !== false));
   const created = (open: OpenGoal) => {
     // The id comes first, so that whatever happens next the user can name the goal.
     if (untilReady) app.output.story(`goal ${open.id}`);
@@ -29,6 +29,12 @@ export async function createCommand(
   const blocked = outcome.open.goal.status === "blocked_on_human";
   app.exitStatus = untilReady ? exitStatusOf(outcome.ending) : blocked ? 3 : 0;
   app.output.result(outcome.open.goal, () => (untilReady ? renderRun(outcome) : renderCreated(name, outcome)), json);
+}
+
+/** Which planner is used: one line on stderr that scripts of 0.5.0 look for. */
+function plannerLine(wanted: boolean): string {
+  if (!wanted) return "goal: using stub planner (--no-llm-planner)";
+  return "goal: llm planner unavailable (this omk plans by rules); falling back to stub planner";
 }
 
 /** Goes on with a goal. */
