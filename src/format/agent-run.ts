@@ -5,7 +5,7 @@ import { Instant } from "./instant.ts";
 import { Count } from "./number.ts";
 
 /** A task as an agent or the controller proposes it. */
-export const TaskProposal = z.looseObject({
+const TaskProposal = z.looseObject({
   id: z.string(),
   title: z.string(),
   description: z.string(),
@@ -17,7 +17,6 @@ export const TaskProposal = z.looseObject({
   budget_secs: Count.default(300),
   priority: z.int().default(0),
 });
-export type TaskProposal = z.infer<typeof TaskProposal>;
 
 /** `task-policy.json` and `agent-task-proposals.json`: what was proposed, and what became of it. */
 export const TaskPolicy = z.looseObject({
@@ -43,11 +42,10 @@ export const ChangedFiles = z.union([
 export type ChangedFiles = z.infer<typeof ChangedFiles>;
 
 /** What a worker may do without asking; `pattern` holds regular expressions for a linear-time engine. */
-export const ApprovalPolicy = z.union([
+const ApprovalPolicy = z.union([
   z.enum(["never", "safe", "yolo"]),
   z.looseObject({ pattern: z.looseObject({ patterns: z.array(z.string()) }) }),
 ]);
-export type ApprovalPolicy = z.infer<typeof ApprovalPolicy>;
 
 /** `worker-spec.json`. */
 export const WorkerSpec = z.looseObject({
@@ -76,7 +74,7 @@ export const Assignment = z.looseObject({
 export type Assignment = z.infer<typeof Assignment>;
 
 /** One line of `outbox.jsonl`: what came of an assignment. */
-export const Report = z.looseObject({
+const Report = z.looseObject({
   task_id: z.string(),
   status: z.enum(["success", "partial", "failed"]),
   summary: z.string().default(""),
@@ -84,16 +82,14 @@ export const Report = z.looseObject({
   elapsed_secs: Count.default(0),
   fence: z.int().min(0).optional(),
 });
-export type Report = z.infer<typeof Report>;
 
 /** The shorter line other programs write into an outbox. */
-export const SimpleReport = z.looseObject({
+const SimpleReport = z.looseObject({
   id: z.string(),
   status: z.enum(["completed", "success", "failed"]),
   result: z.string().optional(),
   error: z.string().optional(),
 });
-export type SimpleReport = z.infer<typeof SimpleReport>;
 
 /** One line of `outbox.jsonl`, in either form. */
 export const OutboxLine = z.union([Report, SimpleReport]);

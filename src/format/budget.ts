@@ -27,7 +27,7 @@ export const BudgetCheckpoint = z.looseObject({
 export type BudgetCheckpoint = z.infer<typeof BudgetCheckpoint>;
 
 /** What a piece of work is thought to have cost. */
-export const CostEstimate = z.looseObject({
+const CostEstimate = z.looseObject({
   input_tokens: Count,
   output_tokens: Count,
   duration_secs: Count,
@@ -35,10 +35,9 @@ export const CostEstimate = z.looseObject({
   estimated_usd: Decimal,
   tier: z.enum(["Budget", "Standard", "Premium"]),
 });
-export type CostEstimate = z.infer<typeof CostEstimate>;
 
 /** One entry of the cost file. */
-export const CostEntry = z.looseObject({
+const CostEntry = z.looseObject({
   session_type: z.string(),
   name: z.string(),
   started_at: Instant,
@@ -46,7 +45,6 @@ export const CostEntry = z.looseObject({
   estimate: CostEstimate,
   actual_usd: Decimal.nullable().default(null),
 });
-export type CostEntry = z.infer<typeof CostEntry>;
 
 /** `cost.jsonl` of a goal and `costs.json` of the state root: one array, whatever the first one's name says. */
 export const CostFile = z.array(CostEntry);

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { Instant } from "./instant.ts";
 
 /** The process that made the record; the nonce tells two claims of one process apart. */
-export const ClaimHolder = z.looseObject({
+const ClaimHolder = z.looseObject({
   pid: z.int().min(1),
   start_time: z.string().nullable(),
   boot_id: z.string().nullable(),
@@ -12,7 +12,6 @@ export const ClaimHolder = z.looseObject({
   host: z.string(),
   nonce: z.string(),
 });
-export type ClaimHolder = z.infer<typeof ClaimHolder>;
 
 /** A claim, its release, or a takeover from a holder that is gone. Its number is the epoch of what the holder writes. */
 export const ClaimRecord = z.looseObject({
@@ -23,5 +22,7 @@ export const ClaimRecord = z.looseObject({
   ts: Instant,
   /** The command the holder runs, for whoever finds the chain taken. */
   command: z.string(),
+  /** False in a release: the holder gives up after a failed write, and what it wrote last may not be on the disk. */
+  clean: z.boolean().optional(),
 });
 export type ClaimRecord = z.infer<typeof ClaimRecord>;

@@ -5,7 +5,7 @@ import { Goal } from "./goal.ts";
 import { RunStatus } from "./proof.ts";
 
 /** `failure.json` of a team run, there as long as its proof is not ready. */
-export const RunFailure = z.looseObject({
+const RunFailure = z.looseObject({
   run_id: z.string(),
   status: RunStatus,
   readiness: z.enum(["ready_for_handoff", "needs_follow_up", "blocked"]),
@@ -14,7 +14,6 @@ export const RunFailure = z.looseObject({
   failures: z.array(z.string()),
   known_gaps: z.array(z.string()),
 });
-export type RunFailure = z.infer<typeof RunFailure>;
 
 /** `failure.json` of a goal or of a run. */
 export const Failure = z.union([RunFailure, Goal]);

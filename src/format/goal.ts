@@ -43,8 +43,7 @@ export const ArtifactRef = z.looseObject({ kind: z.string(), path: z.string(), c
 export type ArtifactRef = z.infer<typeof ArtifactRef>;
 
 /** Why a goal stopped. */
-export const GoalFailure = z.looseObject({ reason: z.string(), recorded_at: Instant });
-export type GoalFailure = z.infer<typeof GoalFailure>;
+const GoalFailure = z.looseObject({ reason: z.string(), recorded_at: Instant });
 
 /** Kept because 0.5.0 writes it; nothing ever consulted it. */
 const TerminalCriteria = z.looseObject({

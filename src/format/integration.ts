@@ -15,14 +15,13 @@ export const IntegrationEvidence = z.looseObject({
 export type IntegrationEvidence = z.infer<typeof IntegrationEvidence>;
 
 /** One check of the goal's kind. `attested` (by a person) and `not_applicable` satisfy, and are ours. */
-export const OracleCheck = z.looseObject({
+const OracleCheck = z.looseObject({
   name: z.string(),
   status: z.enum(["passed", "blocked", "not_applicable", "attested"]),
   gate: z.string().nullable().default(null),
   /** Ours: what shows it, or why it is not shown. */
   reason: z.string().optional(),
 });
-export type OracleCheck = z.infer<typeof OracleCheck>;
 
 /** What shows that the goal itself was reached. */
 export const OracleEvidence = z.looseObject({

@@ -199,8 +199,8 @@ function render(value: unknown, indent: number): string {
 /** `JSON.stringify` for plain records, but numbers that were kept as text are written as they are. */
 function write(value: unknown, indent: number, margin: string): string {
   if (value instanceof NumberText) return value.text;
-  if (typeof value !== "object" || value === null)
-    return (JSON.stringify(value) as string | undefined) ?? "null";
+  if (value === undefined) return "null"; // only in lists; in records such keys are left out
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
   if ("toJSON" in value && typeof value.toJSON === "function") return JSON.stringify(value);
   const inner = indent === 0 ? "" : margin + " ".repeat(indent);
   const outer = indent === 0 ? "" : margin;

@@ -17,7 +17,7 @@ export type RelPath = string & { readonly [brand]: "RelPath" };
 export type Named<T> = { ok: true; name: T } | { ok: false; because: string };
 
 /** The longest `RelPath`, in bytes of UTF-8. */
-export const PATH_BYTES_MAX = 1024;
+const PATH_BYTES_MAX = 1024;
 
 /** The longest name of one file that ordinary file systems take, in bytes. */
 const NAME_BYTES_MAX = 255;

@@ -23,12 +23,10 @@ export const ReviewArtifact = z.looseObject({
 export type ReviewArtifact = z.infer<typeof ReviewArtifact>;
 
 /** Where the repository stood. */
-export const GitEvidence = z.looseObject({ branch: z.string(), head: z.string(), dirty: z.boolean() });
-export type GitEvidence = z.infer<typeof GitEvidence>;
+const GitEvidence = z.looseObject({ branch: z.string(), head: z.string(), dirty: z.boolean() });
 
 /** A thing that keeps a goal from being ready: the code decides, the text informs. */
-export const Gap = z.looseObject({ code: z.string(), text: z.string() });
-export type Gap = z.infer<typeof Gap>;
+const Gap = z.looseObject({ code: z.string(), text: z.string() });
 
 /** A file written once; the path is relative to the goal's folder. */
 export const EvidenceFile = z.looseObject({
@@ -144,7 +142,7 @@ export const RunStatus = z.enum(["ready", "not_ready", "failed"]);
 export type RunStatus = z.infer<typeof RunStatus>;
 
 /** What the engines' messages of a run showed. */
-export const WireEvidence = z.looseObject({
+const WireEvidence = z.looseObject({
   event_count: z.int().min(0),
   request_count: z.int().min(0),
   output_count: z.int().min(0),
@@ -153,7 +151,6 @@ export const WireEvidence = z.looseObject({
   unique_events: z.array(z.string()).optional(),
   unique_requests: z.array(z.string()).optional(),
 });
-export type WireEvidence = z.infer<typeof WireEvidence>;
 
 /** `proof.json` of a team run. */
 export const RunProof = z.looseObject({

@@ -5,13 +5,12 @@ import { Instant } from "./instant.ts";
 import { Count, Decimal } from "./number.ts";
 
 /** How often a task is tried again, and after how long. */
-export const RetryPolicy = z.looseObject({
+const RetryPolicy = z.looseObject({
   max_attempts: z.int().min(0).default(2),
   backoff_seconds: Count.default(1),
   backoff_multiplier: Decimal.default(2),
   terminal_on_permanent_failure: z.boolean().default(true),
 });
-export type RetryPolicy = z.infer<typeof RetryPolicy>;
 
 /** One line of `tasks.jsonl`, which ends without a newline. Keys we do not know are the task's metadata. */
 export const Task = z.looseObject({

@@ -4,8 +4,7 @@ import { z } from "zod";
 import { Instant } from "./instant.ts";
 
 /** What shows that a task was done. */
-export const TaskEvidence = z.looseObject({ kind: z.string(), path: z.string(), summary: z.string() });
-export type TaskEvidence = z.infer<typeof TaskEvidence>;
+const TaskEvidence = z.looseObject({ kind: z.string(), path: z.string(), summary: z.string() });
 
 /**
  * A slice's delivery record beside its task. Not typed: 0.5.0 keeps a known key of the wrong type as if it were a foreign

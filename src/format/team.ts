@@ -4,19 +4,10 @@ import { z } from "zod";
 import { Instant } from "./instant.ts";
 
 /** Which part of its run a team is in. */
-export const TeamPhase = z.enum([
-  "Planning",
-  "Executing",
-  "Verifying",
-  "Fixing",
-  "Complete",
-  "Failed",
-  "Shutdown",
-]);
-export type TeamPhase = z.infer<typeof TeamPhase>;
+const TeamPhase = z.enum(["Planning", "Executing", "Verifying", "Fixing", "Complete", "Failed", "Shutdown"]);
 
 /** A task as the team record shows it. */
-export const TeamTask = z.looseObject({
+const TeamTask = z.looseObject({
   id: z.string(),
   description: z.string(),
   assigned_to: z.string().nullable().default(null),
@@ -24,7 +15,6 @@ export const TeamTask = z.looseObject({
   created_at: Instant,
   completed_at: Instant.nullable().default(null),
 });
-export type TeamTask = z.infer<typeof TeamTask>;
 
 /** `team-state.json`. */
 export const TeamState = z.looseObject({

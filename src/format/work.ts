@@ -7,13 +7,12 @@ import { OracleEvidence } from "./integration.ts";
 import { AddedTests, BaseCopies, EvidenceFile, ReviewArtifact, Usage } from "./proof.ts";
 
 /** How one path differs between two trees. */
-export const TreeChange = z.looseObject({
+const TreeChange = z.looseObject({
   path: z.string(),
   kind: z.enum(["added", "modified", "deleted", "type_changed"]),
   old_mode: z.string().nullable(),
   new_mode: z.string().nullable(),
 });
-export type TreeChange = z.infer<typeof TreeChange>;
 
 /** One turn of an agent on a task. */
 export const Attempt = z.looseObject({
@@ -40,7 +39,7 @@ export const Attempt = z.looseObject({
 export type Attempt = z.infer<typeof Attempt>;
 
 /** The gates on one tree. */
-export const GateWork = z.looseObject({
+const GateWork = z.looseObject({
   tree: z.string(),
   /** Names the folder of the run's logs. */
   run: z.string(),
@@ -52,7 +51,6 @@ export const GateWork = z.looseObject({
   /** Paths that the gates changed. */
   side_effects: z.array(z.string()),
 });
-export type GateWork = z.infer<typeof GateWork>;
 
 /** `work.json`. */
 export const Work = z.looseObject({

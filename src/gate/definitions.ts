@@ -36,11 +36,7 @@ export function loadGates(
 }
 
 /** What a project's files suggest, by the first marker that gives a gate; a folder without any has none. */
-function detectGates(
-  projectDir: string,
-  disk: Disk,
-  source: GateSource = "detected",
-): GateDefinition[] {
+function detectGates(projectDir: string, disk: Disk, source: GateSource = "detected"): GateDefinition[] {
   const project = new Project(projectDir, disk);
   for (const detect of DETECTORS) {
     const commands = detect(project);

@@ -19,12 +19,17 @@ export function redGates(results: readonly GateResult[]): GateResult[] {
   return countedResults(results).filter((result) => result.required && result.verdict !== "passed");
 }
 
+/** Whether every required gate passed and there was one: optional gates alone show nothing. */
+export function areGreen(results: readonly GateResult[]): boolean {
+  const required = countedResults(results).filter((result) => result.required);
+  return required.length > 0 && required.every((result) => result.verdict === "passed");
+}
+
 /** How the gates stand on the present result. A required gate must have passed; skipped ones do not count as gates. */
 export function gatesState(work: Work): "not_run" | "red" | "green" {
   const { gates, result } = work;
   if (!gates || gates.tree !== (result?.tree ?? gates.tree)) return "not_run";
-  const passed = gates.results.some((one) => one.verdict === "passed");
-  return redGates(gates.results).length === 0 && passed ? "green" : "red";
+  return areGreen(gates.results) ? "green" : "red";
 }
 
 /** A gate that was red on the base and is green on the result: the sign of a mended defect. */

@@ -6,7 +6,7 @@ import type { Work } from "../format/work.ts";
 import { protectedTestChanges } from "../gate/protected.ts";
 import { ensureFolder } from "../store/files.ts";
 import { evidenceOf, type EvidenceFile } from "./evidence.ts";
-import { mendedGates, redGates } from "./gate-state.ts";
+import { areGreen, mendedGates, redGates } from "./gate-state.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { TASK } from "./scaffold.ts";
 import type { Workspace } from "./workspace.ts";
@@ -63,7 +63,7 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
   const after = await space.tree.snapshot(signal);
   const sideEffects = (await space.tree.changes(tree, after, signal)).map(({ path }) => path);
   const evidence = [...run.evidence];
-  const green = redGates(run.results).length === 0 && run.results.some((gate) => gate.verdict === "passed");
+  const green = areGreen(run.results);
   let base_copies: NonNullable<Work["gates"]>["base_copies"] = null;
   let added_tests: NonNullable<Work["gates"]>["added_tests"] = null;
   if (green && !reused) {

@@ -5,7 +5,7 @@ import type { GateResult } from "../format/gate.ts";
 import type { OracleEvidence } from "../format/integration.ts";
 import type { Work } from "../format/work.ts";
 import type { WorkTree } from "../git/work-tree.ts";
-import { mendedGates, redGates, worsenedGates } from "./gate-state.ts";
+import { areGreen, mendedGates, worsenedGates } from "./gate-state.ts";
 import { goalKind, REQUIRED_CHECKS } from "./intake.ts";
 
 type Check = OracleEvidence["checks"][number];
@@ -50,7 +50,7 @@ function findEvidence(
   facts: OracleFacts,
   results: readonly GateResult[],
 ): Pick<Check, "status" | "reason"> {
-  const required = redGates(results).length === 0 && results.some((gate) => gate.verdict === "passed");
+  const required = areGreen(results);
   const added = facts.gates?.added_tests?.status === "red_on_base";
   const mended = mendedGates(results)[0];
   switch (name) {

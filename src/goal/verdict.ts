@@ -97,7 +97,9 @@ function findGaps(facts: Facts): Gap[] {
   if (facts.gates === "not_run") add("gates_not_run", "verification gates have not run");
   if (facts.gates === "red") {
     const claimed = executed ? " after the agent had said it was done" : "";
-    add("gates_red", `required verification gates failed${claimed}: ${facts.redGates.join(", ")}`);
+    // Optional gates may be all there is, or the base may excuse the rest: then nothing was shown.
+    const named = facts.redGates.length > 0 ? facts.redGates.join(", ") : "no gate that is required has passed";
+    add("gates_red", `required verification gates failed${claimed}: ${named}`);
   }
   if (executed && facts.changedFiles > 0 && facts.gates === "green" && !facts.ranOnResult) {
     add("gates_not_rerun", "verification gates have not rerun after agent execution changes");

@@ -32,9 +32,9 @@ export async function openWorkspace(
   try {
     const tree = await ports.openWorkTree({ projectDir: real, goalDir: open.folder, goalId: open.id });
     if (tree.kind === "folder") ports.tell(`no git repository in ${real}: the proof will have no git evidence`);
-    return { tree, release: () => held.release() };
+    return { tree, release: () => held.release(true) };
   } catch (error) {
-    await held.release();
+    await held.release(true);
     throw error;
   }
 }

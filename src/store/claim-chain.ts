@@ -27,10 +27,12 @@ const TRIES_MAX = 100;
 /** A held chain. Every write under it asks `isNewest` first. */
 export interface HeldChain {
   readonly epoch: number;
+  /** The holder before us released the chain after all its writes had been synced, or there was none. */
+  readonly isClean: boolean;
   /** False once another process has taken over: then nothing more may be written. */
   isNewest(): boolean;
-  /** Hands the chain on. Safe to call when it was overtaken. */
-  release(): Promise<void>;
+  /** Hands the chain on, and says whether all that was written is on the disk. Safe to call when it was overtaken. */
+  release(clean: boolean): Promise<void>;
 }
 
 /** The newest record of a chain and whether its holder still works. */
@@ -70,14 +72,20 @@ export async function claimChain(
     const record = claimRecord(epoch, taken ? "takeover" : "claim", request.command, ports);
     if ((await linkNew(recordPath(folder, epoch), renderDocument(record), ports)) === "taken") continue;
     sweepTemporaries(folder, ports.clock.now().getTime(), "stale", ports);
-    return hold(folder, epoch, request.command, ports);
+    const isClean = !newest || (newest.liveness === "released" && newest.record.clean !== false);
+    return hold(folder, { epoch, isClean, command: request.command }, ports);
   }
   throw new OmkError("state.busy", `${request.what} changes hands too quickly to be claimed.`, {
     hint: "Run the command again in a moment.",
   });
 }
 
-function hold(folder: string, epoch: number, command: string, ports: ChainPorts): HeldChain {
+function hold(
+  folder: string,
+  held: { epoch: number; isClean: boolean; command: string },
+  ports: ChainPorts,
+): HeldChain {
+  const { epoch } = held;
   const renewing = new AbortController();
   const isNewest = () => ports.disk.stat(recordPath(folder, epoch + 1)) === undefined;
   const renew = async () => {
@@ -91,12 +99,13 @@ function hold(folder: string, epoch: number, command: string, ports: ChainPorts)
   const renewal = renew().catch(() => undefined);
   return {
     epoch,
+    isClean: held.isClean,
     isNewest,
-    async release() {
+    async release(clean) {
       renewing.abort();
       await renewal;
       if (!isNewest()) return;
-      const record = claimRecord(epoch + 1, "release", command, ports);
+      const record = { ...claimRecord(epoch + 1, "release", held.command, ports), clean };
       await linkNew(recordPath(folder, epoch + 1), renderDocument(record), ports);
     },
   };

@@ -44,8 +44,8 @@ export function readLine(line: Buffer): ReadLine {
     // A torn or foreign line: reported as such, never fatal.
     return { kind: "bad", because: "it is not JSON" };
   }
-  // Documents of 0.5.0 have numbers that must come back as they were written (`5.0`).
-  if (text.includes('"kind":"goal_imported"')) value = parseJson(text);
+  // Documents may carry numbers of 0.5.0 that must come back as they were written (`5.0`).
+  if (text.includes('"changes":')) value = parseJson(text);
   if (!isEnvelope(value)) return { kind: "bad", because: "it is not an event" };
   if (value.check === undefined && value.seq === undefined) return { kind: "legacy", event: value };
   if (!isSealed(value)) return { kind: "bad", because: "its chain keys are incomplete" };

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { OmkError } from "../errors.ts";
 import type { DocumentChange } from "../format/event.ts";
 import { instantOf } from "../format/instant.ts";
+import { renderLine } from "../format/json.ts";
 import type { Clock, OpenFile } from "../ports.ts";
 import type { HeldChain } from "./claim-chain.ts";
 import { sealLine, sha256, type SealedEvent } from "./event-line.ts";
@@ -35,7 +36,7 @@ export interface LogPosition {
 }
 
 /** An event whose line is larger keeps payload and changes in `blobs/`. */
-export const EVENT_BYTES_MAX = 256 * 1024;
+const EVENT_BYTES_MAX = 256 * 1024;
 /** Events of one goal; the next one is refused, and the goal pauses. */
 const EVENTS_MAX = 1_000_000;
 
@@ -56,6 +57,7 @@ export class EventLog {
   #waiting: Waiting[] = [];
   #flushing: Promise<void> | undefined;
   #closed: OmkError | undefined;
+  #failed = false;
 
   /** Opens the log for appending behind `position`; the caller has read it and cut a torn end off. */
   constructor(path: string, runId: string, chain: HeldChain, position: LogPosition, ports: LogPorts) {
@@ -65,6 +67,11 @@ export class EventLog {
     this.#ports = ports;
     this.#position = position;
     this.#file = ports.disk.open(path, "append");
+  }
+
+  /** A write failed: what was written last may never reach the disk. */
+  get hasFailed(): boolean {
+    return this.#failed;
   }
 
   /** The last durable event. */
@@ -97,6 +104,7 @@ export class EventLog {
       try {
         await this.#write(round);
       } catch (error) {
+        this.#failed = true;
         this.#closed =
           error instanceof OmkError ? error : ioFailure("append to", this.#path, error);
         for (const waiting of [...round, ...this.#waiting]) waiting.reject(this.#closed);
@@ -166,7 +174,7 @@ export class EventLog {
     const line = sealLine(whole);
     const event = { ...whole, check: line.slice(-66, -2) };
     if (line.length <= EVENT_BYTES_MAX / 4 || Buffer.byteLength(line) <= EVENT_BYTES_MAX) return { line, event };
-    const text = JSON.stringify(body);
+    const text = renderLine(body);
     const name = sha256(text);
     const reference = { blob: name, bytes: Buffer.byteLength(text) };
     const short = sealLine({ ...envelope, payload: reference, ...chain, prev });

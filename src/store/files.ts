@@ -12,30 +12,62 @@ export interface FilePorts {
 }
 
 const TEMPORARY = ".tmp";
+const COPY_BYTES = 1024 * 1024;
 const STALE_TEMPORARY_MS = 60 * 60 * 1000;
 
-/** Makes a folder and whatever is missing above it, each level mode 0700 and synced into its parent. */
+/** Folders whose names this process has synced, by disk: once is enough. */
+const settled = new WeakMap<Disk, Set<string>>();
+/** How far up the names of existing folders are synced: from the deepest evidence folder to the state root. */
+const LEVELS_MAX = 8;
+
+/**
+ * Makes a folder and whatever is missing above it, mode 0700. When this resolves their names survive a power cut, also
+ * those that an earlier process made and died before it could sync.
+ */
 export async function ensureFolder(path: string, ports: Pick<FilePorts, "disk">): Promise<void> {
-  const missing: string[] = [];
-  let at = path;
-  for (;;) {
-    const found = ports.disk.stat(at);
-    if (found?.kind === "folder") break;
-    if (found?.kind === "link" && isFolderBehindLink(at, ports)) break;
-    if (found) throw new OmkError("state.io", `${at} is in the way: it is not a folder.`);
-    missing.push(at);
-    const parent = dirname(at);
-    if (parent === at) break;
-    at = parent;
+  const { disk } = ports;
+  const done = settled.get(disk) ?? new Set();
+  settled.set(disk, done);
+  const levels: { folder: string; exists: boolean }[] = [];
+  for (let folder = path; levels.length < LEVELS_MAX || !levels.at(-1)?.exists; folder = dirname(folder)) {
+    const found = disk.stat(folder);
+    const exists = found?.kind === "folder" || (found?.kind === "link" && isFolderBehindLink(folder, ports));
+    if (found && !exists) throw new OmkError("state.io", `${folder} is in the way: it is not a folder.`);
+    if ((exists && done.has(folder)) || folder === dirname(folder)) break;
+    levels.push({ folder, exists });
   }
-  for (const folder of missing.reverse()) {
+  for (const { folder, exists } of levels.reverse()) {
+    const made = !exists && makeFolder(folder, ports);
     try {
-      ports.disk.makeFolder(folder);
+      await disk.syncFolder(dirname(folder));
     } catch (error) {
-      // Another process made it between our look and our call: as good as ours.
-      if (systemCode(error) !== "EEXIST") throw ioFailure("make the folder", folder, error);
+      const code = systemCode(error);
+      // Where we may not even look, the name was not made by us.
+      if (!(exists && (code === "EACCES" || code === "EPERM"))) {
+        if (made) removeFolderQuietly(folder, ports);
+        throw ioFailure("make", folder, error);
+      }
     }
-    await ports.disk.syncFolder(dirname(folder));
+    done.add(folder);
+  }
+}
+
+/** True when it was made here, false when another process was first. */
+function makeFolder(folder: string, ports: Pick<FilePorts, "disk">): boolean {
+  try {
+    ports.disk.makeFolder(folder);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === "EEXIST") return false;
+    throw ioFailure("make the folder", folder, error);
+  }
+}
+
+function removeFolderQuietly(folder: string, ports: Pick<FilePorts, "disk">): void {
+  try {
+    ports.disk.removeFolder(folder);
+  } catch {
+    // An empty folder is harmless; the failure that led here is what the user must hear.
   }
 }
 
@@ -54,9 +86,7 @@ export async function replaceFile(path: string, content: string | Uint8Array, po
     removeQuietly(temporary, ports);
     throw ioFailure("replace", path, error);
   }
-  await ports.disk.syncFolder(dirname(path)).catch((error: unknown) => {
-    throw ioFailure("sync the folder of", path, error);
-  });
+  await syncFolderOf(path, ports);
 }
 
 /** Makes a file that must be new, whole and durable: `taken` when somebody has made that name before. */
@@ -74,9 +104,7 @@ export async function linkNew(
   } finally {
     removeQuietly(temporary, ports);
   }
-  await ports.disk.syncFolder(dirname(path)).catch((error: unknown) => {
-    throw ioFailure("sync the folder of", path, error);
-  });
+  await syncFolderOf(path, ports);
   return "made";
 }
 
@@ -90,6 +118,36 @@ export async function writeOnce(path: string, content: string | Uint8Array, port
   }
   // An earlier try may have died before its sync.
   await ports.disk.syncFolder(dirname(path));
+}
+
+/**
+ * Replaces a file by a new one with its first bytes. For a file whose last writes cannot be trusted: after a failed sync
+ * the system may have forgotten that they were never written, so no later sync of the same file saves them.
+ */
+export async function rewritePrefix(path: string, length: number, ports: FilePorts): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${ports.processes.self.pid}.${ports.random.name(20)}${TEMPORARY}`);
+  let from: OpenFile | undefined;
+  let to: OpenFile | undefined;
+  try {
+    from = ports.disk.open(path, "read");
+    to = ports.disk.open(temporary, "create");
+    const chunk = Buffer.allocUnsafe(COPY_BYTES);
+    for (let at = 0; at < length; ) {
+      const got = from.read(chunk.subarray(0, Math.min(chunk.length, length - at)), at);
+      if (got === 0) throw shortWrite(temporary);
+      writeAll(to, chunk.subarray(0, got));
+      at += got;
+    }
+    await to.sync();
+    ports.disk.rename(temporary, path);
+  } catch (error) {
+    if (to) removeQuietly(temporary, ports);
+    throw ioFailure("rewrite", path, error);
+  } finally {
+    from?.close();
+    to?.close();
+  }
+  await syncFolderOf(path, ports);
 }
 
 /** Moves an unreadable file into `quarantine/` of its goal, never deleting it; returns its new path. */
@@ -154,6 +212,12 @@ export function ioFailure(action: string, path: string, cause: unknown): OmkErro
     hint: denied
       ? "Make the state folder writable, or name another one in OMK_STATE_DIR."
       : "Nothing that was acknowledged is lost. Mend the cause, then run the command again.",
+  });
+}
+
+async function syncFolderOf(path: string, ports: Pick<FilePorts, "disk">): Promise<void> {
+  await ports.disk.syncFolder(dirname(path)).catch((error: unknown) => {
+    throw ioFailure("sync the folder of", path, error);
   });
 }
 

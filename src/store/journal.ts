@@ -11,8 +11,16 @@ import { parseJson, renderDocument } from "../format/json.ts";
 import type { Disk } from "../ports.ts";
 import { claimChain, type ChainPorts, type HeldChain } from "./claim-chain.ts";
 import type { SealedEvent } from "./event-line.ts";
-import { EVENT_BYTES_MAX, EventLog, type LogPosition, type NewEvent } from "./event-log.ts";
-import { ensureFolder, ioFailure, quarantine, quarantineBytes, replaceFile, sweepTemporaries } from "./files.ts";
+import { EventLog, type LogPosition, type NewEvent } from "./event-log.ts";
+import {
+  ensureFolder,
+  ioFailure,
+  quarantine,
+  quarantineBytes,
+  replaceFile,
+  rewritePrefix,
+  sweepTemporaries,
+} from "./files.ts";
 import { readLog, type LogReading } from "./log-reader.ts";
 import type { Redactor } from "./redact.ts";
 
@@ -27,6 +35,8 @@ export type Documents = Map<string, Record<string, unknown>>;
 /** The newest version of our state files; a newer one is another omk's and is left alone. */
 const STATE_VERSION = 1;
 const DOCUMENT_BYTES_MAX = 32 * 1024 * 1024;
+/** Of a torn end; one write is far smaller. */
+const TAIL_BYTES_MAX = 16 * 1024 * 1024;
 const LOG = "events.jsonl";
 const LEGACY_LOG = "event-log.jsonl";
 
@@ -119,8 +129,8 @@ export function readDocument(path: string, ports: { disk: Disk }): FoundDocument
     return { state: "unreadable", because: "it is not a JSON object" };
   }
   const record = value as Record<string, unknown>;
-  const { version } = record;
-  if (typeof version === "number" && version > STATE_VERSION) {
+  const version = Number(record["version"] ?? 0);
+  if (version > STATE_VERSION) {
     throw new OmkError("state.version", `${path} has version ${version}; this omk knows up to ${STATE_VERSION}.`, {
       hint: "It was written by a newer omk. Upgrade omk to work with it; nothing was changed.",
     });
@@ -183,19 +193,21 @@ export class Journal {
     for (const name of request.snapshots) readDocument(join(folder, name), ports);
     await ensureFolder(folder, ports);
     const chain = await claimChain(join(folder, "controller"), request, ports, signal);
+    let log: EventLog | undefined;
     try {
       sweepTemporaries(folder, ports.clock.now().getTime(), "all", ports);
       const repairs: string[] = [];
-      const folded = await repairTorn(folder, repairs, request.visit, ports);
+      const folded = await repairLog(folder, chain.isClean, repairs, request.visit, ports);
       const path = join(folder, LOG);
-      const log = new EventLog(path, request.runId, chain, folded.position, ports);
+      log = new EventLog(path, request.runId, chain, folded.position, ports);
       const journal = new Journal(folder, chain, log, folded.documents, repairs, ports);
       await ports.disk.syncFolder(folder);
       if (!folded.imported) await journal.#import(request.snapshots, folded);
       else await journal.#checkSnapshots(request.snapshots);
       return journal;
     } catch (error) {
-      await chain.release().catch(() => undefined); // the first error is what the user must hear
+      await log?.close();
+      await chain.release(false).catch(() => undefined); // the first error is what the user must hear
       throw error;
     }
   }
@@ -239,15 +251,14 @@ export class Journal {
     try {
       if (this.#chain.isNewest()) await this.save();
     } finally {
-      await this.#log.close();
-      await this.#chain.release();
+      await this.abandon();
     }
   }
 
-  /** Closes the log and hands the chain on without touching a snapshot: after a failed write. */
+  /** Closes the log and hands the chain on without touching a snapshot: after a failure. */
   async abandon(): Promise<void> {
     await this.#log.close();
-    await this.#chain.release();
+    await this.#chain.release(!this.#log.hasFailed);
   }
 
   #snapshot(name: string, document: Record<string, unknown>): string {
@@ -305,8 +316,13 @@ export class Journal {
   }
 }
 
-async function repairTorn(
+/**
+ * Folds the log after putting its end right: a torn one is cut off, and after an unclean end the whole part is written
+ * into a new file, because its last bytes may be in memory only.
+ */
+async function repairLog(
   folder: string,
+  isClean: boolean,
   repairs: string[],
   visit: ((event: Event) => void) | undefined,
   ports: JournalPorts,
@@ -319,22 +335,24 @@ async function repairTorn(
       hint: "Reading still works. Restore the file from a copy to go on; nothing was changed.",
     });
   }
-  if (!log.torn) return folded;
   const path = join(folder, LOG);
-  const file = ports.disk.open(path, "edit");
+  if (log.bytes === 0 || logPath(folder, ports) !== path || (isClean && !log.torn)) return folded;
+  if (log.torn) {
+    await quarantineBytes(folder, LOG, readTail(path, log.validBytes, ports), ports);
+    repairs.push(`the last write of ${LOG} had been cut off; ${log.bytes - log.validBytes} bytes are in quarantine`);
+  }
+  await rewritePrefix(path, log.validBytes, ports);
+  return folded;
+}
+
+function readTail(path: string, from: number, ports: { disk: Disk }): Uint8Array {
+  const file = ports.disk.open(path, "read");
   try {
-    const cut = Buffer.alloc(Math.min(log.bytes - log.validBytes, 64 * EVENT_BYTES_MAX));
-    const got = file.read(cut, log.validBytes);
-    await quarantineBytes(folder, LOG, cut.subarray(0, got), ports);
-    file.truncate(log.validBytes);
-    await file.sync();
-  } catch (error) {
-    throw ioFailure("repair", path, error);
+    const tail = Buffer.alloc(Math.min(file.size() - from, TAIL_BYTES_MAX));
+    return tail.subarray(0, file.read(tail, from));
   } finally {
     file.close();
   }
-  repairs.push(`the last write of ${LOG} had been cut off; ${log.bytes - log.validBytes} bytes are in quarantine`);
-  return folded;
 }
 
 /** A document as its file's text. `proof.json` is fixed by digest in the log, so it names its own place there. */

@@ -202,6 +202,11 @@ describe("a whole goal on a disk that fails", () => {
         disk.heal();
         const after = simulatedPorts(disk.survivor(), project, 2);
         expect(await goOn(after), where).toBe("ready");
+        // What the failed sync left unsafe must not lie under what was acknowledged afterwards.
+        const end = linesOf(after.disk);
+        for (const state of crashStates(after.disk, { at: after.disk.operationCount, seed: SEED, perPointMax: 16 })) {
+          expect(linesOf(state.disk).length, `${where}, then a power cut: ${state.story()}`).toBe(end.length);
+        }
         const last = Math.max(0, ...run.acknowledged.map(({ seq }) => seq));
         const seqs = linesOf(after.disk).map((line) => (JSON.parse(line) as { seq: number }).seq);
         if (goalFolder(after.disk) !== undefined && last > 0) expect(seqs.slice(0, last).length, where).toBe(last);

@@ -147,7 +147,7 @@ describe("a NumberText", () => {
   test("is its number in calculations and in plain JSON.stringify", () => {
     const five = new NumberText("5.0");
     expect(Number(five) + 1).toBe(6);
-    expect(`${five}`).toBe("5.0");
+    expect(String(five)).toBe("5.0");
     expect(JSON.stringify({ five })).toBe('{"five":5}');
   });
 

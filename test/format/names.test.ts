@@ -78,7 +78,7 @@ describe("a path inside a work tree", () => {
         end: fc.constantFrom("", ".", " ", "...", " . "),
       })
       .map(({ name, upper, wide, between, end }) => {
-        const letters = [...name].map((letter, at) => {
+        const letters = name.split("").map((letter, at) => {
           const cased = upper[at] ? letter.toUpperCase() : letter;
           const form = wide[at] ? String.fromCodePoint((cased.codePointAt(0) ?? 0) + 0xfee0) : cased;
           return form + (between[at] ?? "");

@@ -1,0 +1,125 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+
+import { OmkError } from "../../src/errors.ts";
+import { checkGoalText, goalKind, normalizeGoal, REQUIRED_CHECKS, testability } from "../../src/goal/intake.ts";
+
+describe("the kind of a goal", () => {
+  const kinds: [string, string][] = [
+    ["Rewrite the parser in Rust", "rewrite"],
+    ["Port the tool to Windows", "rewrite"],
+    ["Migrate the database to version 5", "migration"],
+    ["Finish the migration of users", "migration"],
+    ["Refactor the session module", "refactor"],
+    ["Audit the permissions of files", "audit"],
+    ["Fix the failing test in sum.test.js", "bugfix"],
+    ["A bugfix for the login page", "bugfix"],
+    ["fix: totals are rounded twice", "bugfix"],
+    ["Improve performance of the start", "performance"],
+    ["Write docs for the API", "docs"],
+    ["Update the README with examples", "docs"],
+    ["Build a command that lists users", "greenfield"],
+    ["Create a login page with tests", "greenfield"],
+    ["Add a --json flag to list", "greenfield"],
+    ["Count the words of a file", "greenfield"],
+    ["Fix the docs of the installer", "mixed"],
+    ["Refactor and benchmark the queue", "mixed"],
+  ];
+  test.each(kinds)("of %j is %s", (text, kind) => {
+    expect(goalKind(text)).toBe(kind);
+  });
+
+  const parts: [string, string][] = [
+    ["support", "Support three languages in menus"],
+    ["report", "Print a report of all users"],
+    ["import", "Import users from a CSV file"],
+    ["export", "Export users to a CSV file"],
+    ["perfect", "Make a perfect circle in SVG"],
+    ["prefix", "Show a prefix before each line"],
+    ["suffix", "Show a suffix behind each line"],
+    ["fixture", "Load a fixture before each test"],
+    ["auditorium", "Draw an auditorium with seats"],
+    ["debugger", "Start a debugger with one key"],
+  ];
+  test.each(parts)("is found by whole words: %s gives none away", (_part, text) => {
+    expect(goalKind(text)).toBe("greenfield");
+  });
+
+  test("never depends on what surrounds a word, as long as it is a word", () => {
+    const other = fc.constantFrom("the", "sum", "of", "3", "lines,", "(maybe)", "totals", "naïve", "数");
+    fc.assert(
+      fc.property(fc.array(other), fc.array(other), fc.constantFrom("fix", "Fix", "FIX", "bugs"), (before, after, word) => {
+        expect(goalKind([...before, word, ...after].join(" "))).toBe("bugfix");
+      }),
+    );
+  });
+
+  test("always has checks that must be satisfied", () => {
+    for (const [kind, checks] of Object.entries(REQUIRED_CHECKS)) expect(checks.length, kind).toBeGreaterThan(0);
+    expect(REQUIRED_CHECKS.bugfix).toEqual(["regression"]);
+    expect(REQUIRED_CHECKS.greenfield).toEqual(["acceptance", "smoke", "demo"]);
+    expect(REQUIRED_CHECKS.mixed).toEqual(["acceptance", "compatibility"]);
+    for (const kind of ["rewrite", "migration", "refactor"] as const) {
+      expect(REQUIRED_CHECKS[kind]).toEqual(["compatibility", "golden"]);
+    }
+  });
+});
+
+describe("a goal that anybody can test", () => {
+  const testable = [
+    "Fix the failing test in sum.test.js",
+    "Create login page",
+    "make it better and test it",
+    "Improve it: the CLI must compile",
+    "Implement state of art search",
+    "Count the words",
+  ];
+  test.each(testable)("%j asks no question", (text) => {
+    expect(testability(text)).toEqual({ testable: true });
+  });
+
+  const vague = [
+    "",
+    "Fix it",
+    "better",
+    "Make it awesome",
+    "MAKE THIS BETTER please",
+    "please improve it a lot",
+    "do magic with this",
+    "a state-of-art website for me",
+  ];
+  test.each(vague)("%j asks for testable success criteria", (text) => {
+    const verdict = testability(text);
+    expect(verdict.testable).toBe(false);
+    if (!verdict.testable) expect(verdict.question).toContain("testable success criteria");
+  });
+
+  test("takes no part of a word for a sign of a test", () => {
+    expect(testability("make it better, a prefix for the latest contest").testable).toBe(false);
+  });
+});
+
+describe("the text of a goal", () => {
+  test("has its white space folded and its case kept", () => {
+    expect(normalizeGoal("  Fix\tthe \n\n “Preis”  totals\u00a0now ")).toBe("Fix the “Preis” totals now");
+  });
+
+  test("in its normal form stays as it is", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme" }), (text) => {
+        expect(normalizeGoal(normalizeGoal(text))).toBe(normalizeGoal(text));
+      }),
+    );
+  });
+
+  test.each(["", "   ", "\n\t ", "\u00a0"])("is refused when it is blank: %j", (text) => {
+    expect(() => checkGoalText(text)).toThrow(expect.objectContaining({ code: "usage.invalid" }) as OmkError);
+  });
+
+  test("is refused over 1 MiB of UTF-8, and taken up to there", () => {
+    expect(checkGoalText("ü".repeat(512 * 1024))).toHaveLength(512 * 1024);
+    expect(() => checkGoalText(`${"ü".repeat(512 * 1024)}!`)).toThrow(
+      expect.objectContaining({ code: "goal.too_large", exitStatus: 2 }) as OmkError,
+    );
+  });
+});
