@@ -35,7 +35,7 @@ export async function goalPorts(app: App): Promise<GoalPorts> {
     uid: app.uid,
     environment,
     openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
-    runGates: (run, signal) => runGates(run, world, (text) => redactor.text(text), signal),
+    runGates: (run, signal) => runGates({ ...run, callerEnvironment: io.env }, world, (text) => redactor.text(text), signal),
     engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir }, world),
     tell: (line) => {
       app.output.story(redactor.text(line));

@@ -27,7 +27,7 @@ export interface GateRun {
   tree: string;
   where: NonNullable<GateResult["where"]>;
   /** Results before the change, by the gate's name. */
-  base?: ReadonlyMap<string, Pick<GateResult, "verdict">>;
+  base?: ReadonlyMap<string, Pick<GateResult, "verdict" | "counts">>;
   /** Awaited before the gate starts, so that no process runs that the log does not know. Not called for skipped gates. */
   onStart(definition: GateDefinition, spawnId: string): Promise<void>;
   /** Awaited when a gate's log is durable and nothing of its processes is left; null for a gate that was skipped. */
@@ -161,8 +161,9 @@ async function runGate(
     counts,
     definition,
   };
-  const base = run.base?.get(definition.name)?.verdict;
-  const { verdict, passed } = decideVerdict({ ...end, base });
+  const base = run.base?.get(definition.name);
+  const baseCounted = base?.counts !== undefined && testsRun(base.counts) > 0;
+  const { verdict, passed } = decideVerdict({ ...end, base: base?.verdict, baseCounted });
   const said = noteOf(end, verdict, definition);
   const note = said === undefined ? undefined : redact(said);
   const output =
@@ -184,7 +185,7 @@ async function runGate(
     ...(stderrSummary !== undefined && { stderr_summary: stderrSummary }),
     ...(output && { output_path: gate.logPath, output }),
     ...(counts && { counts }),
-    base: base ?? null,
+    base: base?.verdict ?? null,
   };
 }
 
@@ -272,6 +273,8 @@ function noteOf(end: GateEnd, verdict: GateVerdict, definition: GateDefinition):
 }
 
 function ranNothingNote(counts: TestCounts | undefined, least: number): string {
+  if (counts === undefined && least === 0)
+    return "It says nothing of any test, and before the change it counted some";
   if (counts === undefined)
     return `It is to run ${least} tests (min_tests), and nothing it wrote says how many ran`;
   const ran = testsRun(counts);

@@ -14,6 +14,8 @@ export interface GateEnd {
   definition: Pick<GateDefinition, "kind" | "min_tests">;
   /** The verdict of the same gate before the change. */
   base?: GateVerdict | undefined;
+  /** The same gate was known to run tests before the change. */
+  baseCounted?: boolean;
 }
 
 /** The verdict, and 0.5.0's flag: true for `passed` and `skipped` alone. */
@@ -53,10 +55,12 @@ export function testsRun(counts: TestCounts): number {
  * A runner that found no test, or skipped all of them. A gate that was promised to run some number of tests must also
  * have said so, but only when it is green otherwise: red for another reason is the better answer.
  */
-function ranTooFew({ exit, counts, definition }: GateEnd): boolean {
+function ranTooFew({ exit, counts, definition, baseCounted }: GateEnd): boolean {
   if (definition.kind === "test" && counts !== undefined && testsRun(counts) === 0) return true;
   const least = definition.min_tests ?? 0;
   const green = exit?.kind === "exited" && exit.code === 0;
+  // A runner that used to say how many tests it ran and is now green without a word has been taken out of the gate.
+  if (green && baseCounted === true && counts === undefined) return true;
   return green && least > 0 && (counts === undefined || testsRun(counts) < least);
 }
 

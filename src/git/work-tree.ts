@@ -374,7 +374,7 @@ class Git implements WorkTree {
       else await this.#seed(index, signal);
       await this.#updateIndex(index, signal);
       const tree = textOf(await this.#private(["write-tree"], { index }, signal));
-      disk.rename(index, latest);
+      if (disk.stat(index)) disk.rename(index, latest); // without a single file there is none
       return this.#prefix === "" ? tree : await this.#projectIn(tree, signal);
     } finally {
       this.#dropIndex(index);

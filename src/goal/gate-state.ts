@@ -3,13 +3,14 @@ import type { GateResult } from "../format/gate.ts";
 import type { Work } from "../format/work.ts";
 
 /**
- * Results as they count for this goal: a *detected* gate that runs no tests and is red on the base too is optional,
- * and says so. Configured gates and test gates stay as they are.
+ * Results as they count for this goal: a *detected* gate that runs no tests and was not green on the base either (red,
+ * or its tool is missing) is optional, and says so. Configured gates and test gates stay as they are.
  */
 export function countedResults(results: readonly GateResult[]): GateResult[] {
   return results.map((result) => {
-    const excusable = result.source === "detected" && result["kind"] !== "test" && result.required;
-    if (!excusable || result.verdict !== "failed_on_base_too") return result;
+    const excusable = result.source === "detected" && result.kind !== "test" && result.required;
+    const redBefore = result.base !== undefined && result.base !== null && result.base !== "passed";
+    if (!excusable || result.passed || !redBefore) return result;
     return { ...result, required: false, optional_reason: "red_on_base" };
   });
 }

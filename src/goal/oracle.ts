@@ -39,7 +39,7 @@ function judgeCheck(name: string, kind: string, facts: OracleFacts): Check {
 }
 
 function coversCheck(gate: GateResult, check: string): boolean {
-  const covers = gate["covers"];
+  const covers = gate.covers;
   if (Array.isArray(covers) && covers.includes(check)) return true;
   return gate.name.toLowerCase().split(/[^a-z0-9]+/).includes(check);
 }
@@ -88,7 +88,7 @@ function findEvidence(
 
 /** Every test gate that was green on the base is green now, with the base's own test files. */
 function compatibility(facts: OracleFacts, results: readonly GateResult[]): Pick<Check, "status" | "reason"> {
-  const tests = results.filter((gate) => gate.base === "passed" && (gate["kind"] === "test" || gate.counts));
+  const tests = results.filter((gate) => gate.base === "passed" && (gate.kind === "test" || gate.counts));
   const copies = facts.gates?.base_copies?.status ?? "passed";
   if (tests.length === 0) return blocked("no test gate was green on the base");
   if (copies !== "passed") return blocked("gates are not green with the base's test files");
