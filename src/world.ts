@@ -124,7 +124,7 @@ function openFile(file: number): OpenFile {
 function readBounded(file: number, path: string, bytesMax: number): Uint8Array {
   const { size } = fs.fstatSync(file);
   const parts: Buffer[] = [];
-  for (let total = 0; ; ) {
+  for (let total = 0; ;) {
     if (Math.max(total, size) > bytesMax) throw tooLarge(path, Math.max(total, size), bytesMax);
     // One byte more than is left, so that the end of an ordinary file shows in the first read.
     const part = Buffer.allocUnsafe(Math.max(READ_BYTES_MIN, size - total + 1));
@@ -209,7 +209,10 @@ async function openLog(path: string): Promise<Log> {
   const folder = dirname(path);
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
   // Synchronous: a log that is lost when the process dies is of no use to whoever investigates why.
-  const logger = pino({ base: { pid: process.pid } }, pino.destination({ dest: path, sync: true, mode: 0o600 }));
+  const logger = pino(
+    { base: { pid: process.pid } },
+    pino.destination({ dest: path, sync: true, mode: 0o600 }),
+  );
   return { write: (level, message) => logger[level](message) };
 }
 
@@ -248,7 +251,8 @@ class RealProcesses implements Processes {
     const { self } = this;
     if (identity.host !== self.host) return "unknown";
     if (identity.pid_namespace !== self.pid_namespace) return "unknown";
-    if (identity.boot_id !== null && self.boot_id !== null && identity.boot_id !== self.boot_id) return "dead";
+    if (identity.boot_id !== null && self.boot_id !== null && identity.boot_id !== self.boot_id)
+      return "dead";
     if (!LINUX) return isThere(identity.pid) ? "alive" : "dead";
     const found = processState(identity.pid);
     if (!found || found.isZombie) return "dead";
@@ -555,4 +559,3 @@ function readProc(path: string): string | undefined {
     return undefined; // the process is gone, another user's, or this is no Linux
   }
 }
-

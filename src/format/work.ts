@@ -67,8 +67,8 @@ export const Work = z.looseObject({
   /** What the work has left so far, and how it differs from the base. */
   result: z.looseObject({ tree: z.string(), changed_files: z.array(TreeChange) }).nullable(),
   gates: GateWork.nullable(),
-  /** The tree whose gates had been started when this was written. */
-  gates_running: z.string().nullable().default(null),
+  /** Every path that gates ever wrote into the project. */
+  side_effects: z.array(z.string()).default([]),
   review: z
     .looseObject({
       tree: z.string(),
@@ -90,7 +90,6 @@ export const Work = z.looseObject({
       missing_evidence: z.array(z.string()),
     })
     .nullable(),
-  until_ready_steps: z.array(z.looseObject({ kind: z.string(), status: z.string(), summary: z.string() })),
   /** Every evidence file so far. */
   evidence: z.array(EvidenceFile).default([]),
   /** How long the goal has worked; it does not count while it rests. */

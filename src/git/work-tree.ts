@@ -4,7 +4,7 @@
  * user's repository are plumbing with hooks off, and its index and work tree are never changed.
  */
 import { createHash } from "node:crypto";
-import { dirname, join, relative, resolve } from "node:path";
+import { dirname, join, posix, relative, resolve } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import type { Disk, Processes, Random, RunResult } from "../ports.ts";
@@ -41,7 +41,12 @@ export interface WorkTree {
   /** A file's bytes; undefined when the tree has no regular file there, or one over `bytesMax`. */
   read(tree: string, path: string, bytesMax: number, signal: AbortSignal): Promise<Uint8Array | undefined>;
   /** The difference as a unified diff, cut off after `bytesMax`. */
-  patch(from: string, to: string, bytesMax: number, signal: AbortSignal): Promise<{ text: string; truncated: boolean }>;
+  patch(
+    from: string,
+    to: string,
+    bytesMax: number,
+    signal: AbortSignal,
+  ): Promise<{ text: string; truncated: boolean }>;
   /**
    * Writes a tree into an empty folder, some paths from another tree (missing there: left out). With `linkIgnored`,
    * what git ignores in the project (installed dependencies, say) is linked in.
@@ -99,7 +104,12 @@ const SETTINGS = [
 ].flatMap((setting) => ["-c", setting]);
 
 /** What the user's repository knows about its file system; anything else in its configuration is not for us. */
-const FILE_SYSTEM_KEYS = new Set(["core.filemode", "core.symlinks", "core.ignorecase", "core.precomposeunicode"]);
+const FILE_SYSTEM_KEYS = new Set([
+  "core.filemode",
+  "core.symlinks",
+  "core.ignorecase",
+  "core.precomposeunicode",
+]);
 
 /**
  * Outranks every `.gitattributes`: bytes stay as they are, and whether a file is shown in a patch is found by looking
@@ -221,7 +231,8 @@ class Git implements WorkTree {
     const { disk } = this.#ports;
     const config = await this.#userConfig(signal);
     const partial = [...config].some(
-      ([key, value]) => key === "extensions.partialclone" || (/^remote\..*\.promisor$/.test(key) && isTrue(value)),
+      ([key, value]) =>
+        key === "extensions.partialclone" || (/^remote\..*\.promisor$/.test(key) && isTrue(value)),
     );
     if (partial) throw partialClone(this.#top);
     if (!disk.stat(this.#gitDir)) disk.makeFolder(this.#gitDir);
@@ -238,7 +249,9 @@ class Git implements WorkTree {
       if (disk.stat(shallow)) await this.#write("shallow", readText(shallow, this.#ports));
       else if (disk.stat(join(this.#gitDir, "shallow"))) disk.remove(join(this.#gitDir, "shallow"));
     }
-    const known = [...config].filter(([key]) => FILE_SYSTEM_KEYS.has(key)).map(([key, value]) => `${key}=${value}`);
+    const known = [...config]
+      .filter(([key]) => FILE_SYSTEM_KEYS.has(key))
+      .map(([key, value]) => `${key}=${value}`);
     known.push(`core.excludesFile=${await this.#globalExcludes(signal)}`);
     this.#settings = known.flatMap((setting) => ["-c", setting]);
   }
@@ -287,7 +300,14 @@ class Git implements WorkTree {
       const [oldMode = "", newMode = "", , , status = ""] = String(parts[at]).slice(1).split(" ");
       changes.push({
         path: String(parts[at + 1]),
-        kind: status === "A" ? "added" : status === "D" ? "deleted" : status === "T" ? "type_changed" : "modified",
+        kind:
+          status === "A"
+            ? "added"
+            : status === "D"
+              ? "deleted"
+              : status === "T"
+                ? "type_changed"
+                : "modified",
         old_mode: oldMode === "000000" ? null : oldMode,
         new_mode: newMode === "000000" ? null : newMode,
       });
@@ -299,7 +319,14 @@ class Git implements WorkTree {
     return [...(await this.#entries(tree, signal)).keys()];
   }
 
-  async read(tree: string, path: string, bytesMax: number, signal: AbortSignal): Promise<Uint8Array | undefined> {
+  async read(
+    tree: string,
+    path: string,
+    bytesMax: number,
+    signal: AbortSignal,
+  ): Promise<Uint8Array | undefined> {
+    // What leads out of the tree is not in it; git would call it a misuse.
+    if (path === "" || posix.normalize(`/${path}`) !== `/${path}`) return undefined;
     const listed = await this.#private(["ls-tree", "-z", "-l", "--full-tree", tree, "--", path], {}, signal);
     const found = /^(\d+) blob ([0-9a-f]+) +(\d+)\t/.exec(listed.toString("latin1"));
     const [, mode = "", oid = "", size = ""] = found ?? [];
@@ -320,7 +347,10 @@ class Git implements WorkTree {
     const run = await this.#try(args, { outputBytesMax: bytesMax }, signal);
     if (!run.truncated) checked("diff-tree", run);
     // A character cut in half at the end is left out.
-    return { text: new TextDecoder().decode(run.stdout, { stream: run.truncated }), truncated: run.truncated };
+    return {
+      text: new TextDecoder().decode(run.stdout, { stream: run.truncated }),
+      truncated: run.truncated,
+    };
   }
 
   async checkout(
@@ -333,7 +363,11 @@ class Git implements WorkTree {
     try {
       await this.#private(["read-tree", tree], { index }, signal);
       if (options.overlay) await this.#overlay(options.overlay, index, signal);
-      await this.#private(["checkout-index", "--all", "--force"], { index, cwd: folder, workTree: folder }, signal);
+      await this.#private(
+        ["checkout-index", "--all", "--force"],
+        { index, cwd: folder, workTree: folder },
+        signal,
+      );
     } finally {
       this.#dropIndex(index);
     }
@@ -346,8 +380,16 @@ class Git implements WorkTree {
     const commit = textOf(await this.#private(["commit-tree", tree, "-m", message], {}, signal));
     const folder = `refs/omk/rescue/${this.#goalId}/`;
     const ref = `${folder}${name}`;
-    const listed = await this.#refs(["for-each-ref", "--format=%(refname) %(objectname)", folder], {}, signal);
-    const kept = new Map(textOf(listed).split("\n").map((line) => line.split(" ") as [string, string]));
+    const listed = await this.#refs(
+      ["for-each-ref", "--format=%(refname) %(objectname)", folder],
+      {},
+      signal,
+    );
+    const kept = new Map(
+      textOf(listed)
+        .split("\n")
+        .map((line) => line.split(" ") as [string, string]),
+    );
     const old = kept.get(ref);
     if (old === commit) return ref;
     if (this.#user) await this.#copyToUser(commit, this.#user, signal);
@@ -391,7 +433,11 @@ class Git implements WorkTree {
       if (!line.subarray(tab + 1, tab + 1 + prefix.length).equals(prefix)) continue;
       lines.push(Buffer.from(line.toString("latin1", 0, tab).replace(/ \d$/, " 0")), line.subarray(tab), NUL);
     }
-    await this.#private(["update-index", "-z", "--index-info"], { index, stdin: Buffer.concat(lines) }, signal);
+    await this.#private(
+      ["update-index", "-z", "--index-info"],
+      { index, stdin: Buffer.concat(lines) },
+      signal,
+    );
   }
 
   /** Brings a private index to what lies in the project now. */
@@ -409,10 +455,13 @@ class Git implements WorkTree {
     for (let at = 0; at + 1 < tracked.length; at += 2) {
       const path = tracked[at + 1] as Buffer;
       // A pipe or socket in place of a file: git knows neither, so the file is gone.
-      const isGone = String(tracked[at]) === "D" || this.#ports.disk.stat(join(this.#top, String(path)))?.kind === "other";
+      const isGone =
+        String(tracked[at]) === "D" || this.#ports.disk.stat(join(this.#top, String(path)))?.kind === "other";
       (isGone ? removed : present).push(path);
     }
-    const repositories = untracked.filter((path) => path.at(-1) === SLASH).map((path) => path.subarray(0, -1));
+    const repositories = untracked
+      .filter((path) => path.at(-1) === SLASH)
+      .map((path) => path.subarray(0, -1));
     present.push(...untracked.filter((path) => path.at(-1) !== SLASH));
 
     // Removals first: a file may have become a folder.
@@ -436,7 +485,11 @@ class Git implements WorkTree {
 
   /** The project's part of a tree of the whole repository; a folder without a file is in no tree. */
   async #projectIn(tree: string, signal: AbortSignal): Promise<string> {
-    const listed = await this.#private(["ls-tree", "-z", "-d", tree, "--", this.#prefix.slice(0, -1)], {}, signal);
+    const listed = await this.#private(
+      ["ls-tree", "-z", "-d", tree, "--", this.#prefix.slice(0, -1)],
+      {},
+      signal,
+    );
     return /^040000 tree ([0-9a-f]+)\t/.exec(listed.toString("latin1"))?.[1] ?? this.#emptyTree(signal);
   }
 
@@ -480,7 +533,11 @@ class Git implements WorkTree {
     const entries = await this.#entries(overlay.tree, signal);
     const nothing = `0 ${"0".repeat(overlay.tree.length)}`;
     const lines = overlay.paths.map((path) => `${entries.get(path) ?? nothing}\t${path}\0`);
-    await this.#private(["update-index", "-z", "--index-info"], { index, stdin: Buffer.from(lines.join("")) }, signal);
+    await this.#private(
+      ["update-index", "-z", "--index-info"],
+      { index, stdin: Buffer.from(lines.join("")) },
+      signal,
+    );
   }
 
   async #linkIgnored(folder: string, signal: AbortSignal): Promise<void> {
@@ -568,7 +625,10 @@ class Git implements WorkTree {
 
   /** The user's own ignore file for all repositories, of which their git configuration may say the place. */
   async #globalExcludes(signal: AbortSignal): Promise<string> {
-    const { HOME: home, XDG_CONFIG_HOME: xdg } = this.#environment as { HOME?: string; XDG_CONFIG_HOME?: string };
+    const { HOME: home, XDG_CONFIG_HOME: xdg } = this.#environment as {
+      HOME?: string;
+      XDG_CONFIG_HOME?: string;
+    };
     if (home === undefined) return "/dev/null";
     const args = ["config", "--global", "--includes", "--type=path", "--get", "core.excludesFile"];
     const run = await this.#try(args, { home }, signal);
@@ -613,7 +673,11 @@ class Git implements WorkTree {
     return checked(args[0] ?? "", await this.#users(args, options, signal));
   }
 
-  #run(args: readonly string[], options: GitOptions & { cwd: string }, signal: AbortSignal): Promise<RunResult> {
+  #run(
+    args: readonly string[],
+    options: GitOptions & { cwd: string },
+    signal: AbortSignal,
+  ): Promise<RunResult> {
     return this.#ports.processes.run(
       {
         argv: ["git", ...SETTINGS, ...args],
@@ -671,7 +735,7 @@ const SLASH = 0x2f;
 /** The parts of NUL-terminated output, as bytes: names need not be UTF-8. */
 function splitNul(bytes: Buffer): Buffer[] {
   const parts: Buffer[] = [];
-  for (let start = 0; start < bytes.length; ) {
+  for (let start = 0; start < bytes.length;) {
     const end = bytes.indexOf(0, start);
     parts.push(bytes.subarray(start, end === -1 ? bytes.length : end));
     start = end === -1 ? bytes.length : end + 1;
@@ -721,13 +785,19 @@ function checked(command: string, run: RunResult): Buffer {
 
 /** One line, or a text, without the line end behind it. */
 function textOf(output: RunResult | Buffer): string {
-  return Buffer.from(Buffer.isBuffer(output) ? output : output.stdout).toString("utf8").replace(/\n$/, "");
+  return Buffer.from(Buffer.isBuffer(output) ? output : output.stdout)
+    .toString("utf8")
+    .replace(/\n$/, "");
 }
 
 function partialClone(top: string): OmkError {
-  return new OmkError("git.unsupported", `${top} is a partial clone: some of its files are not on this machine.`, {
-    hint: "Work in a full clone: clone anew without --filter, and start the goal there.",
-  });
+  return new OmkError(
+    "git.unsupported",
+    `${top} is a partial clone: some of its files are not on this machine.`,
+    {
+      hint: "Work in a full clone: clone anew without --filter, and start the goal there.",
+    },
+  );
 }
 
 function failure(command: string, run: RunResult): OmkError {

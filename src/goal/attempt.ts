@@ -9,6 +9,7 @@ import type { Attempt } from "../format/work.ts";
 import type { OpenFile } from "../ports.ts";
 import { ensureFolder, ioFailure, writeAll } from "../store/files.ts";
 import { remainingBudget } from "./budget.ts";
+import { changedFiles } from "./changes.ts";
 import { keepEvidence, evidenceOf, type EvidenceFile } from "./evidence.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { workPrompt } from "./prompt.ts";
@@ -94,6 +95,7 @@ export async function runAttempt(
     counted: !interrupted && !outside,
   };
   await recordEnd(open, space, ended, files, ports.clock.monotonicMs() - startedMs);
+  await refuseProposals(open, turn.proposals);
   ports.tell(describe(ended));
 }
 
@@ -108,7 +110,8 @@ async function recordEnd(
   const { work } = open;
   const ok = ended.status === "ended" && ended.outcome === "finished";
   const tree = ended.result_tree ?? ended.start_tree;
-  const changed = work.base ? await space.tree.changes(work.base.tree, tree, UNHURRIED) : [];
+  const attempts = [...work.attempts.slice(0, -1), ended];
+  const changed = await changedFiles(space.tree, { base: work.base, attempts }, tree, [], UNHURRIED);
   const payload = {
     task_id: TASK.execute,
     worker_id: WORKER,
@@ -125,7 +128,7 @@ async function recordEnd(
     payload,
     changes: [
       change("work.json", {
-        attempts: [...work.attempts.slice(0, -1), ended],
+        attempts,
         result: { tree, changed_files: changed },
         base: work.base && { ...work.base, position: await space.tree.position(UNHURRIED) },
         evidence: [...work.evidence, ...files],
@@ -180,6 +183,17 @@ async function takeTurn(
   } finally {
     await session?.stop();
   }
+}
+
+const PROPOSALS_MAX = 50;
+
+/** Agents may propose tasks; this version takes none, and says so in the log. */
+async function refuseProposals(open: OpenGoal, proposals: readonly unknown[]): Promise<void> {
+  const reason = "this omk does not take proposals";
+  const events = proposals
+    .slice(0, PROPOSALS_MAX)
+    .map((proposal) => ({ kind: "task_rejected", actor: "goal-controller", payload: { reason, proposal } }));
+  if (events.length > 0) await open.record(...events);
 }
 
 /** Login, quota and outage: the agent could not work, so nobody is charged for it. An empty turn is a failed one. */

@@ -5,7 +5,7 @@ import { acceptGoal, rejectGoal, type Acceptance } from "./accept.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget } from "./budget.ts";
 import { createGoal, type GoalRequest } from "./create.ts";
-import { driveGoal, grantResume, recoverGoal } from "./drive.ts";
+import { driveGoal, grantResume, isStop, recoverGoal } from "./drive.ts";
 import { findGoal, listGoals, type GoalSummary } from "./find.ts";
 import { hasGates, recordBase, runBaseline, runResultGates, sweepGateRemains } from "./gate-steps.ts";
 import { gatesState } from "./gate-state.ts";
@@ -180,7 +180,7 @@ async function stepByHand(
           return await work(open, space, stop);
         } catch (error) {
           // A stop ends the step early; what it had recorded stays.
-          if (stop.aborted && !(error instanceof OmkError)) return false;
+          if (isStop(error, stop)) return false;
           throw error;
         }
       });

@@ -92,9 +92,14 @@ async function oneStep(
         return "verdict";
     }
   } catch (error) {
-    if (stop.aborted && !(error instanceof OmkError)) return stopped(stop);
+    if (isStop(error, stop)) return stopped(stop);
     throw error;
   }
+}
+
+/** A step that ended because it was told to: with the reason itself, or with what the reason made fail. */
+export function isStop(error: unknown, stop: AbortSignal): boolean {
+  return stop.aborted && (error === stop.reason || !(error instanceof OmkError));
 }
 
 /** A pause or cancel that was acknowledged holds, even when it came with the last step. */

@@ -5,8 +5,9 @@ import type { GateDefinition, GateResult } from "../format/gate.ts";
 import type { Work } from "../format/work.ts";
 import { protectedTestChanges } from "../gate/protected.ts";
 import { ensureFolder } from "../store/files.ts";
+import { changedFiles } from "./changes.ts";
 import { evidenceOf, type EvidenceFile } from "./evidence.ts";
-import { areGreen, mendedGates, redGates } from "./gate-state.ts";
+import { areGreen, mendedGates } from "./gate-state.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { TASK } from "./scaffold.ts";
 import type { Workspace } from "./workspace.ts";
@@ -34,6 +35,7 @@ export async function runBaseline(steps: GateSteps): Promise<void> {
   const tree = work.base?.tree ?? "";
   const started = ports.clock.monotonicMs();
   const run = await runAll(steps, { tree, where: "worktree", cwd: steps.space.tree.root, name: "base" });
+  const sideEffects = await writtenSince(steps, tree);
   const verdicts = run.results.map((gate) => `${gate.name} ${gate.verdict}`).join(", ");
   ports.tell(`baseline: ${verdicts}`);
   await open.record({
@@ -43,6 +45,7 @@ export async function runBaseline(steps: GateSteps): Promise<void> {
     changes: [
       change("work.json", {
         baseline: { tree, gates: run.results },
+        side_effects: sideEffects,
         evidence: [...work.evidence, ...run.evidence],
         active_ms: work.active_ms + ports.clock.monotonicMs() - started,
       }),
@@ -52,7 +55,7 @@ export async function runBaseline(steps: GateSteps): Promise<void> {
 
 /** Runs the gates on the present result and, where the change touched tests of the base, with their base copies. */
 export async function runResultGates(steps: GateSteps): Promise<void> {
-  const { open, space, ports, signal } = steps;
+  const { open, space, ports } = steps;
   const started = ports.clock.monotonicMs();
   const tree = await settleResult(steps);
   const before = open.work;
@@ -60,8 +63,7 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
   const run = reused
     ? { id: "baseline", results: reused, evidence: [] }
     : await runAll(steps, { tree, where: "worktree", cwd: space.tree.root, name: "result" });
-  const after = await space.tree.snapshot(signal);
-  const sideEffects = (await space.tree.changes(tree, after, signal)).map(({ path }) => path);
+  const written = await writtenSince(steps, tree);
   const evidence = [...run.evidence];
   const green = areGreen(run.results);
   let base_copies: NonNullable<Work["gates"]>["base_copies"] = null;
@@ -77,7 +79,7 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
     results: run.results,
     base_copies,
     added_tests,
-    side_effects: sideEffects,
+    side_effects: written,
   };
   const passed = green && base_copies?.status !== "failed" && base_copies?.status !== "unusable";
   const now = ports.clock.now().toISOString();
@@ -88,7 +90,7 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
     changes: [
       change("work.json", {
         gates,
-        gates_running: null,
+        side_effects: [...new Set([...work.side_effects, ...written])],
         evidence: [...work.evidence, ...evidence],
         active_ms: work.active_ms + ports.clock.monotonicMs() - started,
       }),
@@ -111,34 +113,33 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
   if (base_copies) ports.tell(`gates with the base's copies of ${base_copies.files.join(", ")}: ${base_copies.status}`);
 }
 
+/** Paths that gates wrote into the project while they ran on this tree. */
+async function writtenSince({ space, signal }: GateSteps, tree: string): Promise<string[]> {
+  const after = await space.tree.snapshot(signal);
+  return (await space.tree.changes(tree, after, signal)).map(({ path }) => path);
+}
+
 /**
- * The tree the gates are about. It is what the last attempt left; when other hands changed files since, what is there
- * now is the result, and the files are named. What a gate run that was cut off had written is its side effect.
+ * The tree the gates are about is what is there now. Where other hands changed files since the last step, that is the
+ * result, and the files are named.
  */
 async function settleResult({ open, space, ports, signal }: GateSteps): Promise<string> {
   const now = await space.tree.snapshot(signal);
   const { work } = open;
   const recorded = work.result?.tree ?? work.base?.tree;
-  const running = work.gates_running;
-  if (recorded !== undefined && (recorded === now || running === recorded)) {
-    if (running !== recorded) await noteRunning(open, recorded);
-    return recorded;
-  }
-  const changed = work.base ? await space.tree.changes(work.base.tree, now, signal) : [];
-  const outside = recorded === undefined ? [] : await space.tree.changes(recorded, now, signal);
-  ports.tell(`files were changed since the last step: ${outside.map(({ path }) => path).join(", ")}`);
+  if (recorded === undefined || recorded === now) return now;
+  const ours = new Set(work.side_effects);
+  const outside = (await space.tree.changes(recorded, now, signal)).map(({ path }) => path).filter((path) => !ours.has(path));
+  if (outside.length > 0) ports.tell(`files were changed since the last step: ${outside.join(", ")}`);
+  const before = (work.result?.changed_files ?? []).map(({ path }) => path);
+  const changed_files = await changedFiles(space.tree, work, now, [...before, ...outside], signal);
   await open.record({
     kind: "file_changed",
     actor: "goal-controller",
-    payload: { tree: now, paths: outside.map(({ path }) => path) },
-    changes: [change("work.json", { result: { tree: now, changed_files: changed }, gates_running: now })],
+    payload: { tree: now, paths: outside },
+    changes: [change("work.json", { result: { tree: now, changed_files } })],
   });
   return now;
-}
-
-async function noteRunning(open: OpenGoal, tree: string): Promise<void> {
-  const changes = [change("work.json", { gates_running: tree })];
-  await open.record({ kind: "gates_started", actor: "goal-controller", payload: { tree }, changes });
 }
 
 interface GateRunOutcome {
@@ -150,11 +151,10 @@ interface GateRunOutcome {
 /** Runs every gate of the goal once, each start and end an event, and names their logs as evidence. */
 async function runAll(
   { open, ports, signal }: GateSteps,
-  request: { tree: string; where: "worktree" | "base_copies"; cwd: string; name: string; only?: "test" },
+  request: { tree: string; where: "worktree" | "base_copies"; cwd: string; name: string; only?: "tests" },
 ): Promise<GateRunOutcome> {
-  const definitions = (open.goal.gates?.definitions ?? []).filter(
-    (gate) => request.only === undefined || gate.kind === request.only,
-  );
+  const all = open.goal.gates?.definitions ?? [];
+  const definitions = request.only === "tests" ? testingGates(all) : all;
   const id = `${open.journal.nextSeq}-${request.name}`;
   const logFolder = join(open.folder, "artifacts", "gates", id);
   const rawFolder = join(open.folder, "raw");
@@ -191,6 +191,15 @@ async function runAll(
   return { id, results, evidence };
 }
 
+/**
+ * The gates that can tell whether tests hold: those known to run tests or, when none of them is required, all. A script
+ * may run tests without saying so, and running nothing must not look like passing.
+ */
+function testingGates(all: readonly GateDefinition[]): GateDefinition[] {
+  const tests = all.filter((gate) => gate.kind === "test");
+  return tests.some((gate) => gate.required && !gate.skip) ? tests : [...all];
+}
+
 function gatePayload(gate: GateResult, spawnId: string | null): Record<string, unknown> {
   return {
     gate_id: gate.name,
@@ -208,7 +217,7 @@ function gatePayload(gate: GateResult, spawnId: string | null): Record<string, u
   };
 }
 
-/** The test gates with the base's copies of test files that the change touched. */
+/** The gates with the base's copies of test files that the change touched. */
 async function runBaseCopies(
   steps: GateSteps,
   tree: string,
@@ -222,10 +231,10 @@ async function runBaseCopies(
   if (files.length === 0) return null;
   const overlay = { tree: base, paths: files };
   const run = await runInCopy(steps, { tree, overlay, name: "base-copies" }, evidence);
-  if (redGates(run.results).length === 0) return { status: "passed", files, results: run.results };
+  if (areGreen(run.results)) return { status: "passed", files, results: run.results };
   // Red in a copy may be the copy's fault: without the base's files the same gates are green where they should be.
   const calibration = await runInCopy(steps, { tree, name: "copy-check" }, evidence);
-  const usable = redGates(calibration.results).length === 0;
+  const usable = areGreen(calibration.results);
   return { status: usable ? "failed" : "unusable", files, results: run.results };
 }
 
@@ -283,7 +292,7 @@ async function changedScripts(
   return (await scripts(base)) === (await scripts(tree)) ? [] : ["package.json"];
 }
 
-/** Runs the test gates in a temporary copy of a tree, with some files from another. */
+/** Runs the gates that test in a temporary copy of a tree, with some files from another. */
 async function runInCopy(
   steps: GateSteps,
   request: { tree: string; overlay?: { tree: string; paths: readonly string[] }; name: string },
@@ -300,7 +309,7 @@ async function runInCopy(
       where: "base_copies",
       cwd: folder,
       name: request.name,
-      only: "test",
+      only: "tests",
     });
     evidence.push(...run.evidence);
     return run;

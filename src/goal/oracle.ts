@@ -18,7 +18,6 @@ export interface OracleFacts {
   docsLinks: { broken: string[] } | undefined;
   /** A Markdown or text file was added, and the secret scan found nothing. */
   reportAdded: boolean;
-  attested: ReadonlyMap<string, string>;
 }
 
 /** The checks of the goal's kind, each with what shows it. */
@@ -30,8 +29,6 @@ export function judgeOracle(facts: OracleFacts): OracleEvidence {
 }
 
 function judgeCheck(name: string, kind: string, facts: OracleFacts): Check {
-  const attestation = facts.attested.get(name);
-  if (attestation !== undefined) return { name, status: "attested", gate: null, reason: attestation };
   const results = facts.gates?.results ?? [];
   const covering = results.find((gate) => gate.verdict === "passed" && coversCheck(gate, name));
   if (covering) return { name, status: "passed", gate: covering.name };

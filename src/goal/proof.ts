@@ -144,7 +144,7 @@ function buildProof(
     ...(work.gates?.base_copies && { base_copies: work.gates.base_copies }),
     ...(work.gates?.added_tests && { added_tests: work.gates.added_tests }),
     protected_changes: work.gates?.base_copies?.files ?? [],
-    side_effects: work.gates?.side_effects ?? [],
+    side_effects: work.side_effects,
     attempts: work.attempts.map(({ number, fence, status, outcome, outcome_code, summary, usage, counted }) => ({
       number,
       fence,

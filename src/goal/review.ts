@@ -2,6 +2,7 @@
 import { join } from "node:path";
 
 import { instantOf } from "../format/instant.ts";
+import { printable } from "../format/printable.ts";
 import type { ReviewArtifact } from "../format/proof.ts";
 import type { Work } from "../format/work.ts";
 import { keepEvidence } from "./evidence.ts";
@@ -38,7 +39,6 @@ export async function runReview(
     gates: work.gates,
     docsLinks: docs.length === 0 ? undefined : { broken: await brokenLinks(space.tree, tree, docs, signal) },
     reportAdded: changes.some(({ path, kind }) => kind === "added" && isDocumentation(path)) && findings.length === 0,
-    attested: new Map(),
   });
   const folder = join(open.folder, "artifacts", "reviews", String(run));
   const at = instantOf(ports.clock.now());
@@ -186,8 +186,9 @@ function section(
   };
 }
 
+/** On one line, whatever the file is called. */
 function describeFinding(finding: Finding): string {
-  return `${finding.path}:${finding.line} ${finding.kind}`;
+  return `${printable(finding.path, { oneLine: true })}:${finding.line} ${finding.kind}`;
 }
 
 const TITLES: Readonly<Record<string, string>> = {
@@ -259,7 +260,7 @@ function securityReview(
     "",
     "## Changed Files Scanned",
     "",
-    ...(changes.length === 0 ? ["- none"] : changes.map(({ path, kind }) => `- ${path} (${kind})`)),
+    ...(changes.length === 0 ? ["- none"] : changes.map(({ path, kind }) => `- ${printable(path, { oneLine: true })} (${kind})`)),
     "",
     "## Findings",
     "",

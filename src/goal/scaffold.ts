@@ -138,10 +138,9 @@ export function scaffoldWork(): Work {
     attempts_from: 0,
     result: null,
     gates: null,
-    gates_running: null,
+    side_effects: [],
     review: null,
     acceptance: null,
-    until_ready_steps: [],
     evidence: [],
     active_ms: 0,
   };

@@ -51,9 +51,22 @@ export function* addedLines(patch: string): Iterable<{ path: string; line: numbe
   }
 }
 
-/** The path behind `+++ `: git quotes unusual names and ends some with a tab. */
+/** The path behind `+++ `: git quotes unusual names as C does, and ends some with a tab. */
 function targetOf(text: string): string {
   const bare = text.replace(/\t$/, "");
-  const unquoted = bare.startsWith('"') ? bare.slice(1, -1) : bare;
-  return unquoted.replace(/^b\//, "");
+  const name = bare.startsWith('"') && bare.endsWith('"') ? unquoted(bare.slice(1, -1)) : bare;
+  return name.replace(/^b\//, "");
+}
+
+const ESCAPES: Readonly<Record<string, number>> = { a: 7, b: 8, t: 9, n: 10, v: 11, f: 12, r: 13 };
+
+/** Undoes git's quoting: `\n`, `\"`, and bytes of UTF-8 as `\303`. */
+function unquoted(text: string): string {
+  const bytes: Buffer[] = [];
+  for (const [, octal, escaped, plain] of text.matchAll(/\\([0-7]{3})|\\([^])|([^\\]+)/g)) {
+    if (octal !== undefined) bytes.push(Buffer.from([Number.parseInt(octal, 8)]));
+    else if (escaped !== undefined) bytes.push(Buffer.from(ESCAPES[escaped] === undefined ? escaped : [ESCAPES[escaped]]));
+    else bytes.push(Buffer.from(plain ?? ""));
+  }
+  return Buffer.concat(bytes).toString("utf8");
 }

@@ -1,6 +1,7 @@
 /** Advice on what a change adds: signs of haste, by language. It never blocks. */
 import { extname } from "node:path";
 
+import { printable } from "../format/printable.ts";
 import { addedLines } from "./secret-scan.ts";
 
 const FINDINGS_MAX = 20;
@@ -32,7 +33,7 @@ export function slopFindings(patch: string): string[] {
     if (findings.length >= FINDINGS_MAX) break;
     if (LOCK_FILES.test(path)) continue;
     const rule = RULES.find((one) => one.extensions.has(extname(path)) && one.pattern.test(text));
-    if (rule) findings.push(`${path}:${line} ${rule.what}`);
+    if (rule) findings.push(`${printable(path, { oneLine: true })}:${line} ${rule.what}`);
   }
   return findings;
 }

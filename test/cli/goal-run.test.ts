@@ -71,6 +71,31 @@ describe("omk goal run --until-ready", () => {
     expect(place.json("proof.json")["changed_files"]).toEqual(["sum.js"]);
   });
 
+  test("lists what gates write as their side effect, not as the agent's change", async () => {
+    using place = await brokenSum();
+    place.write({ "package.json": BROKEN_SUM["package.json"].replace("node --test", "echo x >> gate.txt; node --test") });
+    const engine = place.script({ turns: [{ steps: REPAIR }] });
+    expect(await place.run("goal", "run", GOAL, ...DRIVE, "--engine", engine)).toMatchObject({ status: 0 });
+    expect(place.json("proof.json")).toMatchObject({ changed_files: ["sum.js"], side_effects: ["gate.txt"] });
+    const liar = place.script({ default: [{ say: "done" }] }, "liar.json");
+    await place.run("goal", "run", "Add a test for sum", ...DRIVE, "--max-attempts", "1", "--engine", liar);
+    expect(place.json("goal.json")).toMatchObject({ status: "not_ready", reason_code: "nothing_changed" });
+  });
+
+  test("goes on after a Ctrl-C while a gate runs", async () => {
+    using place = await brokenSum();
+    const wait = "node -e \"const i=setInterval(()=>require('fs').existsSync('go')&&process.exit(0),20)\"";
+    const engine = place.script({ turns: [{ steps: [{ write: "go", text: "" }, ...REPAIR] }] });
+    const run = ["goal", "run", GOAL, ...DRIVE, "--engine", engine, "--gate", `tests=${wait}; node --test`];
+    const running = place.start(...run);
+    await running.says("gate tests:");
+    running.child.kill("SIGINT");
+    expect(await running.ended).toMatchObject({ status: 130 });
+    expect(place.json("goal.json")).toMatchObject({ status: "paused" });
+    place.write({ go: "" });
+    expect(await place.run("goal", "resume")).toMatchObject({ status: 0 });
+  });
+
   test("goes on after a pause from another process", async () => {
     using place = await brokenSum();
     const engine = place.script({

@@ -84,7 +84,7 @@ describe("work.json", () => {
 
   test("of an older omk gets what it lacks", () => {
     const empty = { base: null, baseline: null, result: null, gates: null, review: null, acceptance: null };
-    const work = Work.parse({ version: 1, attempts: [attempt], until_ready_steps: [], ...empty });
-    expect(work).toMatchObject({ attempts_from: 0, gates_running: null, evidence: [], active_ms: 0 });
+    const work = Work.parse({ version: 1, attempts: [attempt], ...empty });
+    expect(work).toMatchObject({ attempts_from: 0, side_effects: [], evidence: [], active_ms: 0 });
   });
 });

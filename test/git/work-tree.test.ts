@@ -17,7 +17,11 @@ let home: string;
 
 beforeEach(() => {
   folder = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), "git-"));
-  [project, goalDir, home] = ["project", "goal", "home"].map((name) => path.join(folder, name)) as [string, string, string];
+  [project, goalDir, home] = ["project", "goal", "home"].map((name) => path.join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
   for (const name of [project, goalDir, home]) fs.mkdirSync(name);
 });
 
@@ -31,7 +35,12 @@ function git(...args: string[]): string {
 function gitIn(cwd: string, ...args: string[]): string {
   const who = ["-c", "user.name=user", "-c", "user.email=user@example.org", "-c", "commit.gpgSign=false"];
   const env = { PATH: process.env["PATH"] ?? "", HOME: home, GIT_CONFIG_NOSYSTEM: "1" };
-  return execFileSync("git", [...who, ...args], { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+  return execFileSync("git", [...who, ...args], {
+    cwd,
+    env,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+  });
 }
 
 function write(name: string, text: string, mode = 0o644): void {
@@ -67,7 +76,13 @@ async function textAt(tree: WorkTree, oid: string, name: string): Promise<string
 }
 
 test("what changed between two snapshots is told per path, with the user's earlier dirt left out", async () => {
-  repository({ "kept.txt": "k\n", "edited.txt": "1\n", "removed.txt": "r\n", "tool.sh": "#!/bin/sh\n", "kind.txt": "x\n" });
+  repository({
+    "kept.txt": "k\n",
+    "edited.txt": "1\n",
+    "removed.txt": "r\n",
+    "tool.sh": "#!/bin/sh\n",
+    "kind.txt": "x\n",
+  });
   write("dirt.txt", "there before\n");
   write("edited.txt", "dirty before\n");
   const tree = await open();
@@ -119,7 +134,18 @@ test("the user's index, work tree, branches and objects of the past are not touc
 });
 
 test("names with line ends, tabs, quotes, leading dashes, colons and other scripts come through", async () => {
-  const names = ["-dash", "--all", ":(top)x", "new\nline", 'quo"te', "tab\there", "späße/日本.txt", "space end ", "*", "a\\b"];
+  const names = [
+    "-dash",
+    "--all",
+    ":(top)x",
+    "new\nline",
+    'quo"te',
+    "tab\there",
+    "späße/日本.txt",
+    "space end ",
+    "*",
+    "a\\b",
+  ];
   repository();
   const tree = await open();
   const before = await tree.snapshot(signal);
@@ -138,7 +164,9 @@ test("a name that is no UTF-8 is in the snapshot and shows as replacement charac
   const tree = await open();
   const before = await tree.snapshot(signal);
   fs.writeFileSync(Buffer.concat([Buffer.from(`${project}/x`), Buffer.of(0xff)]), "1");
-  expect(await differences(tree, before, await tree.snapshot(signal))).toEqual(["added null 100644 x\u{fffd}"]);
+  expect(await differences(tree, before, await tree.snapshot(signal))).toEqual([
+    "added null 100644 x\u{fffd}",
+  ]);
 });
 
 test("ignore rules of the repository, of the user and of the user's home hold; tracked files are seen all the same", async () => {
@@ -154,11 +182,13 @@ test("ignore rules of the repository, of the user and of the user's home hold; t
   const before = await tree.snapshot(signal);
   expect(await tree.files(before, signal)).toEqual([".gitignore", "dist/forced.js", "kept.log"]);
   write("dist/forced.js", "changed\n");
-  expect(await differences(tree, before, await tree.snapshot(signal))).toEqual(["modified 100644 100644 dist/forced.js"]);
+  expect(await differences(tree, before, await tree.snapshot(signal))).toEqual([
+    "modified 100644 100644 dist/forced.js",
+  ]);
 });
 
 test("files become folders and links, and folders become files and links", async () => {
-  repository({ "file": "f\n", "folder/one": "1\n", "folder/two": "2\n", "other/x": "x\n" });
+  repository({ file: "f\n", "folder/one": "1\n", "folder/two": "2\n", "other/x": "x\n" });
   const tree = await open();
   const before = await tree.snapshot(signal);
   fs.rmSync(path.join(project, "file"));
@@ -203,12 +233,17 @@ test("repositories inside the project are entries of mode 160000, also without a
   gitIn(full, "add", "--all");
   gitIn(full, "commit", "--quiet", "--message", "inner");
   const after = await tree.snapshot(signal);
-  expect(await differences(tree, before, after)).toEqual(["added null 160000 empty", "added null 160000 full"]);
+  expect(await differences(tree, before, after)).toEqual([
+    "added null 160000 empty",
+    "added null 160000 full",
+  ]);
   expect(await tree.snapshot(signal)).toBe(after);
 
   write("full/file.js", "g\n");
   gitIn(full, "commit", "--quiet", "--all", "--message", "again");
-  expect(await differences(tree, after, await tree.snapshot(signal))).toEqual(["modified 160000 160000 full"]);
+  expect(await differences(tree, after, await tree.snapshot(signal))).toEqual([
+    "modified 160000 160000 full",
+  ]);
   fs.rmSync(full, { recursive: true });
   expect(await differences(tree, after, await tree.snapshot(signal))).toEqual(["deleted 160000 null full"]);
 });
@@ -220,7 +255,9 @@ test("nothing that a repository configures is ever run", async () => {
   fs.writeFileSync(script, `#!/bin/sh\ntouch '${mark}'\ncat\n`, { mode: 0o755 });
   const hooks = path.join(folder, "hooks");
   fs.mkdirSync(hooks);
-  for (const name of fs.readdirSync(path.join(project, ".git", "hooks")).concat("reference-transaction", "post-index-change")) {
+  for (const name of fs
+    .readdirSync(path.join(project, ".git", "hooks"))
+    .concat("reference-transaction", "post-index-change")) {
     fs.copyFileSync(script, path.join(hooks, name.replace(/\.sample$/, "")));
     fs.copyFileSync(script, path.join(project, ".git", "hooks", name.replace(/\.sample$/, "")));
   }
@@ -349,7 +386,13 @@ test("an empty folder and a repository without commits work", async () => {
 });
 
 test("a project below the repository's top sees its own files by the rules from above", async () => {
-  repository({ ".gitignore": "*.tmp\n", "top.txt": "t\n", "part/one.txt": "1\n", "part/deep/two.txt": "2\n", "party.txt": "p\n" });
+  repository({
+    ".gitignore": "*.tmp\n",
+    "top.txt": "t\n",
+    "part/one.txt": "1\n",
+    "part/deep/two.txt": "2\n",
+    "party.txt": "p\n",
+  });
   const tree = await open(path.join(project, "part"));
   const before = await tree.snapshot(signal);
   write("part/x.tmp", "ignored\n");
@@ -358,7 +401,11 @@ test("a project below the repository's top sees its own files by the rules from 
   const after = await tree.snapshot(signal);
   expect(await tree.files(before, signal)).toEqual(["deep/two.txt", "one.txt"]);
   expect(await differences(tree, before, after)).toEqual(["added null 100644 three.txt"]);
-  expect(await tree.evidence(signal)).toEqual({ branch: "main", head: git("rev-parse", "HEAD").trim(), dirty: true });
+  expect(await tree.evidence(signal)).toEqual({
+    branch: "main",
+    head: git("rev-parse", "HEAD").trim(),
+    dirty: true,
+  });
   await tree.keep(after, "result", signal);
   expect(git("show", "refs/omk/rescue/goal-1/result:three.txt")).toBe("3\n");
   const copy = path.join(folder, "copy");
@@ -378,7 +425,11 @@ test("a linked worktree and a submodule are found by their git file", async () =
   git("worktree", "add", "--quiet", "-b", "side", linked);
   fs.writeFileSync(path.join(linked, "b.txt"), "b\n");
   const tree = await open(linked);
-  expect(await tree.evidence(signal)).toEqual({ branch: "side", head: git("rev-parse", "HEAD").trim(), dirty: true });
+  expect(await tree.evidence(signal)).toEqual({
+    branch: "side",
+    head: git("rev-parse", "HEAD").trim(),
+    dirty: true,
+  });
   const oid = await tree.snapshot(signal);
   expect(await tree.files(oid, signal)).toEqual(["a.txt", "b.txt"]);
   await tree.keep(oid, "result", signal);
@@ -447,7 +498,8 @@ test("a checkout takes some paths from another tree and links what is ignored", 
   });
   const tree = await open();
   const base = await tree.snapshot(signal);
-  for (const name of ["node_modules/dep/index.js", "packages/a/node_modules/x.js", ".env", "gone/local/x"]) write(name, "i\n");
+  for (const name of ["node_modules/dep/index.js", "packages/a/node_modules/x.js", ".env", "gone/local/x"])
+    write(name, "i\n");
   write("sum.js", "changed\n");
   write("test/sum.test.js", "emptied\n");
   write("test/new.test.js", "new\n");
@@ -463,10 +515,22 @@ test("a checkout takes some paths from another tree and links what is ignored", 
   expect(fs.readdirSync(path.join(copy, "test"))).toEqual(["sum.test.js"]);
   expect(fs.statSync(path.join(copy, "tool.sh")).mode & 0o111).not.toBe(0);
   expect(fs.readlinkSync(path.join(copy, "node_modules"))).toBe(path.join(project, "node_modules"));
-  expect(fs.readlinkSync(path.join(copy, "packages/a/node_modules"))).toBe(path.join(project, "packages/a/node_modules"));
+  expect(fs.readlinkSync(path.join(copy, "packages/a/node_modules"))).toBe(
+    path.join(project, "packages/a/node_modules"),
+  );
   expect(fs.existsSync(path.join(copy, ".env"))).toBe(true);
-  // Its parent is in neither tree.
-  expect(fs.readdirSync(copy).toSorted()).toEqual([".env", ".gitignore", "node_modules", "packages", "sum.js", "test", "tool.sh"]);
+  // A folder that holds nothing else is linked as a whole.
+  expect(fs.readlinkSync(path.join(copy, "gone"))).toBe(path.join(project, "gone"));
+  expect(fs.readdirSync(copy).toSorted()).toEqual([
+    ".env",
+    ".gitignore",
+    "gone",
+    "node_modules",
+    "packages",
+    "sum.js",
+    "test",
+    "tool.sh",
+  ]);
 });
 
 test("ignored entries are never linked through a link that the tree brings along", async () => {
@@ -602,7 +666,8 @@ test("a missing file, a folder, a link and a file too large read as undefined", 
   const oid = await tree.snapshot(signal);
   expect(await textAt(tree, oid, "a.txt")).toBe("12345");
   expect(await tree.read(oid, "a.txt", 4, signal)).toBeUndefined();
-  for (const name of ["none", "folder", "link", "../a.txt"]) expect(await tree.read(oid, name, 100, signal)).toBeUndefined();
+  for (const name of ["none", "folder", "link", "../a.txt", "folder/../a.txt", "/a.txt", ""])
+    expect(await tree.read(oid, name, 100, signal)).toBeUndefined();
 });
 
 test("git that is missing, a broken repository and an abort are told apart", async () => {

@@ -271,7 +271,7 @@ describe("the facts of a goal", () => {
     expect(decideVerdict(facts).readiness).toMatch(/required verification gates failed.*: \S/);
   });
 
-  test("excuse a detected gate without tests that was red on the base, and nothing else", () => {
+  test("excuse a detected gate without tests that was not green on the base either, and nothing else", () => {
     const lint = { name: "lint", kind: "other", verdict: "failed_on_base_too", passed: false, source: "detected" } as const;
     const both = (difference: Partial<GateResult>) => {
       const work = complete();
@@ -281,7 +281,9 @@ describe("the facts of a goal", () => {
     expect(codesOf(both({ kind: "test" }))).toContain("gates_red");
     expect(codesOf(both({ source: "config" }))).toContain("gates_red");
     expect(codesOf(both({ source: "flag" }))).toContain("gates_red");
-    expect(codesOf(both({ verdict: "failed" }))).toContain("gates_red");
+    expect(codesOf(both({ verdict: "did_not_run", base: "did_not_run" }))).toEqual([]);
+    expect(codesOf(both({ verdict: "failed", base: "passed" }))).toContain("gates_red");
+    expect(codesOf(both({ verdict: "failed", base: null }))).toContain("gates_red");
   });
 
   test("do not count gates, a review, an acceptance or base copies of another tree", () => {

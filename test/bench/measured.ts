@@ -1,0 +1,11 @@
+/** What the benchmarks call of the runtime, bundled the way the command line ships. */
+export { FRAME_LIMITS, FrameReader, encodeFrame } from "../../src/engine/frames.ts";
+export { runGates } from "../../src/gate/run.ts";
+export { readGoal } from "../../src/goal/find.ts";
+export { claimChain } from "../../src/store/claim-chain.ts";
+export { CHAIN_START } from "../../src/store/event-line.ts";
+export { EventLog } from "../../src/store/event-log.ts";
+export { replaceFile } from "../../src/store/files.ts";
+export { Journal } from "../../src/store/journal.ts";
+export { createRedactor } from "../../src/store/redact.ts";
+export { createWorld } from "../../src/world.ts";
