@@ -6,7 +6,7 @@ import { spawn as spawnProcess, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 
 import { customAlphabet } from "nanoid";
 
@@ -102,10 +102,25 @@ function realDisk(): Disk {
     },
     async writeDerived(path, text) {
       const { default: writeFileAtomic } = await import("write-file-atomic");
-      fs.mkdirSync(join(path, ".."), { recursive: true, mode: 0o700 });
+      makeFolders(dirname(path));
       await writeFileAtomic(path, text, { mode: 0o600, fsync: false });
     },
   };
+}
+
+/** Makes a folder and what is missing above it. Node's own `recursive` never returns below /proc. */
+function makeFolders(path: string): void {
+  const missing: string[] = [];
+  for (let folder = path; !fs.existsSync(folder) && folder !== dirname(folder); folder = dirname(folder)) {
+    missing.push(folder);
+  }
+  for (const folder of missing.reverse()) {
+    try {
+      fs.mkdirSync(folder, 0o700);
+    } catch (error) {
+      if (codeOf(error) !== "EEXIST") throw error; // another process was first, which is as good
+    }
+  }
 }
 
 function openFile(file: number): OpenFile {
@@ -206,8 +221,7 @@ function realRandom(): Random {
 
 async function openLog(path: string): Promise<Log> {
   const { default: pino } = await import("pino");
-  const folder = dirname(path);
-  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolders(dirname(path));
   // Synchronous: a log that is lost when the process dies is of no use to whoever investigates why.
   const logger = pino(
     { base: { pid: process.pid } },

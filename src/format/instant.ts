@@ -1,8 +1,7 @@
 /** Moments in files: RFC 3339 text, kept as text, since a `Date` would drop the nanoseconds that 0.5.0 writes. */
 import { z } from "zod";
 
-const RFC_3339 =
-  /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt ](?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
+import { RFC_3339 } from "./stamp.ts";
 
 /** A moment as RFC 3339 text with any offset and any number of fractional digits. */
 export const Instant = z
@@ -10,8 +9,3 @@ export const Instant = z
   .regex(RFC_3339, "Expected an RFC 3339 timestamp such as 2026-05-25T10:00:00Z")
   .meta({ format: "date-time" });
 export type Instant = z.infer<typeof Instant>;
-
-/** The moment as text in UTC with milliseconds, e.g. `2026-05-25T10:00:00.120Z`. */
-export function instantOf(date: Date): string {
-  return date.toISOString();
-}

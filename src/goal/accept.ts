@@ -1,7 +1,7 @@
 /** Acceptance and rejection: a decision about one result tree, kept as evidence and as an event. */
 import { join } from "node:path";
 
-import { instantOf } from "../format/instant.ts";
+import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
 import { keepEvidence } from "./evidence.ts";
 import { factsOf } from "./facts.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { EngineEvent, Session, Turn } from "../engine/engine.ts";
 import { OmkError } from "../errors.ts";
-import { instantOf } from "../format/instant.ts";
+import { instantOf } from "../format/stamp.ts";
 import { renderDocument, renderLine } from "../format/json.ts";
 import type { Attempt } from "../format/work.ts";
 import type { OpenFile } from "../ports.ts";

@@ -7,8 +7,9 @@ import { exhaustedBudget } from "./budget.ts";
 import { createGoal, type GoalRequest } from "./create.ts";
 import { driveGoal, grantResume, isStop, recoverGoal } from "./drive.ts";
 import { findGoal, listGoals, type GoalSummary } from "./find.ts";
-import { hasGates, recordBase, runBaseline, runResultGates, sweepGateRemains } from "./gate-steps.ts";
+import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
 import { gatesState } from "./gate-state.ts";
+import { testability } from "./intake.ts";
 import { currentAttempts } from "./next-step.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
@@ -128,7 +129,6 @@ export async function resumeGoal(wanted: string, ports: GoalPorts, signal: Abort
   try {
     await applyRequests(open, ports);
     await recoverGoal(open, ports);
-    sweepGateRemains(open, ports);
     const { status } = open.goal;
     if (status === "ready") return { open, ending: { status, reasonCode: "ready" }, achieved: true };
     refuseResume(open, status);
@@ -149,7 +149,9 @@ export async function resumeGoal(wanted: string, ports: GoalPorts, signal: Abort
 
 function refuseResume(open: OpenGoal, status: GoalStatus): void {
   if (status === "cancelled") throw refused(open.id, "resume", status, "Start it anew with `omk goal run`.");
-  if (status === "blocked_on_human" && open.goal.reason_code === "not_testable") {
+  // A pause in between changes the status and the code, and not what was asked for.
+  const isBlocked = status === "blocked_on_human" && open.goal.reason_code === "not_testable";
+  if (isBlocked || (status === "paused" && !testability(open.goal.normalized_goal).testable)) {
     throw refused(open.id, "resume", status, "Refine the goal and start it anew with `omk goal run`.");
   }
   if (status === "needs_more_budget" && exhaustedBudget(open.goal, open.work) !== undefined) {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import type { DeliveryPolicy, Goal, MergePolicy } from "../format/goal.ts";
-import { instantOf } from "../format/instant.ts";
+import { instantOf } from "../format/stamp.ts";
 import { renderLine } from "../format/json.ts";
 import { loadGates } from "../gate/definitions.ts";
 import { stateFolder } from "../store/state-root.ts";

@@ -8,7 +8,7 @@ import { acceptGoal } from "./accept.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget, spent } from "./budget.ts";
 import { factsOf } from "./facts.ts";
-import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
+import { hasGates, recordBase, runBaseline, runResultGates, sweepGateRemains } from "./gate-steps.ts";
 import { currentAttempts, nextStep } from "./next-step.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
@@ -179,6 +179,7 @@ function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
 
 /** Puts a goal that was interrupted back on its way: what its controller left is ended and named. */
 export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<void> {
+  sweepGateRemains(open, ports);
   if (open.orphanedSpawns.length > 0) {
     const ended = await ports.processes.sweep(open.orphanedSpawns);
     if (ended > 0) ports.tell(`ended ${ended} leftover process${ended === 1 ? "" : "es"} of an interrupted run`);

@@ -4,7 +4,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { DocumentChange } from "../format/event.ts";
 import type { GateResult } from "../format/gate.ts";
 import { Goal } from "../format/goal.ts";
-import { instantOf } from "../format/instant.ts";
+import { instantOf } from "../format/stamp.ts";
 import type { Proof } from "../format/proof.ts";
 import { TaskGraph } from "../format/task-graph.ts";
 import { Work } from "../format/work.ts";

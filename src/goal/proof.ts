@@ -2,7 +2,7 @@
 import { join } from "node:path";
 
 import type { GoalStatus } from "../format/goal.ts";
-import { instantOf } from "../format/instant.ts";
+import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
 import type { OracleEvidence } from "../format/integration.ts";
 import type { Proof } from "../format/proof.ts";

@@ -1,15 +1,11 @@
-/** Serving what other processes ask of a goal while it works, and asking it of a goal that another process drives. */
-import { OmkError } from "../errors.ts";
+/** Serving what other processes ask of a goal: each request is applied once, in the order of the log. */
 import type { CommandRequest } from "../format/command.ts";
-import { pendingRequests, postRequest, removeRequest, requestTaken } from "../store/requests.ts";
+import { pendingRequests, removeRequest } from "../store/requests.ts";
 import { parseDuration, spent } from "./budget.ts";
-import { findGoal, readGoal } from "./find.ts";
-import { change, OpenGoal, type GoalPorts } from "./open.ts";
+import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 
 /** How often the folder of requests is looked at while a goal works. */
 const LOOK_MS = 200;
-/** How long a caller waits to be told that its request was applied. */
-const ANSWER_MS = 10_000;
 
 /** Why a step was stopped: a person asked another process for it. */
 export class StopRequest extends Error {
@@ -156,48 +152,10 @@ function compactDuration(seconds: number): string {
   return `${seconds}s`;
 }
 
-function refusalOf(kind: CommandRequest["kind"], status: string): string | undefined {
+/** Why a goal in this state cannot take such a request; undefined when it can. */
+export function refusalOf(kind: CommandRequest["kind"], status: string): string | undefined {
   if (kind === "cancel") return status === "cancelled" ? "it is cancelled already" : undefined;
   const terminal = status === "ready" || status === "cancelled";
   if (terminal) return `it is ${status}, which is final`;
   return undefined;
-}
-
-/** What became of a request. */
-export type Asked = { outcome: "applied"; status: string } | { outcome: "recorded" };
-
-/**
- * Asks for something and waits until it is applied: by the process that drives the goal, or by this one when none
- * does. Throws `goal.refused` when the goal's state does not allow it.
- */
-export async function askGoal(
-  wanted: string,
-  request: { kind: CommandRequest["kind"]; payload?: Record<string, unknown> },
-  ports: GoalPorts,
-  signal: AbortSignal,
-): Promise<Asked & { id: string; folder: string }> {
-  const { id, folder, status } = findGoal(ports.root, wanted, ports);
-  const refusal = refusalOf(request.kind, status);
-  if (refusal !== undefined) throw refused(id, request.kind, refusal);
-  const requestId = await postRequest(folder, request, ports);
-  try {
-    const open = await OpenGoal.open(id, folder, `goal ${request.kind}`, ports, signal);
-    try {
-      await applyRequests(open, ports);
-    } finally {
-      await open.close();
-    }
-  } catch (error) {
-    if (!(error instanceof OmkError) || error.code !== "state.busy") throw error;
-    // Its controller lives, and will apply the request.
-    if (!(await requestTaken(folder, requestId, ANSWER_MS, ports, signal))) return { outcome: "recorded", id, folder };
-  }
-  const now = readGoal(folder, id, ports)?.status ?? status;
-  return { outcome: "applied", status: now, id, folder };
-}
-
-function refused(id: string, kind: string, because: string): OmkError {
-  return new OmkError("goal.refused", `Goal ${id} cannot take ${kind}: ${because}.`, {
-    hint: `Run \`omk goal show ${id}\` to see how it stands.`,
-  });
 }

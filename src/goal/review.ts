@@ -1,7 +1,7 @@
 /** The review wall: six sections over one result, written for a reader and kept as evidence. */
 import { join } from "node:path";
 
-import { instantOf } from "../format/instant.ts";
+import { instantOf } from "../format/stamp.ts";
 import { printable } from "../format/printable.ts";
 import type { ReviewArtifact } from "../format/proof.ts";
 import type { Work } from "../format/work.ts";

@@ -45,8 +45,8 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
   let written: Event | undefined;
   let later: Event[] = [];
   const history = new SnapshotHistory();
-  const folded = foldChecked(folder, ports, fault, (event) => {
-    history.note(event);
+  const folded = foldChecked(folder, ports, fault, (event, end) => {
+    history.note(event, end);
     if (event.kind === "proof_written") {
       written = event;
       later = [];
@@ -79,7 +79,7 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
 
 type Fault = (file: string, because: string) => void;
 
-function foldChecked(folder: string, ports: { disk: Disk }, fault: Fault, visit: (event: Event) => void) {
+function foldChecked(folder: string, ports: { disk: Disk }, fault: Fault, visit: (event: Event, end: number) => void) {
   try {
     return foldFolder(folder, ports, visit);
   } catch (error) {
@@ -184,10 +184,15 @@ function checkSnapshots(
       fault(name, found.state === "missing" ? "it is missing" : found.because);
       continue;
     }
-    const seq = snapshotSeq(found.record);
-    const expected = seq === undefined ? undefined : history.documentAt(name, seq);
-    const place = { seq: 0, digest: "", bytes: 0 };
-    if (!expected || renderSnapshot(name, found.record, place) !== renderSnapshot(name, expected, place)) {
+    const seq = snapshotSeq(found.record) ?? -1;
+    const bytes = Number(found.record["log_bytes"] ?? -1);
+    if (!history.isPlace(seq, bytes)) {
+      fault(name, "it names a place that the log does not have");
+      continue;
+    }
+    const expected = history.documentAt(name, seq, documents);
+    const place = { seq, digest: "", bytes };
+    if (!expected || renderDocument(found.record) !== renderSnapshot(name, expected, place)) {
       fault(name, "it differs from what the log says");
     }
   }
@@ -197,9 +202,15 @@ function checkSnapshots(
 class SnapshotHistory {
   readonly #events: Event[] = [];
   readonly #digests = new Map<number, string>();
+  /** Where the lines of each event end; lines of 0.5.0 behind one belong to it. */
+  readonly #ends = new Map<number, number[]>();
   #last: Event | undefined;
 
-  note(event: Event): void {
+  note(event: Event, end: number): void {
+    const seq = event.seq ?? this.#last?.seq ?? 0;
+    this.#ends.set(seq, event.seq === undefined ? [...(this.#ends.get(seq) ?? []), end] : [end]);
+    // Without a number of its own it has no digest to be named by.
+    if (event.seq === undefined) return;
     // The next event's `prev` is this one's digest, which saves hashing each line twice.
     if (this.#last?.seq !== undefined && event.prev !== undefined) this.#digests.set(this.#last.seq, event.prev);
     this.#last = event;
@@ -210,7 +221,16 @@ class SnapshotHistory {
     return seq === 0 || this.#digests.get(seq) === digest;
   }
 
-  documentAt(name: string, seq: number): Record<string, unknown> | undefined {
+  /** Whether a snapshot may have been written when the log stood there. */
+  isPlace(seq: number, bytes: number): boolean {
+    return this.#ends.get(seq)?.includes(bytes) === true;
+  }
+
+  /** A document as it was after an event; `now` is what it has become. */
+  documentAt(name: string, seq: number, now: Documents): Record<string, unknown> | undefined {
+    const isChange = (event: Event) => event.changes?.some((change) => change.file === name) === true;
+    const last = this.#events.findLast(isChange);
+    if ((last?.seq ?? 0) <= seq) return now.get(name);
     const documents: Documents = new Map();
     for (const event of this.#events) {
       if ((event.seq ?? 0) > seq) break;

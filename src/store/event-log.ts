@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import type { DocumentChange } from "../format/event.ts";
-import { instantOf } from "../format/instant.ts";
+import { instantOf } from "../format/stamp.ts";
 import { renderLine } from "../format/json.ts";
 import type { Clock, OpenFile } from "../ports.ts";
 import type { HeldChain } from "./claim-chain.ts";

@@ -57,17 +57,21 @@ export interface Folded {
   imported: boolean;
 }
 
-/** Folds the whole log of a folder, writing nothing. `visit` sees every valid event in order. */
-export function foldFolder(folder: string, ports: { disk: Disk }, visit?: (event: Event) => void): Folded {
+/** Folds the whole log of a folder, writing nothing. `visit` sees every valid event in order, and where its line ends. */
+export function foldFolder(
+  folder: string,
+  ports: { disk: Disk },
+  visit?: (event: Event, end: number) => void,
+): Folded {
   const documents: Documents = new Map();
   let imported = false;
-  const log = readLog(logPath(folder, ports), ports, (event) => {
+  const log = readLog(logPath(folder, ports), ports, (event, _line, end) => {
     const whole = event.seq === undefined ? event : withBlob(folder, event, ports);
     if (whole.changes) {
       imported = true;
       applyChanges(documents, whole.changes);
     }
-    visit?.(whole);
+    visit?.(whole, end);
   });
   return {
     documents,
@@ -358,8 +362,7 @@ function readTail(path: string, from: number, ports: { disk: Disk }): Uint8Array
 /** A document as its file's text. `proof.json` is fixed by digest in the log, so it names its own place there. */
 export function renderSnapshot(name: string, document: Record<string, unknown>, position: LogPosition): string {
   if (name === "proof.json") return renderDocument(document);
-  const place = name === "goal.json" ? { seq: position.seq, log_bytes: position.bytes } : { seq: position.seq };
-  return renderDocument({ ...document, ...place });
+  return renderDocument({ ...document, seq: position.seq, log_bytes: position.bytes });
 }
 
 /** The `seq` a snapshot says it includes. */

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { OmkError, systemCode } from "../errors.ts";
 import { CommandRequest } from "../format/command.ts";
-import { instantOf } from "../format/instant.ts";
+import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
 import type { Clock, Disk } from "../ports.ts";
 import { ensureFolder, linkNew, type FilePorts } from "./files.ts";

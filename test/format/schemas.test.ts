@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { instantOf, Instant } from "../../src/format/instant.ts";
+import { Instant } from "../../src/format/instant.ts";
+import { instantOf } from "../../src/format/stamp.ts";
 import { jsonSchema, schemaNames } from "../../src/format/schemas.ts";
 import { Attempt, Work } from "../../src/format/work.ts";
 

@@ -216,7 +216,13 @@ test("a pipe in place of a tracked file counts as its removal, and no pipe is wa
   const tree = await open();
   const before = await tree.snapshot(signal);
   fs.rmSync(path.join(project, "a.txt"));
-  execFileSync("mkfifo", [path.join(project, "a.txt"), path.join(project, "new-pipe")]);
+  execFileSync("sh", [
+    "-c",
+    'mkfifo "$@"',
+    "sh",
+    path.join(project, "a.txt"),
+    path.join(project, "new-pipe"),
+  ]);
   expect(await differences(tree, before, await tree.snapshot(signal))).toEqual(["deleted 100644 null a.txt"]);
 });
 
@@ -480,7 +486,7 @@ test("a split index and paths in conflict are read like any others", async () =>
   git("switch", "--quiet", "main");
   write("a.txt", "main\n");
   commitAll();
-  expect(() => git("merge", "side")).toThrow();
+  expect(() => git("merge", "side")).toThrow("merge");
   git("update-index", "--split-index");
   const tree = await open();
   expect(await tree.position(signal)).toHaveLength(64);

@@ -354,7 +354,7 @@ test.runIf(LINUX)(
 
 test.runIf(LINUX)("a zombie that nobody collects counts as dead", async () => {
   // A shell that becomes a program which never collects its children, before its child may end.
-  execFileSync("mkfifo", [path.join(folder, "pipe")]);
+  execFileSync("sh", ["-c", 'mkfifo "$@"', "sh", path.join(folder, "pipe")]);
   const child = shell("cat pipe & echo $!; exec sleep 60");
   const zombie = Number(await lines(child.stdout)());
   const parent = child.pid ?? 0;

@@ -2,10 +2,10 @@
 import { join } from "node:path";
 
 import { OmkError } from "../../errors.ts";
+import { askGoal } from "../../goal/ask.ts";
 import { parseDuration } from "../../goal/budget.ts";
 import { checkPositive } from "../../goal/create.ts";
 import { findGoal } from "../../goal/find.ts";
-import { askGoal } from "../../goal/requests.ts";
 import type { App } from "../app.ts";
 import { goalPorts } from "../runtime.ts";
 import { textTime, textUsd } from "../text.ts";
@@ -19,11 +19,11 @@ export async function controlCommand(
 ): Promise<void> {
   const asked = await askGoal(id, { kind }, await goalPorts(app), app.signal);
   const goal = findGoal(app.root(), asked.id, app.world);
-  if (asked.outcome === "recorded") {
-    app.output.story("the request is recorded; the running omk has not applied it yet");
-  }
-  const lines =
-    kind === "pause"
+  const recorded = asked.outcome === "recorded";
+  if (recorded) app.output.story("the request is recorded; the running omk has not applied it yet");
+  const lines = recorded
+    ? [`Goal ${goal.id}: ${kind} recorded, not yet applied`, `Status: ${goal.status}`]
+    : kind === "pause"
       ? [
           `Goal ${goal.id} paused`,
           `Status: ${goal.status}`,
