@@ -223,10 +223,10 @@ async function openLog(path: string): Promise<Log> {
   const { default: pino } = await import("pino");
   makeFolders(dirname(path));
   // Synchronous: a log that is lost when the process dies is of no use to whoever investigates why.
-  const logger = pino(
-    { base: { pid: process.pid } },
-    pino.destination({ dest: path, sync: true, mode: 0o600 }),
-  );
+  const destination = pino.destination({ dest: path, sync: true, mode: 0o600 });
+  // A full disk is told by whoever writes the truth; without a listener it would end omk from here.
+  destination.on("error", () => undefined);
+  const logger = pino({ base: { pid: process.pid } }, destination);
   return { write: (level, message) => logger[level](message) };
 }
 

@@ -1,5 +1,6 @@
 /** What every command is given: the world, the three channels, the signal of Ctrl-C, and the exit status to set. */
-import { OmkError } from "../errors.ts";
+import { OmkError, systemCode } from "../errors.ts";
+import { renderDocument } from "../format/json.ts";
 import { printable } from "../format/printable.ts";
 import type { Log, World } from "../ports.ts";
 import { untoldFailure } from "../store/files.ts";
@@ -10,8 +11,13 @@ export interface MainIo {
   readonly stdout: {
     write(text: string): unknown;
     write(bytes: Uint8Array, written: (error?: Error | null) => void): unknown;
+    on(event: "error", listener: (error: Error) => void): unknown;
   };
-  readonly stderr: { write(text: string): unknown; isTTY?: boolean };
+  readonly stderr: {
+    write(text: string): unknown;
+    on(event: "error", listener: (error: Error) => void): unknown;
+    isTTY?: boolean;
+  };
   readonly stdin: AsyncIterable<Uint8Array>;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly execPath: string;
@@ -67,6 +73,16 @@ export function createApp(world: World, io: MainIo): App {
     stop.abort(new OmkError(code, "Stopped by a signal."));
   };
   const output = createOutput(io);
+  let lost: Error | undefined;
+  let hasEnded = false;
+  // A reader that has gone (`| head`) has all it wants, and what is under way goes on; an answer that no longer fits on
+  // the disk is a failure, which may only show after everything else is done.
+  io.stderr.on("error", () => undefined);
+  io.stdout.on("error", (error) => {
+    if (systemCode(error) === "EPIPE") return;
+    lost = error;
+    if (hasEnded) io.exit(reportTold(lostAnswer(error), io));
+  });
   const app: App = {
     io,
     world,
@@ -88,6 +104,8 @@ export function createApp(world: World, io: MainIo): App {
       listening = [];
     },
     endStatus(error) {
+      hasEnded = true;
+      if (error === undefined && lost) return reportTold(lostAnswer(lost), io);
       if (error !== undefined) {
         app.log?.write("error", error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error));
         return reportError(error, io, stop.signal);
@@ -105,14 +123,14 @@ function createOutput(io: MainIo): Output {
   return {
     result(record, render, json) {
       io.stdout.write(
-        json ? `${escapeJson(JSON.stringify(record, null, 2))}\n` : printable(ensureNewline(render(record))),
+        json ? `${escapeJson(renderDocument(record))}\n` : printable(ensureNewline(render(record))),
       );
     },
     text(text) {
       io.stdout.write(printable(ensureNewline(text)));
     },
     story(line) {
-      io.stderr.write(`${printable(line)}\n`);
+      io.stderr.write(`${printable(line, { oneLine: true })}\n`);
     },
   };
 }
@@ -140,10 +158,16 @@ function reportError(error: unknown, io: MainIo, signal: AbortSignal): number {
   const told = error instanceof OmkError ? error : untoldFailure(error);
   if (told) return reportTold(told, io);
   if (reason instanceof OmkError) return reason.exitStatus;
-  io.stderr.write(
-    `omk: this is a bug, please report it.\n${error instanceof Error ? error.stack : JSON.stringify(error)}\n`,
-  );
+  const what = error instanceof Error ? error.stack : JSON.stringify(error);
+  io.stderr.write(`omk: this is a bug, please report it.\n${printable(String(what))}\n`);
   return 70;
+}
+
+function lostAnswer(cause: Error): OmkError {
+  return new OmkError("state.io", "The answer could not be written to stdout.", {
+    cause,
+    hint: "What was done is kept: ask again with `omk goal status` or `omk goal show`.",
+  });
 }
 
 function reportTold(error: OmkError, io: MainIo): number {

@@ -1,6 +1,7 @@
 /** The command line: names, arguments and flags. What a command does is loaded when it runs. */
 import { Command, InvalidArgumentError, Option } from "commander";
 
+import { printable } from "../format/printable.ts";
 import type { App } from "./app.ts";
 
 /** Builds the program for one run. */
@@ -11,7 +12,7 @@ export function buildProgram(app: App): Command {
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void app.io.stdout.write(text),
-      writeErr: (text) => void app.io.stderr.write(text),
+      writeErr: (text) => void app.io.stderr.write(printable(text)),
     })
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: false })

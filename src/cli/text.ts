@@ -8,7 +8,17 @@ export function textTime(instant: string): string {
   return `${date} ${clock.replace("Z", "").replace(".000", "")} UTC`;
 }
 
-/** Amounts of dollars, with the six decimals scripts expect. */
-export function textUsd(value: number): string {
-  return value.toFixed(6);
+/** Amounts of dollars, with the six decimals scripts expect; also as a number of 0.5.0's files. */
+export function textUsd(value: unknown): string {
+  return Number(value).toFixed(6);
+}
+
+/** On one line: text from outside must not look like lines of ours. */
+export function oneLine(text: unknown): string {
+  return String(text).replace(/\s*[\n\v\f\r\u0085\u2028\u2029]\s*/g, " ");
+}
+
+/** One argument of a command line to copy: no shell finds anything to expand in it. */
+export function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

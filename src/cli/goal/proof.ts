@@ -3,6 +3,7 @@ import { findGoal } from "../../goal/find.ts";
 import { proofToShow } from "../../goal/show-proof.ts";
 import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
+import { oneLine } from "../text.ts";
 
 /** Prints a goal's proof as text, Markdown or its record. */
 export function proofCommand(app: App, id: string, flags: { json: boolean; format?: "text" | "json" | "md" }): void {
@@ -34,7 +35,7 @@ function gateLines(proof: Record<string, unknown>): string[] {
   const gates = Array.isArray(proof["gates"]) ? (proof["gates"] as Gate[]) : [];
   return gates.map((gate) => {
     const verdict = gate.verdict ?? (gate.passed ? "passed" : "failed");
-    return `${gate.name}: ${verdict}${gate.base ? ` (base: ${gate.base})` : ""}`;
+    return `${oneLine(gate.name)}: ${verdict}${gate.base ? ` (base: ${gate.base})` : ""}`;
   });
 }
 

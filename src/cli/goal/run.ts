@@ -7,6 +7,7 @@ import type { OpenGoal } from "../../goal/open.ts";
 import type { App } from "../app.ts";
 import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
+import { oneLine, shellQuoted, textTime } from "../text.ts";
 
 /** Makes a goal and, for `run --until-ready`, drives it to an ending. */
 export async function createCommand(
@@ -63,7 +64,7 @@ function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): stri
     return [
       ...head(title, open),
       "",
-      `Decision needed: ${goal.failure?.reason ?? ""}`,
+      `Decision needed: ${oneLine(goal.failure?.reason ?? "")}`,
       "",
       "Next: refine the goal so that a command or a test can tell when it is reached, for example:",
       '  omk goal run "Fix the failing test in sum.test.js"',
@@ -71,7 +72,7 @@ function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): stri
   }
   const steps =
     name === "plan"
-      ? ["  omk goal show latest", `  omk goal run ${JSON.stringify(goal.original_goal)} --until-ready`]
+      ? ["  omk goal show latest", `  omk goal run ${shellQuoted(goal.original_goal)} --until-ready`]
       : [
           "  1. omk goal show latest      what was planned",
           "  2. omk goal verify latest    run the gates on the project as it is",
@@ -99,14 +100,14 @@ function renderRun({ open, ending }: Outcome): string {
   }
   const readiness = open.proof?.readiness ?? ending.reason ?? ending.reasonCode;
   if (ending.status === "blocked_on_human") {
-    lines.push("", `Decision needed: ${ending.reason ?? readiness}`);
+    lines.push("", `Decision needed: ${oneLine(ending.reason ?? readiness)}`);
     const next =
       ending.reasonCode === "not_testable"
         ? "Next: refine the goal and start it anew with omk goal run."
         : `Next: omk goal resume ${open.id}`;
     lines.push(next);
   } else {
-    lines.push("", `Blocked: ${readiness}`, `Reason code: ${ending.reasonCode}`, ...nextOf(open, ending.reasonCode));
+    lines.push("", `Blocked: ${oneLine(readiness)}`, `Reason code: ${ending.reasonCode}`, ...nextOf(open, ending.reasonCode));
   }
   return lines.join("\n");
 }
@@ -147,7 +148,7 @@ function narrative(open: OpenGoal): [string, string][] {
 
 function renderResumed({ open }: Outcome): string {
   const { goal } = open;
-  return [`Goal ${open.id} resumed`, `Status: ${goal.status}`, `Phase: ${goal.phase}`, `Updated: ${goal.updated_at}`].join(
+  return [`Goal ${open.id} resumed`, `Status: ${goal.status}`, `Phase: ${goal.phase}`, `Updated: ${textTime(goal.updated_at)}`].join(
     "\n",
   );
 }

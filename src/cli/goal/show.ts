@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { findGoal, type GoalSummary } from "../../goal/find.ts";
 import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
-import { textUsd } from "../text.ts";
+import { oneLine, textUsd } from "../text.ts";
 
 /** Prints a goal as text, Markdown or its record. */
 export function showCommand(app: App, id: string, flags: { json: boolean; format?: "text" | "json" | "md" }): void {
@@ -22,14 +22,14 @@ interface Artifact {
 
 function text(goal: GoalSummary): string {
   const { record } = goal;
-  const optional = (label: string, value: unknown, show: (value: never) => string = String) =>
-    value === undefined || value === null ? [] : [`${label}: ${show(value as never)}`];
+  const optional = (label: string, value: unknown, show: (value: unknown) => string = oneLine) =>
+    value === undefined || value === null ? [] : [`${label}: ${show(value)}`];
   const failure = record["failure"] as { reason?: string } | undefined;
   return [
     `Goal ${goal.id}`,
     `Status: ${goal.status}`,
     `Phase: ${goal.phase}`,
-    `Goal: ${goal.originalGoal}`,
+    `Goal: ${oneLine(goal.originalGoal)}`,
     `Until ready: ${record["until_ready"] === true}`,
     ...optional("Budget time", record["budget_time"]),
     ...optional("Budget tokens", record["budget_tokens"]),
@@ -40,7 +40,7 @@ function text(goal: GoalSummary): string {
     ...optional("Project", record["project_dir"]),
     ...optional("Failure", failure?.reason),
     "Artifacts:",
-    ...artifactsOf(goal).map(({ kind, path }) => `  ${kind}: ${path}`),
+    ...artifactsOf(goal).map(({ kind, path }) => `  ${oneLine(kind)}: ${oneLine(path)}`),
     `Proof: ${join(goal.folder, "proof.json")}`,
     `State: ${goal.folder}`,
   ].join("\n");
@@ -52,13 +52,13 @@ function markdown(goal: GoalSummary): string {
     "",
     `- Status: \`${goal.status}\``,
     `- Phase: \`${goal.phase}\``,
-    `- Goal: ${goal.originalGoal}`,
+    `- Goal: ${oneLine(goal.originalGoal)}`,
     `- State: \`${goal.folder}\``,
     `- Proof: \`${join(goal.folder, "proof.json")}\``,
     "",
     "## Artifacts",
     "",
-    ...artifactsOf(goal).map(({ kind, path }) => `- \`${kind}\`: \`${path}\``),
+    ...artifactsOf(goal).map(({ kind, path }) => `- \`${oneLine(kind)}\`: \`${oneLine(path)}\``),
   ].join("\n");
 }
 

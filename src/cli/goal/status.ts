@@ -4,7 +4,7 @@ import { chainHolder } from "../../store/claim-chain.ts";
 import { join } from "node:path";
 
 import type { App } from "../app.ts";
-import { textTime } from "../text.ts";
+import { oneLine, textTime } from "../text.ts";
 
 /** Lists all goals, newest first; what cannot be read is named on stderr and hides nothing. */
 export function listCommand(app: App, json: boolean): void {
@@ -50,8 +50,4 @@ function renderStatus(goal: GoalSummary, controller: string): string {
 
 function controllerOf(goal: GoalSummary, app: App): string {
   return chainHolder(join(goal.folder, "controller"), app.world)?.liveness ?? "none";
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s+/g, " ");
 }

@@ -12,6 +12,7 @@ import { TASK } from "../../goal/scaffold.ts";
 import type { App } from "../app.ts";
 import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
+import { oneLine } from "../text.ts";
 
 /** Takes one step of the loop. */
 export async function stepCommand(
@@ -67,7 +68,7 @@ function renderVerify({ open, ending }: Outcome): string {
   const gates = open.proof?.gates ?? [];
   return [
     `Verification: ${ending.status}`,
-    `Readiness: ${open.proof?.readiness ?? ""}`,
+    `Readiness: ${oneLine(open.proof?.readiness ?? "")}`,
     ...(gates.length === 0 ? ["Gates: none"] : ["Gates:"]),
     ...gates.map((gate) => `  ${gate.name}: ${gate.passed ? "passed" : "failed"}${detail(gate)}`),
     "Proof: proof.json",
@@ -91,7 +92,7 @@ function renderTasks(title: string, { open, ending }: Outcome, ids: readonly str
   const { tasks } = open.graph;
   return [
     `${title}: ${ending.status}`,
-    `Readiness: ${open.proof?.readiness ?? ""}`,
+    `Readiness: ${oneLine(open.proof?.readiness ?? "")}`,
     `Done tasks: ${tasks.filter((task) => task.status === "done").length}/${tasks.length}`,
     ...ids.flatMap((id) => tasks.filter((task) => task.id === id).map((task) => `${id}: ${task.status}`)),
     "Proof: proof.json",
@@ -102,7 +103,7 @@ function renderDecision({ open, ending }: Outcome): string {
   const gaps = open.proof?.known_gaps ?? [];
   return [
     `Acceptance: ${ending.status}`,
-    `Readiness: ${open.proof?.readiness ?? ""}`,
-    ...(gaps.length > 0 ? ["Known gaps:", ...gaps.map((gap) => `  - ${gap}`)] : []),
+    `Readiness: ${oneLine(open.proof?.readiness ?? "")}`,
+    ...(gaps.length > 0 ? ["Known gaps:", ...gaps.map((gap) => `  - ${oneLine(gap)}`)] : []),
   ].join("\n");
 }
