@@ -112,7 +112,7 @@ export function encodeFrame(message: object): Uint8Array {
 }
 
 /** Bytes as printable ASCII, everything else as `\xNN`; at most `bytesMax` of them, with a mark when cut. */
-export function escapeBytes(bytes: Uint8Array, bytesMax: number): string {
+function escapeBytes(bytes: Uint8Array, bytesMax: number): string {
   let text = "";
   for (const byte of bytes.subarray(0, bytesMax)) {
     const printable = byte >= 0x20 && byte < 0x7f && byte !== 0x5c;

@@ -15,7 +15,7 @@ import { change, OpenGoal, type GoalPorts } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
 import { applyRequests, serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
-import { openWorkspace, type Workspace } from "./workspace.ts";
+import { openWorkspace, projectDirOf, type Workspace } from "./workspace.ts";
 
 /** How a goal stands after a command. */
 export interface Outcome {
@@ -125,6 +125,7 @@ export async function rejectByHand(
  */
 export async function resumeGoal(wanted: string, ports: GoalPorts, signal: AbortSignal): Promise<Outcome> {
   const found = findGoal(ports.root, wanted, ports);
+  projectDirOf(found.id, found.record);
   const open = await OpenGoal.open(found.id, found.folder, "goal resume", ports, signal);
   try {
     await applyRequests(open, ports);
@@ -168,6 +169,7 @@ async function stepByHand(
   work: (open: OpenGoal, space: Workspace, stop: AbortSignal) => Promise<boolean>,
 ): Promise<Outcome> {
   const found = findGoal(ports.root, wanted, ports);
+  projectDirOf(found.id, found.record);
   const open = await OpenGoal.open(found.id, found.folder, command, ports, signal);
   try {
     await applyRequests(open, ports);
@@ -236,6 +238,7 @@ async function decideByHand(
   decide: (open: OpenGoal) => Promise<void>,
 ): Promise<Outcome> {
   const found = findGoal(ports.root, wanted, ports);
+  projectDirOf(found.id, found.record);
   const open = await OpenGoal.open(found.id, found.folder, command, ports, signal);
   try {
     await applyRequests(open, ports);

@@ -32,7 +32,7 @@ export interface UnreadableGoal {
 }
 
 /** The folder of all goals. */
-export function goalsFolder(root: string): string {
+function goalsFolder(root: string): string {
   return join(root, "goals");
 }
 

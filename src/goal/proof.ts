@@ -105,7 +105,7 @@ function buildProof(
   const controlled = STATE_CONTROLLED[ending.status];
   const reason = ending.reason ?? controlled?.reason ?? "";
   const gaps: { code: string; text: string }[] = verdict.gaps.map(({ code, text }) => ({ code, text }));
-  if (controlled) gaps.push({ code: ending.reasonCode, text: stateGap(ending.status, reason) });
+  if (controlled) gaps.push({ code: ending.reasonCode, text: stateGap(ending, reason) });
   const integration = work.acceptance && {
     status: work.acceptance.decision,
     summary: work.acceptance.summary,
@@ -177,10 +177,10 @@ function attested(work: Work, oracle: OracleEvidence): OracleEvidence {
   return { ...oracle, status: passed ? ("passed" as const) : ("blocked" as const), checks };
 }
 
-function stateGap(status: GoalStatus, reason: string): string {
+function stateGap({ status, reasonCode }: Ending, reason: string): string {
   switch (status) {
     case "blocked_on_human":
-      return reason === "" ? "goal oracle is not testable without a person" : reason;
+      return reasonCode === "not_testable" ? `goal oracle is not testable without a person: ${reason}` : reason;
     case "needs_more_budget":
       return `the budget is exhausted: ${reason}`;
     case "paused":

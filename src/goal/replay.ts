@@ -49,7 +49,7 @@ export function replayGoal(goal: GoalSummary, ports: { disk: Disk }): Replay {
     seen.add(whole);
     timeline.push(entryOf(event, position));
   });
-  const failures = folded.log.damage.length + (folded.log.torn ? 1 : 0);
+  const failures = folded.log.damage.length + folded.log.tornLines;
   const graph = graphSummary(goal.folder, folded.documents.get("task-graph.json"), ports);
   const gaps = [
     graph.readable ? undefined : "Task graph cannot be read",
@@ -116,7 +116,8 @@ function scalar(value: unknown): string | undefined {
   return undefined;
 }
 
-function graphSummary(folder: string, folded: Record<string, unknown> | undefined, ports: { disk: Disk }) {
+/** Counts of a goal's tasks by state, from its log or, for a goal of 0.5.0, its file. */
+export function graphSummary(folder: string, folded: Record<string, unknown> | undefined, ports: { disk: Disk }) {
   const found = folded ?? documentOrNothing(join(folder, "task-graph.json"), ports);
   const tasks = found?.["tasks"];
   const list = Array.isArray(tasks) ? (tasks as { status?: string }[]) : [];

@@ -98,7 +98,7 @@ export async function runReview(
 }
 
 /** The six sections in their fixed order. Pure. */
-export function reviewWall(
+function reviewWall(
   work: Work,
   normalizedGoal: string,
   findings: readonly Finding[],

@@ -4,20 +4,23 @@ import { join } from "node:path";
 import type { Disk } from "../ports.ts";
 import { foldFolder, readDocument } from "../store/journal.ts";
 import type { GoalSummary } from "./find.ts";
+import { graphSummary } from "./replay.ts";
 import { STATE_CONTROLLED } from "./verdict.ts";
 
 /** The proof's record; never fails for a missing or damaged file, and says what it is then. Writes nothing. */
 export function proofToShow(goal: GoalSummary, ports: { disk: Disk }): Record<string, unknown> {
   const found = readDocument(join(goal.folder, "proof.json"), ports);
   if (found.state === "found") return controlledBy(goal, found.record);
-  const folded = foldFolder(goal.folder, ports).documents.get("proof.json");
+  const { documents } = foldFolder(goal.folder, ports);
+  const folded = documents.get("proof.json");
   const because = found.state === "missing" ? "it is missing" : found.because;
   const gap = `Proof file could not be loaded: ${because}`;
-  const record = folded ?? scaffoldProof(goal);
+  const graph = graphSummary(goal.folder, documents.get("task-graph.json"), ports);
+  const record = folded ?? scaffoldProof(goal, graph.summary);
   const gaps = Array.isArray(record["known_gaps"]) ? record["known_gaps"] : [];
   return {
     ...controlledBy(goal, record),
-    known_gaps: [...gaps, gap],
+    known_gaps: [...gaps, gap, ...(graph.readable ? [] : ["Task graph could not be loaded"])],
     recovery_status: `recovered: ${folded ? "from the log" : "from the goal's state"}, because ${because}`,
   };
 }
@@ -38,7 +41,7 @@ function controlledBy(goal: GoalSummary, record: Record<string, unknown>): Recor
   };
 }
 
-function scaffoldProof(goal: GoalSummary): Record<string, unknown> {
+function scaffoldProof(goal: GoalSummary, task_graph_summary: object): Record<string, unknown> {
   return {
     version: 1,
     goal_id: goal.id,
@@ -47,7 +50,7 @@ function scaffoldProof(goal: GoalSummary): Record<string, unknown> {
     summary: `${goal.originalGoal}: rebuilt, not ready`,
     generated_at: goal.updatedAt,
     artifacts: goal.record["artifacts"] ?? [],
-    task_graph_summary: { total_tasks: 0, pending_tasks: 0, blocked_tasks: 0, done_tasks: 0 },
+    task_graph_summary,
     changed_files: [],
     commits: [],
     gates: [],

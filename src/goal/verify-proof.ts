@@ -47,11 +47,16 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
   const history = new SnapshotHistory();
   const folded = foldChecked(folder, ports, fault, (event, end) => {
     history.note(event, end);
-    if (event.kind === "proof_written") {
+    if (event.kind === "proof_written" && event.seq !== undefined) {
       written = event;
       later = [];
     } else later.push(event);
   });
+  if (folded && folded.position.seq === 0 && folded.log.legacyLines > 0) {
+    throw new OmkError("proof.missing", `Goal ${goalId} was made by omk 0.5.0, whose proofs name nothing by digest.`, {
+      hint: `There is nothing to check it by. To read it: omk goal proof ${goalId}`,
+    });
+  }
   for (const { line, because } of folded?.log.damage ?? []) fault("events.jsonl", `line ${line}: ${because}`);
   if (folded?.log.torn === true) fault("events.jsonl", "its end is cut off or damaged");
   const status = checkProofFile(folder, written, folded?.documents, ports, fault);

@@ -21,7 +21,7 @@ export async function openWorkspace(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Workspace> {
-  const projectDir = projectDirOf(open);
+  const projectDir = projectDirOf(open.id, open.goal);
   const real = ports.disk.realPath(projectDir);
   if (real === undefined || ports.disk.stat(real)?.kind !== "folder") {
     throw new OmkError("state.io", `The project directory ${projectDir} of goal ${open.id} is not there any more.`, {
@@ -39,12 +39,12 @@ export async function openWorkspace(
   }
 }
 
-/** The directory recorded at creation; goals of 0.5.0 have none. */
-function projectDirOf(open: OpenGoal): string {
-  const { project_dir: recorded } = open.goal;
-  if (recorded !== undefined) return recorded;
-  throw new OmkError("goal.refused", `Goal ${open.id} does not say which project directory it belongs to.`, {
-    hint: `It was made by an older omk. Start it anew: omk goal run ${JSON.stringify(open.goal.original_goal)}`,
+/** The directory recorded at creation; goals of 0.5.0 have none, and are refused before anything is written. */
+export function projectDirOf(id: string, record: Readonly<Record<string, unknown>>): string {
+  const { project_dir: recorded } = record;
+  if (typeof recorded === "string") return recorded;
+  throw new OmkError("goal.refused", `Goal ${id} does not say which project directory it belongs to.`, {
+    hint: "It was made by an older omk. Start it anew with `omk goal run` in the project's folder.",
   });
 }
 

@@ -2,7 +2,7 @@
  * One line of `events.jsonl`: the envelope of 0.5.0, then our `seq`, `epoch`, `changes`, `prev` and `check`.
  * `prev` is the SHA-256 of the previous valid line (without its newline), `check` of this line up to `,"check"`.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 import type { DocumentChange, Event } from "../format/event.ts";
 import { parseJson, renderLine } from "../format/json.ts";
@@ -12,7 +12,7 @@ export const CHAIN_START = "0".repeat(64);
 
 /** SHA-256 in lower-case hexadecimal. */
 export function sha256(bytes: Uint8Array | string): string {
-  return createHash("sha256").update(bytes).digest("hex");
+  return hash("sha256", bytes, "hex");
 }
 
 /** Writes an event as its line (without the newline), sealed with its own digest. */

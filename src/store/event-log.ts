@@ -156,28 +156,31 @@ export class EventLog {
     batch: number | undefined,
   ): { line: string; event: SealedEvent; blob?: { name: string; text: string } } {
     const { value } = this.#ports.redactor;
-    const envelope = {
+    // One literal in the order of the line, whose missing keys are undefined and so not written: putting it together
+    // from parts took half the time of an append.
+    const event = {
       id: this.#ports.random.uuid(),
       run_id: this.#runId,
       ts: instantOf(this.#ports.clock.now()),
       schema_version: 1,
       kind: given.kind,
       actor: given.actor,
+      payload: given.payload && (value(given.payload) as Record<string, unknown>),
+      seq,
+      epoch: this.#chain.epoch,
+      batch,
+      changes: given.changes && (value(given.changes) as DocumentChange[]),
+      prev,
+      check: undefined as string | undefined,
     };
-    const body = {
-      ...(given.payload && { payload: value(given.payload) as Record<string, unknown> }),
-      ...(given.changes && { changes: value(given.changes) as DocumentChange[] }),
-    };
-    const chain = { seq, epoch: this.#chain.epoch, ...(batch !== undefined && { batch }) };
-    const { payload, changes } = body;
-    const whole = { ...envelope, ...(payload && { payload }), ...chain, ...(changes && { changes }), prev };
-    const line = sealLine(whole);
-    const event = { ...whole, check: line.slice(-66, -2) };
-    if (line.length <= EVENT_BYTES_MAX / 4 || Buffer.byteLength(line) <= EVENT_BYTES_MAX) return { line, event };
-    const text = renderLine(body);
+    const line = sealLine(event);
+    event.check = line.slice(-66, -2);
+    if (line.length <= EVENT_BYTES_MAX / 4 || Buffer.byteLength(line) <= EVENT_BYTES_MAX) return { line, event: event as SealedEvent };
+    const { payload, changes } = event;
+    const text = renderLine({ payload, changes });
     const name = sha256(text);
     const reference = { blob: name, bytes: Buffer.byteLength(text) };
-    const short = sealLine({ ...envelope, payload: reference, ...chain, prev });
-    return { line: short, event, blob: { name, text } };
+    const short = sealLine({ ...event, payload: reference, changes: undefined });
+    return { line: short, event: event as SealedEvent, blob: { name, text } };
   }
 }

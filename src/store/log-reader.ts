@@ -29,6 +29,8 @@ export interface LogReading {
    * cut, because nothing behind it was ever acknowledged.
    */
   torn: boolean;
+  /** How many lines that end makes, whole or not. */
+  tornLines: number;
 }
 
 /** Called for each valid event in order; `end` is the byte offset behind its line. */
@@ -50,6 +52,7 @@ export function readLog(path: string, ports: { disk: Disk }, visit: EventVisitor
     voidLines: [],
     damage: [],
     torn: false,
+    tornLines: 0,
   };
   // Bad lines that may still turn out to be the torn end of the last write.
   let suspects: LogProblem[] = [];
@@ -98,7 +101,8 @@ export function readLog(path: string, ports: { disk: Disk }, visit: EventVisitor
 
   const rest = forEachLine(path, 0, ports, take);
   reading.bytes = rest.bytes;
-  reading.torn = rest.unfinished > 0 || suspects.length > 0;
+  reading.tornLines = suspects.length + (rest.unfinished > 0 ? 1 : 0);
+  reading.torn = reading.tornLines > 0;
   return reading;
 }
 

@@ -142,7 +142,7 @@ async function checkEnd(run: Recorded, state: CrashState): Promise<void> {
 describe("a whole goal on a disk that forgets", () => {
   test("keeps what it acknowledged and goes on to ready from every state a crash may leave", { timeout: 3_600_000 }, async () => {
     const runs = [await recordRun("one attempt", 1), await recordRun("two attempts", 2)];
-    for (const run of [...runs]) {
+    for (const run of runs.slice()) {
       const { operationCount } = run.disk;
       for (const part of [0.2, 0.5, 0.8]) {
         runs.push(await recordRecovery(run, Math.floor(operationCount * part), runs.length + 10));

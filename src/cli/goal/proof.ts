@@ -21,9 +21,9 @@ interface Gate {
   passed: boolean;
 }
 
-/** A record read without its schema may hold anything; a reader is shown text. */
+/** A record read without its schema may hold anything; a reader is shown one line of text. */
 function stringOf(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value ?? null);
+  return oneLine(typeof value === "string" ? value : JSON.stringify(value ?? null));
 }
 
 function strings(proof: Record<string, unknown>, key: string): string[] {

@@ -12,7 +12,7 @@ export function showCommand(app: App, id: string, flags: { json: boolean; format
   const redactor = createRedactor({ environment: app.io.env });
   const format = flags.json ? "json" : (flags.format ?? "text");
   const record = redactor.value(goal.record) as Record<string, unknown>;
-  app.output.result(record, () => (format === "md" ? markdown(goal) : text(goal)), format === "json");
+  app.output.result(record, () => redactor.text(format === "md" ? markdown(goal) : text(goal)), format === "json");
 }
 
 interface Artifact {

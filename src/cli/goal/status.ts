@@ -1,17 +1,20 @@
 /** `omk goal list` and `omk goal status`: light commands, which load no schema library. */
-import { findGoal, listGoals, type GoalSummary } from "../../goal/find.ts";
-import { chainHolder } from "../../store/claim-chain.ts";
 import { join } from "node:path";
 
+import { findGoal, listGoals, type GoalSummary } from "../../goal/find.ts";
+import { chainHolder } from "../../store/claim-chain.ts";
+import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
 import { oneLine, textTime } from "../text.ts";
 
 /** Lists all goals, newest first; what cannot be read is named on stderr and hides nothing. */
 export function listCommand(app: App, json: boolean): void {
   const { goals, unreadable } = listGoals(app.root(), app.world);
+  // What 0.5.0 wrote was not redacted everywhere.
+  const redactor = createRedactor({ environment: app.io.env });
   for (const { id, because } of unreadable) app.output.story(`goal ${id} cannot be read: ${because}`);
   if (json) {
-    const records = goals.map((goal) => goal.record);
+    const records = goals.map((goal) => redactor.value(goal.record));
     app.output.result(records, () => "", true);
     return;
   }
@@ -19,7 +22,7 @@ export function listCommand(app: App, json: boolean): void {
     app.output.text('No goals found.\n\nMake one: omk goal run "Fix the failing test in sum.test.js"');
     return;
   }
-  const rows = goals.map((goal) => `  [${goal.status}] ${goal.id}  ${oneLine(goal.originalGoal)}`);
+  const rows = goals.map((goal) => `  [${goal.status}] ${goal.id}  ${redactor.text(oneLine(goal.originalGoal))}`);
   app.output.text(`Goals (${goals.length}):\n${rows.join("\n")}`);
 }
 
@@ -27,8 +30,9 @@ export function listCommand(app: App, json: boolean): void {
 export function statusCommand(app: App, id: string, json: boolean): void {
   const goal = findGoal(app.root(), id, app.world);
   const controller = controllerOf(goal, app);
-  const record = { ...goal.record, controller };
-  app.output.result(record, () => renderStatus(goal, controller), json);
+  const redactor = createRedactor({ environment: app.io.env });
+  const record = redactor.value({ ...goal.record, controller });
+  app.output.result(record, () => redactor.text(renderStatus(goal, controller)), json);
 }
 
 function renderStatus(goal: GoalSummary, controller: string): string {
