@@ -90,6 +90,8 @@ export const Work = z.looseObject({
       missing_evidence: z.array(z.string()),
     })
     .nullable(),
+  /** The command that takes the work back, to be run in the project directory. */
+  undo: z.string().optional(),
   /** Every evidence file so far. */
   evidence: z.array(EvidenceFile).default([]),
   /** How long the goal has worked; it does not count while it rests. */

@@ -62,6 +62,8 @@ export interface WorkTree {
    * returns that name. Another tree kept under it before moves to `<name>-<n>`.
    */
   keep(tree: string, name: string, signal: AbortSignal): Promise<string>;
+  /** A shell command that, run in the project directory, takes files from one kept tree back to another. */
+  undo(from: string, to: string): string;
   /** Keeps the base commit under `refs/omk/base/<goal>`. */
   pinBase(commit: string, signal: AbortSignal): Promise<void>;
 }
@@ -398,6 +400,14 @@ class Git implements WorkTree {
     if (old !== undefined && !isElsewhere) steps.push(`create ${freeName(ref, kept)}\0${old}\0`);
     await this.#refs(["update-ref", "-z", "--stdin"], { stdin: Buffer.from(steps.join("")) }, signal);
     return ref;
+  }
+
+  undo(from: string, to: string): string {
+    const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
+    // Without a repository of the user's the trees are in the private one; in a subdirectory paths start at its top.
+    const where = this.#user ? "" : ` --git-dir=${quote(this.#gitDir)}`;
+    const into = this.#prefix === "" ? "" : ` --directory=${quote(this.#prefix.slice(0, -1))}`;
+    return `git${where} diff --binary ${from} ${to} | git apply${into}`;
   }
 
   async pinBase(commit: string, signal: AbortSignal): Promise<void> {

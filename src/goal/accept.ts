@@ -42,7 +42,7 @@ export async function rejectGoal(open: OpenGoal, reason: string, ports: GoalPort
     "",
     "omk reverts nothing by itself. To go back to the base, in the project directory:",
     "",
-    `    git diff --binary refs/omk/rescue/${open.id}/result refs/omk/rescue/${open.id}/base | git apply`,
+    `    ${open.work.undo ?? "(nothing was changed)"}`,
     "",
     "Files the change touched:",
     "",

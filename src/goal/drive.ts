@@ -171,10 +171,7 @@ function isAnswered(open: OpenGoal, attempt: Attempt): boolean {
 
 function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
   ports.tell(`${ending.status}: ${open.proof?.readiness ?? ending.reason ?? ending.reasonCode}`);
-  const { base, result } = open.work;
-  if (!base || !result || base.tree === result.tree) return;
-  const refs = ["result", "base"].map((name) => `refs/omk/rescue/${open.id}/${name}`);
-  ports.tell(`undo: git diff --binary ${refs.join(" ")} | git apply`);
+  if (open.work.undo !== undefined) ports.tell(`undo: ${open.work.undo}`);
 }
 
 /** Puts a goal that was interrupted back on its way: what its controller left is ended and named. */

@@ -45,7 +45,7 @@ export async function concludeGoal(
 ): Promise<Ending> {
   const verdict = verdictOf(open);
   const final: Ending = ending ?? { status: verdict.status, reasonCode: verdict.readinessCode };
-  if (space) await keepTrees(open, space);
+  const undo = space && (await keepTrees(open, space));
   const now = instantOf(ports.clock.now());
   const git = space && (await space.tree.evidence(UNHURRIED));
   const proof = ports.redactor.value(buildProof(open, verdict, final, now, git)) as Proof;
@@ -61,6 +61,7 @@ export async function concludeGoal(
       sha256: sha256(renderDocument(proof)),
     },
     changes: [
+      ...(undo === undefined ? [] : [change("work.json", { undo })]),
       // Emptied first: the file's bytes are fixed by digest, so keys must stand in this proof's order.
       change("proof.json", {}, Object.keys(open.proof ?? {})),
       change("proof.json", proof),
@@ -85,10 +86,12 @@ export async function concludeGoal(
   return final;
 }
 
-async function keepTrees(open: OpenGoal, space: Workspace): Promise<void> {
+/** Keeps both trees in git and returns the command that takes the work back, if there is any. */
+async function keepTrees(open: OpenGoal, space: Workspace): Promise<string | undefined> {
   const { base, result } = open.work;
-  if (base) await space.tree.keep(base.tree, "base", UNHURRIED);
-  if (result) await space.tree.keep(result.tree, "result", UNHURRIED);
+  const from = result && (await space.tree.keep(result.tree, "result", UNHURRIED));
+  const to = base && (await space.tree.keep(base.tree, "base", UNHURRIED));
+  return from && to && base.tree !== result.tree ? space.tree.undo(from, to) : undefined;
 }
 
 /** The proof's record. Pure but for what it is given. */

@@ -60,7 +60,7 @@ export function readLog(path: string, ports: { disk: Disk }, visit: EventVisitor
 
   const take = (line: Buffer, end: number) => {
     number++;
-    if (line.length === 0) return;
+    if (isBlank(line)) return;
     const read = readLine(line);
     if (read.kind === "bad") {
       suspects.push({ line: number, because: read.because });
@@ -104,6 +104,11 @@ export function readLog(path: string, ports: { disk: Disk }, visit: EventVisitor
   reading.tornLines = suspects.length + (rest.unfinished > 0 ? 1 : 0);
   reading.torn = reading.tornLines > 0;
   return reading;
+}
+
+/** 0.5.0 skipped lines of white space alone. */
+function isBlank(line: Buffer): boolean {
+  return line.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
 }
 
 function isSameWrite(event: SealedEvent, lastSeq: number): boolean {

@@ -3,7 +3,7 @@ export { FRAME_LIMITS, FrameReader, encodeFrame } from "../../src/engine/frames.
 export { runGates } from "../../src/gate/run.ts";
 export { readGoal } from "../../src/goal/find.ts";
 export { claimChain } from "../../src/store/claim-chain.ts";
-export { CHAIN_START, sealLine, sha256 } from "../../src/store/event-line.ts";
+export { CHAIN_START } from "../../src/store/event-line.ts";
 export { EventLog } from "../../src/store/event-log.ts";
 export { replaceFile } from "../../src/store/files.ts";
 export { Journal } from "../../src/store/journal.ts";

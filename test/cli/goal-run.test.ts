@@ -335,3 +335,23 @@ describe("the steps by hand", () => {
     expect(place.json("goal.json")).toMatchObject({ status: "not_ready", reason_code: "rejected" });
   });
 });
+
+describe("the undo command", () => {
+  test.each([
+    ["a repository", "", true],
+    ["a subdirectory of a repository", "packages/sum", true],
+    ["a folder without git", "", false],
+  ])("takes the work back in %s", async (_name, below, git) => {
+    using place = new Place(below === "" ? BROKEN_SUM : {});
+    if (below !== "") place.write(Object.fromEntries(Object.entries(BROKEN_SUM).map(([name, text]) => [`${below}/${name}`, text])));
+    if (git) await place.commitAll();
+    place.work = join(place.project, below);
+    const engine = place.script({ turns: [{ steps: [...REPAIR, { write: "new.txt", text: "new\n" }] }] });
+    const ran = await place.run("goal", "run", GOAL, ...DRIVE, "--engine", engine);
+    expect(ran).toMatchObject({ status: 0 });
+    const undo = /^undo: (.+)$/m.exec(ran.stderr)?.[1] ?? "";
+    expect(await place.shell(undo)).toBe(0);
+    expect(readFileSync(join(place.work, "sum.js"), "utf8")).toBe(BROKEN_SUM["sum.js"]);
+    expect(existsSync(join(place.work, "new.txt"))).toBe(false);
+  });
+});

@@ -30,9 +30,12 @@ export class Place implements Disposable {
   readonly project = join(this.folder, "project");
   readonly state = join(this.folder, "state");
   readonly environment: Record<string, string>;
+  /** Where commands are run. */
+  work: string;
 
   constructor(files: Readonly<Record<string, string>> = {}) {
     mkdirSync(this.project);
+    this.work = this.project;
     mkdirSync(join(this.folder, "home"));
     this.environment = {
       PATH: process.env["PATH"] ?? "",
@@ -60,7 +63,7 @@ export class Place implements Disposable {
 
   start(...args: string[]): Running {
     const child = spawn(process.execPath, [ENTRY, ...args], {
-      cwd: this.project,
+      cwd: this.work,
       env: this.environment,
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -89,6 +92,13 @@ export class Place implements Disposable {
 
   run(...args: string[]): Promise<Ran> {
     return this.start(...args).ended;
+  }
+
+  /** Runs a line of shell as a user would paste it; its exit status. */
+  async shell(line: string): Promise<number | null> {
+    const child = spawn("sh", ["-c", line], { cwd: this.work, env: this.environment, stdio: "ignore" });
+    const [status] = (await once(child, "close")) as [number | null];
+    return status;
   }
 
   async git(...args: string[]): Promise<string> {

@@ -122,6 +122,7 @@ function simulatedTree(project: SimulatedProject): WorkTree {
     patch: () => Promise.resolve({ text: "", truncated: false }),
     checkout: () => Promise.resolve(),
     keep: (_tree, name) => Promise.resolve(`refs/omk/rescue/simulated/${name}`),
+    undo: (from, to) => `git diff ${from} ${to}`,
     pinBase: () => Promise.resolve(),
   };
 }

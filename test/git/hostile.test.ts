@@ -1,0 +1,296 @@
+/** Projects, repositories and interruptions at their worst. What is usual is in `work-tree.test.ts`. */
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { openWorkTree, type WorkTree } from "../../src/git/work-tree.ts";
+import { createWorld } from "../../src/world.ts";
+
+const world = createWorld();
+const { signal } = new AbortController();
+let folder: string;
+let project: string;
+let goalDir: string;
+let home: string;
+
+beforeEach(() => {
+  folder = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), "git-"));
+  [project, goalDir, home] = ["project", "goal", "home"].map((name) => path.join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const name of [project, goalDir, home]) fs.mkdirSync(name);
+});
+
+afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+/** The user's own git, as they would call it. */
+function git(...args: string[]): string {
+  return gitIn(project, ...args);
+}
+
+function gitIn(cwd: string, ...args: string[]): string {
+  const who = ["-c", "user.name=user", "-c", "user.email=user@example.org", "-c", "commit.gpgSign=false"];
+  const env = { PATH: process.env["PATH"] ?? "", HOME: home, GIT_CONFIG_NOSYSTEM: "1" };
+  return execFileSync("git", [...who, ...args], {
+    cwd,
+    env,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+function write(name: string, text: string | Uint8Array, mode = 0o644): void {
+  const file = path.join(project, name);
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(file, text, { mode });
+}
+
+function repository(files: Record<string, string> = { "a.txt": "a\n" }): void {
+  git("init", "--quiet", "--initial-branch=main");
+  for (const [name, text] of Object.entries(files)) write(name, text);
+  git("add", "--all");
+  git("commit", "--quiet", "--message", "first");
+}
+
+function open(): Promise<WorkTree> {
+  const environment = { PATH: process.env["PATH"] ?? "", HOME: home };
+  return openWorkTree({ projectDir: project, goalDir, goalId: "goal-1", environment }, world, signal);
+}
+
+/** Every method once. Returns the trees before and after a change. */
+async function useAll(tree: WorkTree): Promise<{ before: string; after: string }> {
+  const before = await tree.snapshot(signal);
+  write("changed-by-test.txt", "c\n");
+  const after = await tree.snapshot(signal);
+  await tree.evidence(signal);
+  await tree.position(signal);
+  const head = await tree.head(signal);
+  if (head !== undefined) await tree.pinBase(head, signal);
+  await tree.changes(before, after, signal);
+  for (const name of await tree.files(after, signal)) await tree.read(after, name, 1_000, signal);
+  await tree.patch(before, after, 100_000, signal);
+  await tree.keep(after, "result", signal);
+  const copy = path.join(folder, "copy");
+  fs.mkdirSync(copy);
+  const overlay = { tree: before, paths: ["changed-by-test.txt"] };
+  await tree.checkout(after, copy, { overlay, linkIgnored: true }, signal);
+  return { before, after };
+}
+
+/** A shell script that leaves a mark, and whether it did. */
+function trap(): { script: string; wasRun: () => boolean } {
+  const mark = path.join(folder, "ran");
+  const script = path.join(folder, "evil.sh");
+  fs.writeFileSync(script, `#!/bin/sh\necho "$0 $*" >>'${mark}'\ncat\n`, { mode: 0o755 });
+  return { script, wasRun: () => fs.existsSync(mark) };
+}
+
+test("nothing that is included, from another file or by condition, is ever run", async () => {
+  repository({ ".gitattributes": "* filter=evil diff=evil\n", "a.txt": "a\n" });
+  const { script, wasRun } = trap();
+  const hooks = path.join(folder, "hooks");
+  fs.mkdirSync(hooks);
+  for (const name of ["reference-transaction", "post-index-change", "pre-auto-gc", "post-checkout"])
+    fs.copyFileSync(script, path.join(hooks, name));
+  const included = `[core]\n\tfsmonitor = ${script}\n\thooksPath = ${hooks}\n\tpager = ${script}
+[filter "evil"]\n\tclean = ${script}\n\tsmudge = ${script}\n\tprocess = ${script}\n\trequired = true
+[diff "evil"]\n\ttextconv = ${script}\n\tcommand = ${script}\n[diff]\n\texternal = ${script}
+[alias]\n\twrite-tree = !${script}\n\tx = !${script}\n[gc]\n\tauto = 1\n`;
+  fs.writeFileSync(path.join(folder, "included"), included);
+  git("config", "include.path", path.join(folder, "included"));
+  git("config", `includeIf.gitdir:${project}/.path`, path.join(folder, "included"));
+  git("config", "extensions.worktreeConfig", "true");
+  fs.writeFileSync(path.join(project, ".git", "config.worktree"), included);
+  fs.mkdirSync(path.join(project, ".git", "info"), { recursive: true });
+  fs.writeFileSync(path.join(project, ".git", "info", "attributes"), "* filter=evil diff=evil\n");
+  // The user's own configuration is not asked to run anything either.
+  fs.writeFileSync(path.join(home, ".gitconfig"), included);
+
+  const { after } = await useAll(await open());
+
+  expect(wasRun()).toBe(false);
+  // Git on its own falls into it.
+  write("a.txt", "b\n");
+  expect(() => git("status", "--porcelain")).toThrow("evil");
+  expect(wasRun()).toBe(true);
+  expect(after).toMatch(/^[0-9a-f]{40}$/);
+});
+
+test("the caller's own GIT variables lead nowhere", async () => {
+  repository();
+  const evil = { GIT_DIR: "/nowhere", GIT_INDEX_FILE: "/nowhere", GIT_WORK_TREE: "/", GIT_CONFIG_COUNT: "1" };
+  const environment = { PATH: process.env["PATH"] ?? "", HOME: home, ...evil };
+  const before = { ...process.env };
+  Object.assign(process.env, evil);
+  try {
+    const tree = await openWorkTree(
+      { projectDir: project, goalDir, goalId: "goal-1", environment },
+      world,
+      signal,
+    );
+    expect(await tree.files(await tree.snapshot(signal), signal)).toEqual(["a.txt"]);
+  } finally {
+    for (const name of Object.keys(evil)) delete process.env[name];
+    Object.assign(process.env, before);
+  }
+});
+
+test.runIf(process.getuid?.() === 0)("a repository of another user works: nothing of it is run", async () => {
+  repository();
+  write("new.txt", "n\n");
+  execFileSync("chown", ["-R", "12345:12345", project]);
+  const tree = await open();
+  const { after } = await useAll(tree);
+  expect(await tree.files(after, signal)).toEqual(["a.txt", "changed-by-test.txt", "new.txt"]);
+  expect((await tree.evidence(signal))?.dirty).toBe(true);
+});
+
+test("every method leaves the user's index, HEAD, branches, configuration and files as they are", async () => {
+  repository({ "a.txt": "a\n", "b.txt": "b\n", ".gitignore": "ignored\n" });
+  git("branch", "other");
+  git("tag", "v1");
+  write("a.txt", "staged\n");
+  git("add", "a.txt");
+  write("b.txt", "dirty\n");
+  write("ignored", "i\n");
+  const seen = () => ({
+    git: ["index", "HEAD", "config", "logs/HEAD", "refs/heads/main"].map((name) =>
+      fs.readFileSync(path.join(project, ".git", name)).toString("latin1"),
+    ),
+    refs: git("for-each-ref").replace(/^.*\trefs\/omk\/.*\n/gm, ""),
+    objects: git("rev-list", "--objects", "--branches", "--tags"),
+    files: Object.fromEntries(
+      fs
+        .readdirSync(project)
+        .filter((name) => name !== ".git" && name !== "changed-by-test.txt")
+        .map((name) => [
+          name,
+          [fs.readFileSync(path.join(project, name), "utf8"), fs.statSync(path.join(project, name)).mtimeMs],
+        ]),
+    ),
+  });
+  const before = seen();
+  await useAll(await open());
+  expect(seen()).toEqual(before);
+  expect(fs.existsSync(path.join(project, ".git", "index.lock"))).toBe(false);
+});
+
+test("links to nowhere and outside, empty files, modes and long names come back as they were", async () => {
+  repository();
+  fs.symlinkSync("nowhere", path.join(project, "dangling"));
+  fs.symlinkSync(home, path.join(project, "outside"));
+  fs.writeFileSync(path.join(home, "private"), "p\n");
+  write("empty", "");
+  write("tool", "#!/bin/sh\n", 0o755);
+  const long = ["a", "b", "c", "d", "e", "f", "g", "h"].map((letter) => letter.repeat(200)).join("/");
+  write(`${long}/${"f".repeat(255)}`, "deep\n");
+  const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+  write("bytes", bytes);
+  const tree = await open();
+  const oid = await tree.snapshot(signal);
+  expect(await tree.files(oid, signal)).toEqual(
+    ["a.txt", `${long}/${"f".repeat(255)}`, "bytes", "dangling", "empty", "outside", "tool"].toSorted(),
+  );
+  const copy = path.join(folder, "c");
+  fs.mkdirSync(copy);
+  await tree.checkout(oid, copy, {}, signal);
+  expect(fs.readlinkSync(path.join(copy, "dangling"))).toBe("nowhere");
+  expect(fs.readlinkSync(path.join(copy, "outside"))).toBe(home);
+  expect(fs.readFileSync(path.join(copy, "empty"))).toHaveLength(0);
+  expect(fs.statSync(path.join(copy, "tool")).mode & 0o100).toBe(0o100);
+  expect(fs.statSync(path.join(copy, "bytes")).mode & 0o111).toBe(0);
+  expect(fs.readFileSync(path.join(copy, "bytes")).equals(bytes)).toBe(true);
+  expect(fs.readFileSync(path.join(copy, long, "f".repeat(255)), "utf8")).toBe("deep\n");
+});
+
+test("a file of 50 MB is in the snapshot whole", async () => {
+  repository();
+  const big = Buffer.alloc(50_000_000, "0123456789abcde\n");
+  write("big", big);
+  const tree = await open();
+  const read = await tree.read(await tree.snapshot(signal), "big", big.length, signal);
+  expect(Buffer.compare(Buffer.from(read ?? []), big)).toBe(0);
+});
+
+test("folders and files called .git that are no repository hide nothing", async () => {
+  repository();
+  fs.mkdirSync(path.join(project, "empty", ".git"), { recursive: true });
+  write("half/.git/HEAD", "ref: refs/heads/main\n");
+  write("text/.git", "junk\n");
+  write("lost/.git", "gitdir: /nowhere\n");
+  fs.mkdirSync(path.join(project, "link"));
+  fs.symlinkSync("/nowhere", path.join(project, "link", ".git"));
+  for (const name of ["empty", "half", "text", "lost", "link"]) write(`${name}/file`, "f\n");
+  const tree = await open();
+  const files = await tree.files(await tree.snapshot(signal), signal);
+  expect(files).toEqual(["a.txt", "empty/file", "half/file", "link/file", "lost/file", "text/file"]);
+});
+
+test("what the user told git not to look at is looked at all the same", async () => {
+  repository({ "a.txt": "a\n", "b.txt": "b\n", "one/x": "x\n", "two/y": "y\n" });
+  git("update-index", "--assume-unchanged", "a.txt");
+  git("update-index", "--skip-worktree", "b.txt");
+  for (const name of ["a.txt", "b.txt", "new.txt"]) write(name, "changed\n");
+  git("add", "--intent-to-add", "new.txt");
+  const tree = await open();
+  const oid = await tree.snapshot(signal);
+  expect(await tree.files(oid, signal)).toEqual(["a.txt", "b.txt", "new.txt", "one/x", "two/y"]);
+  for (const name of ["a.txt", "b.txt", "new.txt"]) {
+    const bytes = await tree.read(oid, name, 100, signal);
+    expect(Buffer.from(bytes ?? []).toString()).toBe("changed\n");
+  }
+});
+
+test("a sparse checkout is what lies in its folder", async () => {
+  repository({ "a.txt": "a\n", "one/x": "x\n", "two/y": "y\n" });
+  git("sparse-checkout", "set", "one");
+  const tree = await open();
+  expect(await tree.files(await tree.snapshot(signal), signal)).toEqual(["a.txt", "one/x"]);
+  expect((await tree.evidence(signal))?.dirty).toBe(false);
+});
+
+test("snapshots taken while files come and go are whole trees", async () => {
+  repository();
+  const script = `
+    const fs = require("node:fs");
+    for (let n = 0; ; n++) {
+      fs.mkdirSync("d" + (n % 3), { recursive: true });
+      fs.writeFileSync("d" + (n % 3) + "/f" + (n % 20), String(n));
+      fs.rmSync("d" + ((n + 1) % 3), { recursive: true, force: true });
+      if (n === 50) process.stdout.write("busy");
+    }`;
+  const busy = spawn(process.execPath, ["-e", script], {
+    cwd: project,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    await once(busy.stdout, "data");
+    const tree = await open();
+    for (let n = 0; n < 8; n++) {
+      const oid = await tree.snapshot(signal);
+      for (const name of await tree.files(oid, signal))
+        expect(await tree.read(oid, name, 100, signal)).toBeDefined();
+    }
+  } finally {
+    busy.kill("SIGKILL");
+    await once(busy, "exit");
+  }
+});
+
+test("two thousand files cost a moment, and a second look a fraction of it", async () => {
+  repository();
+  for (let n = 0; n < 2_000; n++) write(`d${n % 40}/f${n}`, String(n));
+  const tree = await open();
+  const oid = await tree.snapshot(signal);
+  expect(await tree.files(oid, signal)).toHaveLength(2_001);
+  const before = performance.now();
+  expect(await tree.snapshot(signal)).toBe(oid);
+  expect(performance.now() - before).toBeLessThan(2_000); // about 60 ms; a slow machine is no failure
+});
+
+//
