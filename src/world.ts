@@ -36,10 +36,11 @@ export function createWorld(): World {
 // ---- Disk
 
 const { O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
+// Not blocking: a named pipe put where a file is expected would otherwise stop omk for ever.
 const OPEN_FLAGS = {
-  read: O_RDONLY | O_NOFOLLOW,
-  edit: O_RDWR | O_APPEND | O_NOFOLLOW,
-  append: O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW,
+  read: O_RDONLY | O_NOFOLLOW | O_NONBLOCK,
+  edit: O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK,
+  append: O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK,
   create: O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW,
 } as const;
 
@@ -48,7 +49,6 @@ const READ_BYTES_MIN = 4_096;
 function realDisk(): Disk {
   return {
     readFile(path, bytesMax = Number.POSITIVE_INFINITY) {
-      // Not blocking: a named pipe put where a file is expected would otherwise stop omk for ever.
       const file = fs.openSync(path, O_RDONLY | O_NONBLOCK);
       try {
         return readBounded(file, path, bytesMax);
@@ -69,11 +69,14 @@ function realDisk(): Disk {
       fs.mkdirSync(path, 0o700);
       fs.chmodSync(path, 0o700);
     },
-    open(path, how) {
-      const file = fs.openSync(path, OPEN_FLAGS[how], 0o600);
-      if (how === "create") fs.fchmodSync(file, 0o600);
-      return openFile(file);
-    },
+    open: (path, how) =>
+      openFile(
+        how === "create"
+          ? createFile(path)
+          : how === "append"
+            ? openOrCreate(path)
+            : fs.openSync(path, OPEN_FLAGS[how]),
+      ),
     rename: (from, to) => fs.renameSync(from, to),
     link: (from, to) => fs.linkSync(from, to),
     symbolicLink: (target, path) => fs.symlinkSync(target, path),
@@ -103,6 +106,8 @@ function realDisk(): Disk {
     async writeDerived(path, text) {
       const { default: writeFileAtomic } = await import("write-file-atomic");
       makeFolders(dirname(path));
+      // write-file-atomic would follow a link and replace what it names, perhaps outside the state folder.
+      if (fs.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) fs.unlinkSync(path);
       await writeFileAtomic(path, text, { mode: 0o600, fsync: false });
     },
   };
@@ -120,6 +125,22 @@ function makeFolders(path: string): void {
     } catch (error) {
       if (codeOf(error) !== "EEXIST") throw error; // another process was first, which is as good
     }
+  }
+}
+
+/** A new file, 0600 whatever the umask. */
+function createFile(path: string): number {
+  const file = fs.openSync(path, OPEN_FLAGS.create, 0o600);
+  fs.fchmodSync(file, 0o600);
+  return file;
+}
+
+function openOrCreate(path: string): number {
+  try {
+    return createFile(path);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST") throw error;
+    return fs.openSync(path, OPEN_FLAGS.append);
   }
 }
 
@@ -189,6 +210,9 @@ function codeOf(error: unknown): unknown {
 
 // ---- Clock and randomness
 
+/** A timer for longer than this fires at once; longer sleeps are several. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 function realClock(): Clock {
   return {
     now: () => new Date(),
@@ -199,14 +223,23 @@ function realClock(): Clock {
           reject(signal.reason as Error);
           return;
         }
-        const timer = setTimeout(() => {
-          signal?.removeEventListener("abort", onAbort);
-          resolve();
-        }, ms);
+        let timer: NodeJS.Timeout;
+        const wait = (leftMs: number) => {
+          const partMs = Math.min(leftMs, TIMER_MS_MAX);
+          timer = setTimeout(() => {
+            if (leftMs > partMs) {
+              wait(leftMs - partMs);
+              return;
+            }
+            signal?.removeEventListener("abort", onAbort);
+            resolve();
+          }, partMs);
+        };
         const onAbort = () => {
           clearTimeout(timer);
           reject(signal?.reason as Error);
         };
+        wait(ms);
         signal?.addEventListener("abort", onAbort, { once: true });
       }),
   };
@@ -239,6 +272,9 @@ const PIPE_GRACE_MS = 1_000;
 const SWEEPS_MAX = 50;
 const SWEEP_PAUSE_MS = 20;
 const KILL_WAIT_MS = 5_000;
+/** How long a short command that must end may clean up behind itself. */
+const TERM_GRACE_MS = 1_000;
+const MESSAGE_CHARACTERS_MAX = 1_000;
 const LINUX = process.platform === "linux";
 
 class RealProcesses implements Processes {
@@ -277,6 +313,11 @@ class RealProcesses implements Processes {
     const { execa } = await import("execa");
     signal?.throwIfAborted();
     const [file, ...args] = request.argv;
+    if (request.argv.some((part) => part.includes("\0"))) {
+      return emptyRun(
+        notStarted(Object.assign(new Error("an argument holds a NUL byte"), { code: "EINVAL" })),
+      );
+    }
     const child = execa(file, args, {
       cwd: request.cwd,
       env: request.env,
@@ -294,7 +335,22 @@ class RealProcesses implements Processes {
     if (pid !== undefined) this.#groups.add(pid);
     const done = new AbortController();
     let timedOut = false;
-    const end = () => pid !== undefined && killGroup(pid, "SIGKILL");
+    let isEnding = false;
+    const kill = () => pid !== undefined && killGroup(pid, "SIGKILL");
+    // Asked first: git removes its lock files then, which would otherwise stop every later call.
+    const end = () => {
+      if (isEnding || pid === undefined || !killGroup(pid, "SIGTERM")) return;
+      isEnding = true;
+      void this.#clock.sleep(TERM_GRACE_MS, done.signal).then(kill, () => undefined); // it left in time
+    };
+    // execa only stops listening when there is too much; a child that then falls silent would stay.
+    for (const stream of [child.stdout, child.stderr]) {
+      let bytes = 0;
+      stream.on("data", (part: Uint8Array) => {
+        bytes += part.length;
+        if (bytes > request.outputBytesMax) kill();
+      });
+    }
     // execa waits for the pipes too, and a descendant in a session of its own may hold them for ever.
     child.once("exit", () => {
       void this.#clock.sleep(PIPE_GRACE_MS, done.signal).then(
@@ -313,10 +369,13 @@ class RealProcesses implements Processes {
     try {
       const result = await child;
       signal?.throwIfAborted();
+      const exit = exitOf(result.exitCode, result.signal, result.failed ? result : undefined);
+      // There is no output at all where the system call itself was refused (E2BIG, a folder that is a file).
+      if (exit.kind === "not_started") return emptyRun(exit);
       // execa ends only the child itself when there is too much output; what it started goes with its group.
-      if (result.isMaxBuffer) end();
+      if (result.isMaxBuffer) kill();
       return {
-        exit: exitOf(result.exitCode, result.signal, result.failed ? result : undefined),
+        exit,
         stdout: result.stdout,
         stderr: Buffer.from(result.stderr).toString("utf8"),
         timedOut,
@@ -325,6 +384,7 @@ class RealProcesses implements Processes {
     } finally {
       done.abort();
       await timer;
+      if (isEnding) kill(); // what it started may have stayed
       signal?.removeEventListener("abort", end);
       if (pid !== undefined) this.#groups.delete(pid);
     }
@@ -375,7 +435,7 @@ class RealChild implements Child {
     const files: number[] = [];
     const sink = (to: SpawnRequest["stdout"]) => {
       if (to === "pipe") return to;
-      const file = fs.openSync(to.file, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+      const file = createFile(to.file);
       files.push(file);
       return file;
     };
@@ -459,25 +519,35 @@ class RealChild implements Child {
   }
 
   /** The bytes of a pipe, with back-pressure; cut off a while after the exit when somebody else still holds it. */
-  async *#bytesOf(stream: ChildProcess["stdout"] | undefined): AsyncGenerator<Uint8Array> {
-    if (!stream) return;
+  #bytesOf(stream: ChildProcess["stdout"] | undefined): AsyncIterable<Uint8Array> {
+    if (!stream) return nothing();
+    // Somebody listens from the start: Node throws away what lies in a pipe that nobody reads when its child exits.
+    stream.on("readable", () => undefined);
     const over = new AbortController();
-    // Not awaited: whoever stops reading early need not wait for the exit.
+    stream.once("close", () => over.abort());
     void this.exited
       .then(() => this.#clock.sleep(PIPE_GRACE_MS, over.signal))
       .then(
         () => stream.destroy(),
         () => undefined, // the pipe ended by itself, or nobody reads it any more
       );
-    try {
-      for await (const chunk of stream) yield chunk as Uint8Array;
-    } catch (error) {
-      // Cutting it off shows as a premature close; anything else is told.
-      if (codeOf(error) !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
-    } finally {
-      over.abort();
-    }
+    return readAll(stream);
   }
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+async function* readAll(stream: NonNullable<ChildProcess["stdout"]>): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of stream) yield chunk as Uint8Array;
+  } catch (error) {
+    // Cutting it off shows as a premature close; anything else is told.
+    if (codeOf(error) !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
+  }
+}
+
+function emptyRun(exit: Exit): RunResult {
+  return { exit, stdout: new Uint8Array(), stderr: "", timedOut: false, truncated: false };
 }
 
 function exitOf(code: number | null | undefined, signal: string | null | undefined, failure: unknown): Exit {
@@ -489,7 +559,9 @@ function exitOf(code: number | null | undefined, signal: string | null | undefin
 function notStarted(error: unknown): Exit {
   const code = codeOf(error) ?? (error instanceof Error ? codeOf(error.cause) : undefined);
   const message = error instanceof Error ? error.message : "it could not be started";
-  return { kind: "not_started", code: typeof code === "string" ? code : "EUNKNOWN", message };
+  // execa repeats the whole command line, which may be what was too long.
+  const told = message.slice(0, MESSAGE_CHARACTERS_MAX);
+  return { kind: "not_started", code: typeof code === "string" ? code : "EUNKNOWN", message: told };
 }
 
 /** Signals a whole group; false when there is none any more. */

@@ -16,7 +16,8 @@ export function buildProgram(app: App): Command {
     })
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: false })
-    .helpCommand("help [command]", "show the help of a command");
+    .helpCommand("help [command]", "show the help of a command")
+    .addHelpText("after", examples("omk demo", 'omk goal run "Fix the failing test in sum.test.js"', "omk goal list"));
   program.addCommand(goalCommand(app));
   program.addCommand(proofCommand(app));
   program.addCommand(demoCommand(app));
@@ -46,8 +47,16 @@ function goalCommand(app: App): Command {
       .option("--until-ready", "keep working until the goal is ready or cannot go on", false)
       .option("--auto-accept", "accept the result in advance, if all other evidence holds", false),
   );
-  goal.addCommand(creating("create", app).description("make a goal: its plan, task graph and scaffold proof"));
-  goal.addCommand(creating("plan", app).description("make a goal to look at, without running it"));
+  for (const [name, description] of [
+    ["create", "make a goal: its plan, task graph and scaffold proof"],
+    ["plan", "make a goal to look at, without running it"],
+  ] as const) {
+    goal.addCommand(
+      creating(name, app)
+        .description(description)
+        .addHelpText("after", examples(`omk goal ${name} "Fix the failing test in sum.test.js"`)),
+    );
+  }
   goal.addCommand(
     reading("list", app, false)
       .description("list all goals, newest first")
@@ -221,7 +230,7 @@ function budgetAddCommand(app: App): Command {
 }
 
 function proofCommand(app: App): Command {
-  const proof = new Command("proof").description("check proofs");
+  const proof = new Command("proof").description("check proofs").addHelpText("after", examples("omk proof verify"));
   proof.addCommand(
     new Command("verify")
       .description("check a goal's proof offline: log, evidence, snapshots and verdict")
@@ -241,6 +250,7 @@ function demoCommand(app: App): Command {
     .description("watch a whole goal in a temporary repository: no key, no network, no agent needed")
     .option("--lie", "with an agent that claims success without doing the work", false)
     .option("--keep", "leave the repository and the state for inspection", false)
+    .addHelpText("after", examples("omk demo", "omk demo --lie --keep"))
     .action(async (flags: { lie: boolean; keep: boolean }) => {
       const { demoCommand: demo } = await import("./demo.ts");
       await demo(app, flags);
@@ -251,6 +261,7 @@ function schemaCommand(app: App): Command {
   return new Command("schema")
     .description("print the JSON Schema of a file omk writes; without a name, list them")
     .argument("[name]", "name of the format, e.g. goal")
+    .addHelpText("after", examples("omk schema", "omk schema proof"))
     .action(async (name: string | undefined) => {
       const { schemaCommand: schema } = await import("./schema.ts");
       schema(app, name);

@@ -97,8 +97,8 @@ const SETTINGS = [
   "core.quotePath=false",
   "core.alternateRefsCommand=true",
   "core.logAllRefUpdates=false",
-  // What an event names must survive with it; one sync for all objects of a snapshot.
-  "core.fsync=added",
+  // What an event names must survive with it, kept refs included; one sync for all objects of a snapshot.
+  "core.fsync=added,reference",
   "core.fsyncMethod=batch",
   "gc.auto=0",
   "maintenance.auto=false",
@@ -240,8 +240,8 @@ class Git implements WorkTree {
     if (!disk.stat(this.#gitDir)) disk.makeFolder(this.#gitDir);
     const format = config.get("extensions.objectformat") ?? "sha1";
     const init = ["init", "--quiet", "--bare", "--template=", `--object-format=${format}`, this.#gitDir];
-    checked("init", await this.#run(init, { cwd: this.#gitDir }, signal));
     this.#removeRemains();
+    checked("init", await this.#run(init, { cwd: this.#gitDir }, signal));
     await this.#write("info/attributes", ATTRIBUTES);
     await this.#write("info/exclude", this.#excluded());
     if (this.#user) {
@@ -288,7 +288,9 @@ class Git implements WorkTree {
       try {
         return await this.#snapshotOnce(signal);
       } catch (error) {
-        if (tries === SNAPSHOT_TRIES || !(error instanceof OmkError)) throw error;
+        if (tries === SNAPSHOT_TRIES || !(error instanceof OmkError) || isTimedOut(error)) throw error;
+        // It only saves time; a damaged one must not fail every snapshot from now on.
+        this.#dropIndex(join(this.#gitDir, "index"));
       }
     }
   }
@@ -407,7 +409,7 @@ class Git implements WorkTree {
     // Without a repository of the user's the trees are in the private one; in a subdirectory paths start at its top.
     const where = this.#user ? "" : ` --git-dir=${quote(this.#gitDir)}`;
     const into = this.#prefix === "" ? "" : ` --directory=${quote(this.#prefix.slice(0, -1))}`;
-    return `git${where} diff --binary ${from} ${to} | git apply${into}`;
+    return `git${where} diff --binary --no-ext-diff --no-color --src-prefix=a/ --dst-prefix=b/ ${from} ${to} | git apply${into}`;
   }
 
   async pinBase(commit: string, signal: AbortSignal): Promise<void> {
@@ -517,10 +519,31 @@ class Git implements WorkTree {
     for (const path of [index, `${index}.lock`]) if (disk.stat(path)) disk.remove(path);
   }
 
+  /**
+   * Takes away what a git that was killed, or a machine that lost power, left behind: locks that nobody holds (one
+   * controller uses these names, and it starts now), indexes, and a HEAD or configuration that is not whole.
+   */
   #removeRemains(): void {
     const { disk } = this.#ports;
-    const remains = disk.list(this.#gitDir).filter((name) => name.startsWith("index-"));
-    for (const name of remains) disk.remove(join(this.#gitDir, name));
+    const own = disk.list(this.#gitDir).filter((name) => name.startsWith("index-") || name.endsWith(".lock"));
+    for (const name of own) disk.remove(join(this.#gitDir, name));
+    for (const commonDir of [this.#gitDir, ...(this.#user ? [this.#user.commonDir] : [])]) {
+      this.#removeLocks(join(commonDir, "refs", "omk", "rescue", this.#goalId), () => true);
+      this.#removeLocks(join(commonDir, "refs", "omk", "base"), (name) => name === `${this.#goalId}.lock`);
+    }
+    const head = join(this.#gitDir, "HEAD");
+    if (disk.stat(head) && !/^(ref: refs\/.+|[0-9a-f]{40,64})\n$/.test(readText(head, this.#ports)))
+      disk.remove(head);
+    // Made anew by `init`: nothing but its defaults is in it.
+    const config = join(this.#gitDir, "config");
+    if (disk.stat(config)) disk.remove(config);
+  }
+
+  #removeLocks(folder: string, isOurs: (name: string) => boolean): void {
+    const { disk } = this.#ports;
+    if (disk.stat(folder)?.kind !== "folder") return;
+    const locks = disk.list(folder).filter((name) => name.endsWith(".lock") && isOurs(name));
+    for (const name of locks) disk.remove(join(folder, name));
   }
 
   // ---- Checkouts
@@ -783,6 +806,11 @@ function freeName(ref: string, taken: ReadonlyMap<string, string>): string {
   });
 }
 
+/** What hung once hangs again (a named pipe as `.gitignore`, say). */
+function isTimedOut(error: OmkError): boolean {
+  return error.cause instanceof Error && error.cause.name === "TimeoutError";
+}
+
 function succeeded(run: RunResult): boolean {
   return run.exit.kind === "exited" && run.exit.code === 0 && !run.timedOut && !run.truncated;
 }
@@ -822,6 +850,7 @@ function failure(command: string, run: RunResult): OmkError {
       ? "it said more than omk can hold"
       : run.stderr.trim().slice(-2_000);
   return new OmkError("git.failed", `git ${command} failed: ${why}`, {
+    ...(run.timedOut && { cause: new DOMException(why, "TimeoutError") }),
     hint: "Nothing was lost. Mend the cause (git's own words are above), then run the command again.",
   });
 }

@@ -33,12 +33,13 @@ export function factsOf(goal: Goal, work: Work): Facts {
       .filter((check) => check.status === "blocked" && work.acceptance?.attested?.[check.name] === undefined)
       .map((check) => check.name),
     kind: goalKind(goal.normalized_goal),
-    acceptance: acceptanceOf(work, tree),
+    // Before any work there is no tree, and a decision is about that.
+    acceptance: acceptanceOf(work, tree ?? ""),
   };
 }
 
 /** An acceptance holds for the tree it was given for, a rejection until the result changes. */
-function acceptanceOf(work: Work, tree: string | undefined): Facts["acceptance"] {
+function acceptanceOf(work: Work, tree: string): Facts["acceptance"] {
   const { acceptance } = work;
   if (!acceptance || acceptance.tree !== tree) return "open";
   return acceptance.decision === "accepted" ? "accepted" : { rejected: acceptance.summary };

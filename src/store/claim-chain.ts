@@ -42,7 +42,10 @@ export interface ChainHolder {
 }
 
 /** Who holds the chain now; undefined when nobody ever did. */
-export function chainHolder(folder: string, ports: Pick<ChainPorts, "disk" | "processes">): ChainHolder | undefined {
+export function chainHolder(
+  folder: string,
+  ports: Pick<ChainPorts, "disk" | "processes">,
+): ChainHolder | undefined {
   const number = newestNumber(folder, ports);
   if (number === 0) return undefined;
   const record = readRecord(folder, number, ports);
@@ -187,7 +190,11 @@ function damaged(path: string, cause: unknown): OmkError {
 
 function busy(what: string, record: ClaimRecord): OmkError {
   const { pid, host } = record.holder;
-  return new OmkError("state.busy", `${what} is being worked on by process ${pid} on ${host} (${record.command}).`, {
-    hint: "Wait for it to end, or stop it with Ctrl-C in its terminal, then run the command again.",
-  });
+  return new OmkError(
+    "state.busy",
+    `${what} is being worked on by process ${pid} on ${host} (${record.command}).`,
+    {
+      hint: "Wait for it to end, or stop it with Ctrl-C in its terminal, then run the command again.",
+    },
+  );
 }

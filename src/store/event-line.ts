@@ -30,7 +30,13 @@ export type ReadLine =
   | { kind: "bad"; because: string };
 
 /** An event that carries our chain. */
-export type SealedEvent = Event & { seq: number; epoch: number; prev: string; check: string; changes?: DocumentChange[] };
+export type SealedEvent = Event & {
+  seq: number;
+  epoch: number;
+  prev: string;
+  check: string;
+  changes?: DocumentChange[];
+};
 
 const CHECK_LENGTH = ',"check":"'.length + 64 + '"}'.length;
 

@@ -105,8 +105,7 @@ export class EventLog {
         await this.#write(round);
       } catch (error) {
         this.#failed = true;
-        this.#closed =
-          error instanceof OmkError ? error : ioFailure("append to", this.#path, error);
+        this.#closed = error instanceof OmkError ? error : ioFailure("append to", this.#path, error);
         for (const waiting of [...round, ...this.#waiting]) waiting.reject(this.#closed);
         this.#waiting = [];
       }
@@ -175,7 +174,8 @@ export class EventLog {
     };
     const line = sealLine(event);
     event.check = line.slice(-66, -2);
-    if (line.length <= EVENT_BYTES_MAX / 4 || Buffer.byteLength(line) <= EVENT_BYTES_MAX) return { line, event: event as SealedEvent };
+    if (line.length <= EVENT_BYTES_MAX / 4 || Buffer.byteLength(line) <= EVENT_BYTES_MAX)
+      return { line, event: event as SealedEvent };
     const { payload, changes } = event;
     const text = renderLine({ payload, changes });
     const name = sha256(text);

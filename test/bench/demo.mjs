@@ -36,8 +36,13 @@ function partsOf(folder) {
   const demo = fs.readdirSync(folder).find((name) => name.startsWith("omk-demo-"));
   const goals = path.join(folder, demo, "state", "goals");
   const [goal] = fs.readdirSync(goals);
-  const lines = fs.readFileSync(path.join(goals, goal, "events.jsonl"), "utf8").trim().split("\n");
-  const events = lines.map((line) => JSON.parse(line)).map((event) => ({ ...event, ms: Date.parse(event.ts) }));
+  const lines = fs
+    .readFileSync(path.join(goals, goal, "events.jsonl"), "utf8")
+    .trim()
+    .split("\n");
+  const events = lines
+    .map((line) => JSON.parse(line))
+    .map((event) => ({ ...event, ms: Date.parse(event.ts) }));
   const between = (startKind, endKind, isMeant) => {
     let total = 0;
     let startedMs;
@@ -51,7 +56,11 @@ function partsOf(folder) {
     if (total === 0) throw new Error(`the demo's log has no ${startKind} with its ${endKind}`);
     return total;
   };
-  const agentMs = between("task_started", "task_completed", ({ payload }) => payload?.task_id === "goal-agent-execute");
+  const agentMs = between(
+    "task_started",
+    "task_completed",
+    ({ payload }) => payload?.task_id === "goal-agent-execute",
+  );
   const gatesMs = between("command_started", "command_finished", () => true);
   const totalMs = events.at(-1).ms - events[0].ms;
   return { totalMs, agentMs, gatesMs, ownMs: totalMs - agentMs - gatesMs };

@@ -54,7 +54,10 @@ async function makeGoal(folder, name, lines, { measured }) {
   const event = (phase) => ({
     kind: "task_output",
     actor: "goal-controller",
-    payload: { task_id: "task-1", output_summary: "One more line of the story of a goal that has a long one." },
+    payload: {
+      task_id: "task-1",
+      output_summary: "One more line of the story of a goal that has a long one.",
+    },
     changes: [{ file: "goal.json", set: { phase, updated_at: "2026-11-21T10:41:29.717Z" } }],
   });
   await record([{ kind: "run_started", actor: null, changes: [{ file: "goal.json", set: firstGoal }] }]);
@@ -72,7 +75,8 @@ async function makeGoal(folder, name, lines, { measured }) {
   }
   await journal.close();
   // One log for both: it is only read from here on.
-  for (const one of Object.values(places)) fs.linkSync(path.join(place, "events.jsonl"), path.join(one, "events.jsonl"));
+  for (const one of Object.values(places))
+    fs.linkSync(path.join(place, "events.jsonl"), path.join(one, "events.jsonl"));
   return places;
 }
 
@@ -94,7 +98,12 @@ async function openJournal(place, measured) {
     syncFolder: () => Promise.resolve(),
   };
   const ports = { ...world, disk, redactor: measured.createRedactor({ environment: {} }) };
-  const request = { runId: GOAL, command: "bench", what: "The goal of the benchmark", snapshots: ["goal.json"] };
+  const request = {
+    runId: GOAL,
+    command: "bench",
+    what: "The goal of the benchmark",
+    snapshots: ["goal.json"],
+  };
   const journal = await measured.Journal.open(place, request, ports, new AbortController().signal);
   return { journal, record: (events) => journal.append(...events) };
 }

@@ -22,7 +22,10 @@ export async function* run(_wanted, { folder: parent, bundle, environment, quick
     },
     shell() {
       const file = path.join(folder, "shell.out");
-      const ms = timeProcess(["sh", "-c", `(${command(bytes)}) > ${file}`], { cwd: folder, env: environment });
+      const ms = timeProcess(["sh", "-c", `(${command(bytes)}) > ${file}`], {
+        cwd: folder,
+        env: environment,
+      });
       fs.rmSync(file);
       return ms;
     },

@@ -29,7 +29,9 @@ export async function* run(wanted, context) {
 
   const empty = path.join(folder, "empty.cjs");
   fs.writeFileSync(empty, "");
-  const contestants = { floor: () => timeProcess([process.execPath, empty], { cwd: folder, env: context.environment }) };
+  const contestants = {
+    floor: () => timeProcess([process.execPath, empty], { cwd: folder, env: context.environment }),
+  };
   for (const [name, { argv, state: which }] of Object.entries(COMMANDS)) {
     if (!wanted.has(name)) continue;
     const env = { ...context.environment, OMK_STATE_DIR: state[which] };

@@ -35,7 +35,8 @@ export async function* run(wanted, context) {
     ["1m", 1024 * 1024],
   ]) {
     const name = `atomic/replace-${size}`;
-    if (wanted.has(name) || wanted.has(`${name}-rival`)) yield* replaceBench(name, bytes, wanted, folder, context);
+    if (wanted.has(name) || wanted.has(`${name}-rival`))
+      yield* replaceBench(name, bytes, wanted, folder, context);
   }
   if (wanted.has("append/events")) yield await appendBench(folder, context);
   for (const producers of PRODUCERS) {
@@ -84,7 +85,12 @@ function eventAt(at) {
       return {
         kind: "task_claimed",
         actor: "goal-controller",
-        payload: { task_id: task, worker_id: "worker-0", attempt: 1, lease_deadline: "2026-11-21T11:41:29.487Z" },
+        payload: {
+          task_id: task,
+          worker_id: "worker-0",
+          attempt: 1,
+          lease_deadline: "2026-11-21T11:41:29.487Z",
+        },
       };
     case 1:
       return {
@@ -110,8 +116,14 @@ function eventAt(at) {
       return {
         kind: "task_completed",
         actor: "worker-0",
-        payload: { task_id: task, outcome: "finished", output_summary: "The function adds now; its test passes." },
-        changes: [{ file: "task-graph.json", id: task, set: { ...changed, state: "completed", attempts: 1 } }],
+        payload: {
+          task_id: task,
+          outcome: "finished",
+          output_summary: "The function adds now; its test passes.",
+        },
+        changes: [
+          { file: "task-graph.json", id: task, set: { ...changed, state: "completed", attempts: 1 } },
+        ],
       };
   }
 }
@@ -125,7 +137,9 @@ function openLog(place, measured, sync) {
     open: (...given) => ({ ...disk.open(...given), sync: () => Promise.resolve() }),
     syncFolder: () => Promise.resolve(),
   };
-  const redactor = measured.createRedactor({ environment: { PATH: "/usr/bin", SERVICE_TOKEN: "b7f3c1d9e5a2" } });
+  const redactor = measured.createRedactor({
+    environment: { PATH: "/usr/bin", SERVICE_TOKEN: "b7f3c1d9e5a2" },
+  });
   const ports = { ...world, redactor, disk: sync ? disk : unsynced };
   const isNewest = () => disk.stat(`${place}.2`) === undefined;
   const chain = { epoch: 1, isClean: true, isNewest, release: () => Promise.resolve() };

@@ -294,3 +294,35 @@ test("two thousand files cost a moment, and a second look a fraction of it", asy
 });
 
 //
+test("locks that a killed git left are in nobody's way", async () => {
+  repository();
+  const first = await (await open()).snapshot(signal);
+  const own = path.join(goalDir, "git");
+  for (const name of ["index.lock", "HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock"])
+    fs.writeFileSync(path.join(own, name), "");
+  for (const name of ["rescue/goal-1/result.lock", "base/goal-1.lock", "base/goal-2.lock"]) {
+    const lock = path.join(project, ".git", "refs", "omk", name);
+    fs.mkdirSync(path.dirname(lock), { recursive: true });
+    fs.writeFileSync(lock, "");
+  }
+  const tree = await open();
+  const { before } = await useAll(tree);
+  expect(before).toBe(first);
+  // Another goal's lock may be held right now.
+  expect(fs.existsSync(path.join(project, ".git", "refs", "omk", "base", "goal-2.lock"))).toBe(true);
+});
+
+test("a private directory that a power loss damaged is made whole again", async () => {
+  repository();
+  const oid = await (await open()).snapshot(signal);
+  const own = path.join(goalDir, "git");
+  const damages = ["", "[junk", "\0".repeat(100)];
+  for (const name of ["index", "HEAD", "config"]) {
+    for (const damage of damages) {
+      fs.writeFileSync(path.join(own, name), damage);
+      const tree = await open();
+      expect(await tree.snapshot(signal)).toBe(oid);
+      expect((await tree.evidence(signal))?.branch).toBe("main");
+    }
+  }
+});
