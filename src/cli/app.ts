@@ -107,7 +107,10 @@ export function createApp(world: World, io: MainIo): App {
       hasEnded = true;
       if (error === undefined && lost) return reportTold(lostAnswer(lost), io);
       if (error !== undefined) {
-        app.log?.write("error", error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error));
+        app.log?.write(
+          "error",
+          error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error),
+        );
         return reportError(error, io, stop.signal);
       }
       const { reason } = stop.signal as { reason: unknown };

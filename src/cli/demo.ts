@@ -62,7 +62,9 @@ export async function demoCommand(app: App, flags: { lie: boolean; keep: boolean
   try {
     await makeRepository(repository, flags.lie, ports, app);
     ports.tell(`demo: a repository with a failing test is in ${repository}`);
-    ports.tell(flags.lie ? "demo: the agent will only claim to have fixed it" : "demo: the agent will repair it");
+    ports.tell(
+      flags.lie ? "demo: the agent will only claim to have fixed it" : "demo: the agent will repair it",
+    );
     const request = {
       text: GOAL,
       projectDir: repository,

@@ -17,7 +17,10 @@ export function buildProgram(app: App): Command {
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: false })
     .helpCommand("help [command]", "show the help of a command")
-    .addHelpText("after", examples("omk demo", 'omk goal run "Fix the failing test in sum.test.js"', "omk goal list"));
+    .addHelpText(
+      "after",
+      examples("omk demo", 'omk goal run "Fix the failing test in sum.test.js"', "omk goal list"),
+    );
   program.addCommand(goalCommand(app));
   program.addCommand(proofCommand(app));
   program.addCommand(demoCommand(app));
@@ -39,7 +42,9 @@ function inheritSettings(command: Command, from: Command): void {
 const ID = ["[goal]", "id of the goal", "latest"] as const;
 
 function goalCommand(app: App): Command {
-  const goal = new Command("goal").description("create, drive and inspect goals").addHelpText("after", GOAL_HELP);
+  const goal = new Command("goal")
+    .description("create, drive and inspect goals")
+    .addHelpText("after", GOAL_HELP);
   goal.addCommand(
     creating("run", app)
       .description("make a goal and, with --until-ready, drive it to a verdict")
@@ -76,7 +81,9 @@ function goalCommand(app: App): Command {
       reading(name, app)
         .description(description)
         .addOption(
-          new Option("-f, --format <format>", "how to print it").choices(["text", "json", "md"]).conflicts("json"),
+          new Option("-f, --format <format>", "how to print it")
+            .choices(["text", "json", "md"])
+            .conflicts("json"),
         )
         .addHelpText("after", examples(`omk goal ${name}`, `omk goal ${name} latest --json`)),
     );
@@ -230,7 +237,9 @@ function budgetAddCommand(app: App): Command {
 }
 
 function proofCommand(app: App): Command {
-  const proof = new Command("proof").description("check proofs").addHelpText("after", examples("omk proof verify"));
+  const proof = new Command("proof")
+    .description("check proofs")
+    .addHelpText("after", examples("omk proof verify"));
   proof.addCommand(
     new Command("verify")
       .description("check a goal's proof offline: log, evidence, snapshots and verdict")
@@ -309,5 +318,5 @@ with at most --max-attempts agent turns. The same steps by hand (verify -> execu
 manual recovery path. Budgets are optional and must be > 0; --budget-time takes the suffix s/m/h/d.
 ${examples(
   'omk goal run "Fix all failing cargo tests" --until-ready --engine scripted:fix.json',
-  'omk goal run "Add a --json flag" --gate \'tests=npm test\' --max-attempts 5',
+  "omk goal run \"Add a --json flag\" --gate 'tests=npm test' --max-attempts 5",
 )}`;

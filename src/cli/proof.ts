@@ -20,6 +20,8 @@ export function renderCheck(check: ProofCheck): string {
     `Events: ${check.events}`,
     `Evidence files: ${check.evidence_files}`,
     ...(later > 0 ? [`Events after the proof: ${later}`] : []),
-    ...(check.faults.length > 0 ? ["Faults:", ...check.faults.map((one) => `  ${one.file}: ${one.because}`)] : []),
+    ...(check.faults.length > 0
+      ? ["Faults:", ...check.faults.map((one) => `  ${one.file}: ${one.because}`)]
+      : []),
   ].join("\n");
 }

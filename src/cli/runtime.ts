@@ -26,7 +26,9 @@ export async function goalPorts(app: App): Promise<GoalPorts> {
   const launcher = [io.execPath, entryOf(app)] as const;
   const root = app.root();
   checkStateFolder(root, { disk: world.disk, uid: app.uid });
-  const log = await world.openLog(join(root, "logs", `omk.log.${world.clock.now().toISOString().slice(0, 10)}`));
+  const log = await world.openLog(
+    join(root, "logs", `omk.log.${world.clock.now().toISOString().slice(0, 10)}`),
+  );
   app.log = { write: (level, message) => log.write(level, redactor.text(message)) };
   return {
     ...world,
@@ -35,7 +37,8 @@ export async function goalPorts(app: App): Promise<GoalPorts> {
     uid: app.uid,
     environment,
     openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
-    runGates: (run, signal) => runGates({ ...run, callerEnvironment: io.env }, world, (text) => redactor.text(text), signal),
+    runGates: (run, signal) =>
+      runGates({ ...run, callerEnvironment: io.env }, world, (text) => redactor.text(text), signal),
     engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir }, world),
     tell: (line) => {
       app.output.story(redactor.text(line));

@@ -28,7 +28,10 @@ export async function acceptGoal(open: OpenGoal, acceptance: Acceptance, ports: 
 
 /** Records a rejection of the present result, with its reason. */
 export async function rejectGoal(open: OpenGoal, reason: string, ports: GoalPorts): Promise<void> {
-  const decision = { ...given(open, { summary: reason, attested: {}, by: "omk-cli" }, ports), missing_evidence: [reason] };
+  const decision = {
+    ...given(open, { summary: reason, attested: {}, by: "omk-cli" }, ports),
+    missing_evidence: [reason],
+  };
   await decide(open, { ...decision, decision: "rejected" }, "omk-cli", ports);
   const { base, result } = open.work;
   const plan = [
@@ -86,7 +89,8 @@ async function decide(
   const wanted: [string, string][] = [[kind, `artifacts/integration/${file}`]];
   if (!yes) wanted.push(["integration_rollback_plan", "artifacts/integration/rollback-rejected-slice.md"]);
   for (const [one, path] of wanted) {
-    if (!artifacts.some((artifact) => artifact.kind === one)) artifacts.push({ kind: one, path, created_at: decided_at });
+    if (!artifacts.some((artifact) => artifact.kind === one))
+      artifacts.push({ kind: one, path, created_at: decided_at });
   }
   await open.record({
     kind: yes ? "goal_accepted" : "goal_rejected",

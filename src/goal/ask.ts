@@ -78,7 +78,8 @@ async function applyHere(
 function refusalInLog(folder: string, requestId: string, ports: GoalPorts): string | undefined {
   let because: string | undefined;
   foldFolder(folder, ports, ({ kind, payload }) => {
-    if (kind === "request_refused" && payload?.["request_id"] === requestId) because = String(payload["reason"]);
+    if (kind === "request_refused" && payload?.["request_id"] === requestId)
+      because = String(payload["reason"]);
   });
   return because;
 }

@@ -8,6 +8,7 @@ import { renderDocument, renderLine } from "../format/json.ts";
 import type { Attempt } from "../format/work.ts";
 import type { OpenFile } from "../ports.ts";
 import { ensureFolder, ioFailure, writeAll } from "../store/files.ts";
+import type { RedactingStream, Redactor } from "../store/redact.ts";
 import { remainingBudget } from "./budget.ts";
 import { changedFiles } from "./changes.ts";
 import { keepEvidence, evidenceOf, type EvidenceFile } from "./evidence.ts";
@@ -90,7 +91,7 @@ export async function runAttempt(
     outcome_code: turn.failure?.class ?? (turn.status === "finished" ? null : turn.status),
     result_tree: result,
     ended_at: instantOf(ports.clock.now()),
-    summary: summaryOf(turn),
+    summary: summaryOf(turn, ports.redactor),
     usage: turn.usage,
     counted: !interrupted && !outside,
   };
@@ -121,7 +122,11 @@ async function recordEnd(
     outcome: ended.outcome,
     ...(ok ? { output_summary: ended.summary } : { error: ended.summary }),
   };
-  const evidence = files.map(({ path }) => ({ kind: evidenceKind(path), path, summary: `attempt ${ended.number}` }));
+  const evidence = files.map(({ path }) => ({
+    kind: evidenceKind(path),
+    path,
+    summary: `attempt ${ended.number}`,
+  }));
   await open.record({
     kind: ok ? "task_completed" : "task_failed",
     actor: WORKER,
@@ -140,7 +145,8 @@ async function recordEnd(
           status: ok ? "done" : "blocked",
           owner_role: "executor",
           evidence,
-          retry_count: work.attempts.filter((one) => one.counted).length - (ok ? 1 : 0) + (ended.counted ? 1 : 0),
+          retry_count:
+            work.attempts.filter((one) => one.counted).length - (ok ? 1 : 0) + (ended.counted ? 1 : 0),
           ...(ok && { completed_at: ended.ended_at }),
         },
         ok ? undefined : ["completed_at"],
@@ -199,7 +205,11 @@ async function refuseProposals(open: OpenGoal, proposals: readonly unknown[]): P
 /** Login, quota and outage: the agent could not work, so nobody is charged for it. An empty turn is a failed one. */
 function isOutside({ status, failure }: Turn): boolean {
   if (status !== "failed" || failure === undefined) return false;
-  return failure.class === "auth" || failure.class === "rate_limit" || (failure.class === "provider" && failure.retryable);
+  return (
+    failure.class === "auth" ||
+    failure.class === "rate_limit" ||
+    (failure.class === "provider" && failure.retryable)
+  );
 }
 
 function noTurn(status: "failed" | "cancelled", message: string): Turn {
@@ -219,7 +229,9 @@ async function keepChanges(
 ): Promise<EvidenceFile[]> {
   const changes = await space.tree.changes(start, result, UNHURRIED);
   const patch = await space.tree.patch(start, result, PATCH_BYTES_MAX, UNHURRIED);
-  const note = patch.truncated ? `\n# cut off after ${PATCH_BYTES_MAX} bytes; the trees are kept in git\n` : "";
+  const note = patch.truncated
+    ? `\n# cut off after ${PATCH_BYTES_MAX} bytes; the trees are kept in git\n`
+    : "";
   const listed = { goal_id: open.id, from: start, to: result, changed_files: changes };
   return [
     await keepEvidence(open, join(folder, "mutation.diff"), ports.redactor.text(patch.text) + note, ports),
@@ -227,11 +239,24 @@ async function keepChanges(
   ];
 }
 
-/** The agent's events as they come, redacted, one line each, up to a bound. */
+/** Text comes in pieces of any size, so a secret may lie across two of them. */
+type TextEvent = Extract<EngineEvent, { text: string }>;
+
+/** Events after which nothing continues the text before them. */
+const ENDS_TEXT: ReadonlySet<EngineEvent["kind"]> = new Set([
+  "tool-started",
+  "tool-finished",
+  "approval-asked",
+  "turn-ended",
+  "session-ended",
+]);
+
+/** The agent's events as they come, redacted, one line each, up to a bound. Pieces of text are joined. */
 class Transcript {
   readonly path: string;
   readonly #file: OpenFile;
   readonly #ports: GoalPorts;
+  readonly #texts = new Map<string, { stream: RedactingStream; last: TextEvent }>();
   #bytes = 0;
   #failure: unknown;
 
@@ -242,6 +267,28 @@ class Transcript {
   }
 
   add(event: EngineEvent): void {
+    if (event.kind === "text" || event.kind === "stderr") return this.#addText(event);
+    if (ENDS_TEXT.has(event.kind)) this.#endTexts();
+    this.#write(event);
+  }
+
+  #addText(event: TextEvent): void {
+    const name = event.kind === "text" && event.thinking ? "thinking" : event.kind;
+    const stream = this.#texts.get(name)?.stream ?? this.#ports.redactor.stream();
+    this.#texts.set(name, { stream, last: event });
+    const text = stream.push(event.text);
+    if (text !== "") this.#write({ ...event, text });
+  }
+
+  #endTexts(): void {
+    for (const { stream, last } of this.#texts.values()) {
+      const text = stream.end();
+      if (text !== "") this.#write({ ...last, text });
+    }
+    this.#texts.clear();
+  }
+
+  #write(event: EngineEvent): void {
     if (this.#bytes > EVENT_LOG_BYTES_MAX || this.#failure !== undefined) return;
     const ts = instantOf(this.#ports.clock.now());
     const redacted = this.#ports.redactor.value(event) as Record<string, unknown>;
@@ -256,6 +303,7 @@ class Transcript {
   }
 
   async close(): Promise<void> {
+    this.#endTexts();
     try {
       if (this.#failure !== undefined) throw ioFailure("write", this.path, this.#failure);
       await this.#file.sync().catch((error: unknown) => {
@@ -267,9 +315,10 @@ class Transcript {
   }
 }
 
-function summaryOf(turn: Turn): string {
-  if (turn.failure) return turn.failure.message;
-  const said = turn.text.trim();
+/** Redacted before it is cut: half a secret would not be known as one. */
+function summaryOf(turn: Turn, redactor: Pick<Redactor, "text">): string {
+  if (turn.failure) return redactor.text(turn.failure.message);
+  const said = redactor.text(turn.text.trim());
   return said.length <= 2_000 ? said : `${said.slice(0, 1_000)} […] ${said.slice(-900)}`;
 }
 

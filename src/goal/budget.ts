@@ -37,7 +37,8 @@ export function spent(work: Work): { tokens: number; usd: number; activeMs: numb
 /** What a goal may still spend. */
 export function remainingBudget(goal: Goal, work: Work): Remaining {
   const used = spent(work);
-  const seconds = goal.budget_time === undefined ? Infinity : parseDuration(goal.budget_time, "--budget-time");
+  const seconds =
+    goal.budget_time === undefined ? Infinity : parseDuration(goal.budget_time, "--budget-time");
   return {
     ms: Math.max(0, seconds * 1_000 - used.activeMs),
     tokens: Math.max(0, Number(goal.budget_tokens ?? Infinity) - used.tokens),

@@ -41,7 +41,9 @@ export async function runGoal(
     if (request.untilReady !== true || open.goal.status === "blocked_on_human") {
       return { open, ending: started, achieved: open.goal.status !== "blocked_on_human" };
     }
-    const ending = await withWorkspace(open, "goal run", ports, signal, (space) => driveGoal(open, space, ports, signal));
+    const ending = await withWorkspace(open, "goal run", ports, signal, (space) =>
+      driveGoal(open, space, ports, signal),
+    );
     return { open, ending, achieved: ending.status === "ready" };
   } finally {
     await open.close();
@@ -53,12 +55,18 @@ function interruptedTwin(request: GoalRequest, ports: GoalPorts): GoalSummary | 
   const text = request.text.trim();
   const project = ports.disk.realPath(request.projectDir);
   return listGoals(ports.root, ports).goals.find(
-    (goal) => goal.status === "running" && goal.originalGoal === text && goal.record["project_dir"] === project,
+    (goal) =>
+      goal.status === "running" && goal.originalGoal === text && goal.record["project_dir"] === project,
   );
 }
 
 /** Runs the gates on the project as it is. */
-export function verifyGoal(wanted: string, again: boolean, ports: GoalPorts, signal: AbortSignal): Promise<Outcome> {
+export function verifyGoal(
+  wanted: string,
+  again: boolean,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Outcome> {
   return stepByHand(wanted, "goal verify", again, ports, signal, async (open, space, stop) => {
     const steps = { open, space, ports, signal: stop };
     if (!open.work.base) await recordBase(steps);
@@ -72,7 +80,12 @@ export function verifyGoal(wanted: string, again: boolean, ports: GoalPorts, sig
 }
 
 /** One turn of the agent, and the gates on what it left. */
-export function executeGoal(wanted: string, again: boolean, ports: GoalPorts, signal: AbortSignal): Promise<Outcome> {
+export function executeGoal(
+  wanted: string,
+  again: boolean,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Outcome> {
   return stepByHand(wanted, "goal execute", again, ports, signal, async (open, space, stop) => {
     const steps = { open, space, ports, signal: stop };
     const gated = hasGates(open.goal.gates?.definitions);
@@ -89,7 +102,12 @@ export function executeGoal(wanted: string, again: boolean, ports: GoalPorts, si
 }
 
 /** The review wall over the present result. */
-export function reviewGoal(wanted: string, again: boolean, ports: GoalPorts, signal: AbortSignal): Promise<Outcome> {
+export function reviewGoal(
+  wanted: string,
+  again: boolean,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Outcome> {
   return stepByHand(wanted, "goal review", again, ports, signal, async (open, space, stop) => {
     if (!open.work.base) await recordBase({ open, space, signal: stop });
     await runReview(open, space, ports, stop);
@@ -214,10 +232,16 @@ async function beginStep(open: OpenGoal, command: string): Promise<void> {
 
 function refuseStep(open: OpenGoal, command: string, again: boolean): void {
   const { status } = open.goal;
-  if (status === "paused") throw refused(open.id, command, status, `Resume it first: omk goal resume ${open.id}`);
+  if (status === "paused")
+    throw refused(open.id, command, status, `Resume it first: omk goal resume ${open.id}`);
   if (status === "blocked_on_human") {
     const reason = open.goal.failure?.reason ?? "a person has to decide";
-    throw refused(open.id, command, `${status} (${reason})`, "Refine the goal and start it anew with `omk goal run`.");
+    throw refused(
+      open.id,
+      command,
+      `${status} (${reason})`,
+      "Refine the goal and start it anew with `omk goal run`.",
+    );
   }
   if (status === "cancelled") throw refused(open.id, command, status, "Start it anew with `omk goal run`.");
   if (status === "ready" && !again) {
@@ -226,7 +250,11 @@ function refuseStep(open: OpenGoal, command: string, again: boolean): void {
   const source = exhaustedBudget(open.goal, open.work);
   if (source) {
     const hint = `Add some: omk goal budget-add ${open.id} --time 30m`;
-    throw new OmkError("goal.needs_budget", `${command} needs more budget: the ${source} budget is used up.`, { hint });
+    throw new OmkError(
+      "goal.needs_budget",
+      `${command} needs more budget: the ${source} budget is used up.`,
+      { hint },
+    );
   }
 }
 

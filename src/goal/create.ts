@@ -11,7 +11,14 @@ import { parseDuration } from "./budget.ts";
 import { checkGoalText, normalizeGoal, testability } from "./intake.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
 import { concludeGoal } from "./proof.ts";
-import { scaffoldArtifacts, scaffoldDecisions, scaffoldGraph, scaffoldTexts, scaffoldWork, TASK } from "./scaffold.ts";
+import {
+  scaffoldArtifacts,
+  scaffoldDecisions,
+  scaffoldGraph,
+  scaffoldTexts,
+  scaffoldWork,
+  TASK,
+} from "./scaffold.ts";
 
 /** What `goal create`, `plan` and `run` ask for. */
 export interface GoalRequest {
@@ -36,7 +43,11 @@ const MAX_ATTEMPTS_DEFAULT = 3;
 const MAX_ATTEMPTS_LIMIT = 20;
 
 /** Makes a goal and returns it under this process's control. Bad input is refused before anything exists. */
-export async function createGoal(request: GoalRequest, ports: GoalPorts, signal: AbortSignal): Promise<OpenGoal> {
+export async function createGoal(
+  request: GoalRequest,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<OpenGoal> {
   const text = ports.redactor.text(checkGoalText(request.text));
   const normalized = normalizeGoal(text);
   checkLimits(request);
@@ -83,9 +94,13 @@ function checkLimits(request: GoalRequest): void {
     (request.mergePolicy ?? "disabled") !== "disabled" && `--merge-policy ${request.mergePolicy}`,
   ].find((flag) => flag !== false);
   if (later !== undefined) {
-    throw new OmkError("usage.invalid", `${later} needs worktrees and delivery, which this omk does not have yet.`, {
-      hint: "Leave it out: one agent works in the project directory, and the changes stay there.",
-    });
+    throw new OmkError(
+      "usage.invalid",
+      `${later} needs worktrees and delivery, which this omk does not have yet.`,
+      {
+        hint: "Leave it out: one agent works in the project directory, and the changes stay there.",
+      },
+    );
   }
 }
 
@@ -187,7 +202,10 @@ async function recordCreation(
     },
   );
   await writeScaffold(open, ports);
-  const ending = question === undefined ? undefined : { status: goal.status, reasonCode: "not_testable", reason: question };
+  const ending =
+    question === undefined
+      ? undefined
+      : { status: goal.status, reasonCode: "not_testable", reason: question };
   await concludeGoal(open, undefined, ending, ports);
 }
 
@@ -196,6 +214,8 @@ async function writeScaffold(open: OpenGoal, ports: GoalPorts): Promise<void> {
   for (const [path, text] of scaffoldTexts(open.goal, open.graph)) {
     await ports.disk.writeDerived(join(open.folder, path), text);
   }
-  const decisions = scaffoldDecisions(open.goal, open.graph.tasks.length).map((one) => `${renderLine(one)}\n`);
+  const decisions = scaffoldDecisions(open.goal, open.graph.tasks.length).map(
+    (one) => `${renderLine(one)}\n`,
+  );
   await ports.disk.writeDerived(join(open.folder, "decisions.jsonl"), decisions.join(""));
 }

@@ -22,7 +22,11 @@ const STEPS_MAX = 500;
 /** Attempts in a row that nobody is charged for, and that brought no word from the engine. */
 const UNCHARGED_MAX = 5;
 
-const PAUSED: Ending = { status: "paused", reasonCode: "paused", reason: "paused by the user; nothing is lost" };
+const PAUSED: Ending = {
+  status: "paused",
+  reasonCode: "paused",
+  reason: "paused by the user; nothing is lost",
+};
 const CANCELLED: Ending = { status: "cancelled", reasonCode: "cancelled", reason: "cancelled by user" };
 
 /** Drives a goal until it has an ending, and writes it down. */
@@ -44,11 +48,19 @@ export async function driveGoal(
       if (ended) return ended === "verdict" ? undefined : ended;
       await open.journal.save();
     }
-    return { status: "failed_infra", reasonCode: "too_many_steps", reason: "the loop did not come to an end" };
+    return {
+      status: "failed_infra",
+      reasonCode: "too_many_steps",
+      reason: "the loop did not come to an end",
+    };
   });
   const ending = requestedEnding(open) ?? reached;
   if (!ending && open.goal.auto_accept === true && onlyAcceptanceMissing(factsOf(open.goal, open.work))) {
-    await acceptGoal(open, { summary: "accepted in advance (--auto-accept)", attested: {}, by: "omk" }, ports);
+    await acceptGoal(
+      open,
+      { summary: "accepted in advance (--auto-accept)", attested: {}, by: "omk" },
+      ports,
+    );
   }
   const written = await concludeGoal(open, space, ending, ports);
   tellEnd(open, written, ports);
@@ -62,7 +74,10 @@ async function oneStep(
   ports: GoalPorts,
   stop: AbortSignal,
 ): Promise<Ending | "verdict" | undefined> {
-  const limits = { hasGates: hasGates(open.goal.gates?.definitions), maxAttempts: open.goal.max_attempts ?? 3 };
+  const limits = {
+    hasGates: hasGates(open.goal.gates?.definitions),
+    maxAttempts: open.goal.max_attempts ?? 3,
+  };
   const step = nextStep(open.work, limits);
   const steps = { open, space, ports, signal: stop };
   try {
@@ -152,7 +167,10 @@ function outsideEnding(open: OpenGoal): Ending | undefined {
     return { status: "blocked_on_external", reasonCode: `agent_${last.outcome_code}`, reason };
   }
   const uncharged = attempts.slice(-UNCHARGED_MAX);
-  if (uncharged.length === UNCHARGED_MAX && uncharged.every((one) => one.status === "interrupted" && !one.summary)) {
+  if (
+    uncharged.length === UNCHARGED_MAX &&
+    uncharged.every((one) => one.status === "interrupted" && !one.summary)
+  ) {
     const reason = `${UNCHARGED_MAX} attempts in a row ended without a word from the agent`;
     return { status: "failed_infra", reasonCode: "attempts_lost", reason };
   }
@@ -179,7 +197,8 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
   sweepGateRemains(open, ports);
   if (open.orphanedSpawns.length > 0) {
     const ended = await ports.processes.sweep(open.orphanedSpawns);
-    if (ended > 0) ports.tell(`ended ${ended} leftover process${ended === 1 ? "" : "es"} of an interrupted run`);
+    if (ended > 0)
+      ports.tell(`ended ${ended} leftover process${ended === 1 ? "" : "es"} of an interrupted run`);
   }
   const { work } = open;
   if (!work.attempts.some((attempt) => attempt.status === "running")) return;

@@ -26,7 +26,11 @@ export async function keepEvidence(
 }
 
 /** Names an evidence file that was written as it came. */
-export function evidenceOf(open: Pick<OpenGoal, "folder">, path: string, ports: { disk: Disk }): EvidenceFile {
+export function evidenceOf(
+  open: Pick<OpenGoal, "folder">,
+  path: string,
+  ports: { disk: Disk },
+): EvidenceFile {
   const bytes = ports.disk.readFile(path);
   return { path: relative(open.folder, path), sha256: sha256(bytes), bytes: bytes.length };
 }

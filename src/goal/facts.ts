@@ -25,7 +25,10 @@ export function factsOf(goal: Goal, work: Work): Facts {
     blockedSections: reviewed
       ? (work.review?.sections ?? [])
           .filter((section) => section.status === "blocked")
-          .map((section) => ({ section: section.pass, gap: section.known_gaps[0] ?? `${section.pass} is blocked` }))
+          .map((section) => ({
+            section: section.pass,
+            gap: section.known_gaps[0] ?? `${section.pass} is blocked`,
+          }))
       : [],
     baseCopies: copies?.status ?? "not_needed",
     protectedFiles: copies?.files ?? [],

@@ -37,7 +37,10 @@ function goalsFolder(root: string): string {
 }
 
 /** All goals, newest first, and those that cannot be read. */
-export function listGoals(root: string, ports: { disk: Disk }): { goals: GoalSummary[]; unreadable: UnreadableGoal[] } {
+export function listGoals(
+  root: string,
+  ports: { disk: Disk },
+): { goals: GoalSummary[]; unreadable: UnreadableGoal[] } {
   const folder = goalsFolder(root);
   const goals: GoalSummary[] = [];
   const unreadable: UnreadableGoal[] = [];

@@ -36,7 +36,8 @@ export function gatesState(work: Work): "not_run" | "red" | "green" {
 /** A gate that was red on the base and is green on the result: the sign of a mended defect. */
 export function mendedGates(results: readonly GateResult[]): GateResult[] {
   return results.filter(
-    (result) => result.verdict === "passed" && result.base !== undefined && RED_VERDICTS.has(result.base ?? ""),
+    (result) =>
+      result.verdict === "passed" && result.base !== undefined && RED_VERDICTS.has(result.base ?? ""),
   );
 }
 

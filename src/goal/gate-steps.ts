@@ -70,7 +70,8 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
   let added_tests: NonNullable<Work["gates"]>["added_tests"] = null;
   if (green && !reused) {
     base_copies = await runBaseCopies(steps, tree, evidence);
-    if (base_copies?.status !== "failed") added_tests = await runAddedTests(steps, tree, run.results, evidence);
+    if (base_copies?.status !== "failed")
+      added_tests = await runAddedTests(steps, tree, run.results, evidence);
   }
   const { work } = open;
   const gates: Work["gates"] = {
@@ -86,7 +87,13 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
   await open.record({
     kind: passed ? "task_completed" : "task_failed",
     actor: "goal-controller",
-    payload: { task_id: TASK.verify, worker_id: "goal-controller", tree, run: run.id, gates: summaryOf(run.results) },
+    payload: {
+      task_id: TASK.verify,
+      worker_id: "goal-controller",
+      tree,
+      run: run.id,
+      gates: summaryOf(run.results),
+    },
     changes: [
       change("work.json", {
         gates,
@@ -110,7 +117,8 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
     ],
   });
   ports.tell(`gates: ${run.results.map((gate) => `${gate.name} ${gate.verdict}`).join(", ") || "none"}`);
-  if (base_copies) ports.tell(`gates with the base's copies of ${base_copies.files.join(", ")}: ${base_copies.status}`);
+  if (base_copies)
+    ports.tell(`gates with the base's copies of ${base_copies.files.join(", ")}: ${base_copies.status}`);
 }
 
 /** Paths that gates wrote into the project while they ran on this tree. */
@@ -129,7 +137,9 @@ async function settleResult({ open, space, ports, signal }: GateSteps): Promise<
   const recorded = work.result?.tree ?? work.base?.tree;
   if (recorded === undefined || recorded === now) return now;
   const ours = new Set(work.side_effects);
-  const outside = (await space.tree.changes(recorded, now, signal)).map(({ path }) => path).filter((path) => !ours.has(path));
+  const outside = (await space.tree.changes(recorded, now, signal))
+    .map(({ path }) => path)
+    .filter((path) => !ours.has(path));
   if (outside.length > 0) ports.tell(`files were changed since the last step: ${outside.join(", ")}`);
   const before = (work.result?.changed_files ?? []).map(({ path }) => path);
   const changed_files = await changedFiles(space.tree, work, now, [...before, ...outside], signal);
@@ -172,14 +182,24 @@ async function runAll(
       base,
       onStart: async (gate, spawnId) => {
         ports.tell(`gate ${gate.name}: ${[gate.command, ...gate.args].join(" ")}`);
-        const payload = { gate_id: gate.name, name: gate.name, run: id, tree: request.tree, spawn_id: spawnId };
+        const payload = {
+          gate_id: gate.name,
+          name: gate.name,
+          run: id,
+          tree: request.tree,
+          spawn_id: spawnId,
+        };
         await open.record({ kind: "command_started", actor: null, payload });
       },
       onEnd: async (gate, spawnId) => {
         const payload = gatePayload(gate, spawnId);
         await open.record(
           { kind: "command_finished", actor: null, payload },
-          { kind: gate.passed ? "gate_passed" : "gate_failed", actor: null, payload: { ...payload, run: id } },
+          {
+            kind: gate.passed ? "gate_passed" : "gate_failed",
+            actor: null,
+            payload: { ...payload, run: id },
+          },
         );
       },
     },
@@ -227,7 +247,10 @@ async function runBaseCopies(
   const base = open.work.base?.tree;
   if (base === undefined) return null;
   const changes = await space.tree.changes(base, tree, signal);
-  const files = [...protectedTestChanges(changes), ...(await changedScripts(space, base, tree, changes, signal))];
+  const files = [
+    ...protectedTestChanges(changes),
+    ...(await changedScripts(space, base, tree, changes, signal)),
+  ];
   if (files.length === 0) return null;
   const overlay = { tree: base, paths: files };
   const run = await runInCopy(steps, { tree, overlay, name: "base-copies" }, evidence);
@@ -255,9 +278,15 @@ async function runAddedTests(
   if (files.length === 0 || !tests) return null;
   const calibration = await runInCopy(steps, { tree: base, name: "base-check" }, evidence);
   const wasGreen = (open.work.baseline?.gates ?? []).filter((gate) => gate.verdict === "passed");
-  const usable = wasGreen.every((gate) => calibration.results.find((one) => one.name === gate.name)?.passed ?? true);
+  const usable = wasGreen.every(
+    (gate) => calibration.results.find((one) => one.name === gate.name)?.passed ?? true,
+  );
   if (!usable) return { status: "unusable", files, results: calibration.results };
-  const run = await runInCopy(steps, { tree: base, overlay: { tree, paths: files }, name: "added-tests" }, evidence);
+  const run = await runInCopy(
+    steps,
+    { tree: base, overlay: { tree, paths: files }, name: "added-tests" },
+    evidence,
+  );
   const red = run.results.some((gate) => gate.verdict === "failed" || gate.verdict === "failed_on_base_too");
   return { status: red ? "red_on_base" : "green_on_base", files, results: run.results };
 }
@@ -336,4 +365,3 @@ export function sweepGateRemains(open: OpenGoal, ports: GoalPorts): void {
 export function hasGates(definitions: readonly GateDefinition[] | undefined): boolean {
   return (definitions ?? []).some((gate) => !gate.skip);
 }
-

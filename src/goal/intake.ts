@@ -38,9 +38,13 @@ export function checkGoalText(text: string): string {
   }
   const bytes = Buffer.byteLength(trimmed);
   if (bytes > GOAL_BYTES_MAX) {
-    throw new OmkError("goal.too_large", `The goal text has ${bytes} bytes; at most ${GOAL_BYTES_MAX} are taken.`, {
-      hint: "Put the details into a file of the repository and name that file in the goal.",
-    });
+    throw new OmkError(
+      "goal.too_large",
+      `The goal text has ${bytes} bytes; at most ${GOAL_BYTES_MAX} are taken.`,
+      {
+        hint: "Put the details into a file of the repository and name that file in the goal.",
+      },
+    );
   }
   return trimmed;
 }
@@ -66,7 +70,9 @@ const BUILDING = words("build create implement add");
 /** The kind of a goal, from the words of its normal form. Several kinds make it `mixed`, none `greenfield`. */
 export function goalKind(normalized: string): GoalKind {
   const said = new Set(wordsOf(normalized));
-  const kinds = KIND_WORDS.filter(([, given]) => [...given].some((word) => said.has(word))).map(([kind]) => kind);
+  const kinds = KIND_WORDS.filter(([, given]) => [...given].some((word) => said.has(word))).map(
+    ([kind]) => kind,
+  );
   if (kinds.length === 0 && [...BUILDING].some((word) => said.has(word))) return "greenfield";
   return kinds.length > 1 ? "mixed" : (kinds[0] ?? "greenfield");
 }
@@ -101,7 +107,10 @@ export function testability(normalized: string): { testable: true } | { testable
 }
 
 function wordsOf(text: string): string[] {
-  return text.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+  return text
+    .toLowerCase()
+    .split(/[^\p{L}\p{N}]+/u)
+    .filter(Boolean);
 }
 
 function words(list: string): ReadonlySet<string> {

@@ -48,5 +48,7 @@ export function currentAttempts(work: Work): Attempt[] {
 function isFixable(work: Work): boolean {
   if (work.gates?.base_copies?.status === "failed") return true;
   if (work.result?.changed_files.length === 0) return true;
-  return (work.review?.sections ?? []).some((section) => section.status === "blocked" && section["fixable"] === true);
+  return (work.review?.sections ?? []).some(
+    (section) => section.status === "blocked" && section["fixable"] === true,
+  );
 }

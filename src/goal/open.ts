@@ -38,11 +38,7 @@ export const GOAL_DOCUMENTS = ["goal.json", "task-graph.json", "work.json", "pro
 type GoalDocument = (typeof GOAL_DOCUMENTS)[number];
 
 /** A change of one document; `goal.json` gets its `updated_at` by itself. */
-export function change(
-  file: GoalDocument,
-  set: Record<string, unknown>,
-  unset?: string[],
-): DocumentChange {
+export function change(file: GoalDocument, set: Record<string, unknown>, unset?: string[]): DocumentChange {
   return { file, set, ...(unset && { unset }) };
 }
 
@@ -157,7 +153,8 @@ export class OpenGoal {
       });
     }
     const changes: DocumentChange[] = [];
-    if (!Work.safeParse(documents.get("work.json")).success) changes.push(change("work.json", scaffoldWork()));
+    if (!Work.safeParse(documents.get("work.json")).success)
+      changes.push(change("work.json", scaffoldWork()));
     if (!TaskGraph.safeParse(documents.get("task-graph.json")).success) {
       changes.push(change("task-graph.json", scaffoldGraph(this.id, goal.data.created_at)));
     }

@@ -38,7 +38,10 @@ function judgeCheck(name: string, kind: string, facts: OracleFacts): Check {
 function coversCheck(gate: GateResult, check: string): boolean {
   const covers = gate.covers;
   if (Array.isArray(covers) && covers.includes(check)) return true;
-  return gate.name.toLowerCase().split(/[^a-z0-9]+/).includes(check);
+  return gate.name
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .includes(check);
 }
 
 function findEvidence(
@@ -74,8 +77,11 @@ function findEvidence(
       return compatibility(facts, results);
     case "docs":
       if (!facts.docsLinks) return blocked("no documentation file was changed");
-      if (facts.docsLinks.broken.length > 0) return blocked(`links lead nowhere: ${facts.docsLinks.broken.join(", ")}`);
-      return worsenedGates(results).length === 0 ? passed("documentation changed, links resolve") : blocked("a gate is worse");
+      if (facts.docsLinks.broken.length > 0)
+        return blocked(`links lead nowhere: ${facts.docsLinks.broken.join(", ")}`);
+      return worsenedGates(results).length === 0
+        ? passed("documentation changed, links resolve")
+        : blocked("a gate is worse");
     case "audit":
       return facts.reportAdded ? passed("a report was added") : blocked("no report file was added");
     default:
@@ -116,7 +122,9 @@ export async function brokenLinks(
   const broken: string[] = [];
   for (const path of paths) {
     const bytes = await tree.read(treeId, path, DOC_BYTES_MAX, signal);
-    for (const [, target = ""] of Buffer.from(bytes ?? "").toString("utf8").matchAll(/\]\(([^()\s]+)\)/g)) {
+    for (const [, target = ""] of Buffer.from(bytes ?? "")
+      .toString("utf8")
+      .matchAll(/\]\(([^()\s]+)\)/g)) {
       if (/^[a-z][a-z0-9+.-]*:|^#|^\//i.test(target)) continue;
       const file = posix.normalize(posix.join(posix.dirname(path), target.replace(/[#?].*$/, "")));
       if (file !== "." && !isThere(file.replace(/\/$/, ""))) broken.push(`${path}: ${target}`);

@@ -38,7 +38,9 @@ function feedback(work: Work): string {
 
 function attemptFeedback(last: Attempt | undefined): string[] {
   if (!last || last.outcome === "finished") return [];
-  return [`The last turn did not end well (${last.outcome_code ?? last.outcome}): ${last.summary ?? "no details"}`];
+  return [
+    `The last turn did not end well (${last.outcome_code ?? last.outcome}): ${last.summary ?? "no details"}`,
+  ];
 }
 
 function gateFeedback(work: Work): string[] {

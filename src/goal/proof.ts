@@ -148,16 +148,18 @@ function buildProof(
     ...(work.gates?.added_tests && { added_tests: work.gates.added_tests }),
     protected_changes: work.gates?.base_copies?.files ?? [],
     side_effects: work.side_effects,
-    attempts: work.attempts.map(({ number, fence, status, outcome, outcome_code, summary, usage, counted }) => ({
-      number,
-      fence,
-      status,
-      outcome,
-      outcome_code,
-      summary,
-      usage,
-      counted,
-    })),
+    attempts: work.attempts.map(
+      ({ number, fence, status, outcome, outcome_code, summary, usage, counted }) => ({
+        number,
+        fence,
+        status,
+        outcome,
+        outcome_code,
+        summary,
+        usage,
+        counted,
+      }),
+    ),
     engine: { name: goal.engine ?? null, said: last?.summary ?? null },
     budget_spent: { active_ms: Math.round(used.activeMs), tokens: used.tokens, usd: used.usd },
     gates_digest: goal.gates?.digest ?? null,
@@ -183,7 +185,9 @@ function attested(work: Work, oracle: OracleEvidence): OracleEvidence {
 function stateGap({ status, reasonCode }: Ending, reason: string): string {
   switch (status) {
     case "blocked_on_human":
-      return reasonCode === "not_testable" ? `goal oracle is not testable without a person: ${reason}` : reason;
+      return reasonCode === "not_testable"
+        ? `goal oracle is not testable without a person: ${reason}`
+        : reason;
     case "needs_more_budget":
       return `the budget is exhausted: ${reason}`;
     case "paused":
@@ -224,7 +228,11 @@ function proofMarkdown(proof: Proof): string {
     "",
     "## Gates",
     "",
-    ...rows(proof.gates.map((gate) => `${gate.name}: base ${gate.base ?? "not run"}, now ${gate.verdict ?? "unknown"}`)),
+    ...rows(
+      proof.gates.map(
+        (gate) => `${gate.name}: base ${gate.base ?? "not run"}, now ${gate.verdict ?? "unknown"}`,
+      ),
+    ),
     "",
     "## Changed Files",
     "",
@@ -236,7 +244,11 @@ function proofMarkdown(proof: Proof): string {
     "",
     "## Oracle",
     "",
-    ...rows((proof.oracle_evidence?.checks ?? []).map((one) => `${one.name}: ${one.status} (${one.reason ?? one.gate})`)),
+    ...rows(
+      (proof.oracle_evidence?.checks ?? []).map(
+        (one) => `${one.name}: ${one.status} (${one.reason ?? one.gate})`,
+      ),
+    ),
     "",
     "## Known Gaps",
     "",

@@ -1,7 +1,6 @@
 /** What happened to a goal, from its log alone; the same log always gives the same answer. */
 import { join } from "node:path";
 
-
 import { OmkError } from "../errors.ts";
 import type { Event } from "../format/event.ts";
 import type { Disk } from "../ports.ts";
@@ -25,7 +24,12 @@ export interface Replay {
   phase: string;
   generated_at: string;
   event_count: number;
-  task_graph_summary: { total_tasks: number; pending_tasks: number; blocked_tasks: number; done_tasks: number };
+  task_graph_summary: {
+    total_tasks: number;
+    pending_tasks: number;
+    blocked_tasks: number;
+    done_tasks: number;
+  };
   timeline: TimelineEntry[];
   recovery_status?: string;
   known_gaps?: string[];
@@ -54,10 +58,15 @@ export function replayGoal(goal: GoalSummary, ports: { disk: Disk }): Replay {
   const gaps = [
     graph.readable ? undefined : "Task graph cannot be read",
     failures > 0 ? `${failures} malformed lines were left out` : undefined,
-    folded.log.voidLines.length > 0 ? `${folded.log.voidLines.length} lines of an overtaken controller are void` : undefined,
+    folded.log.voidLines.length > 0
+      ? `${folded.log.voidLines.length} lines of an overtaken controller are void`
+      : undefined,
     duplicates > 0 ? `${duplicates} duplicate events were left out` : undefined,
   ].filter((gap) => gap !== undefined);
-  const recovery = !graph.readable || failures > 0 ? "partial: some of the record cannot be read" : "recovered: see the gaps";
+  const recovery =
+    !graph.readable || failures > 0
+      ? "partial: some of the record cannot be read"
+      : "recovered: see the gaps";
   return {
     version: 1,
     goal_id: goal.id,
@@ -110,14 +119,23 @@ function summaryOf(payload: Event["payload"]): string | undefined {
 
 /** Ids of older logs are objects whose key `0` holds the text. */
 function scalar(value: unknown): string | undefined {
-  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return String(value);
-  if (Array.isArray(value)) return value.map(scalar).filter((one) => one !== undefined).join(",");
+  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean")
+    return String(value);
+  if (Array.isArray(value))
+    return value
+      .map(scalar)
+      .filter((one) => one !== undefined)
+      .join(",");
   if (typeof value === "object" && value !== null && "0" in value) return scalar(value["0"]);
   return undefined;
 }
 
 /** Counts of a goal's tasks by state, from its log or, for a goal of 0.5.0, its file. */
-export function graphSummary(folder: string, folded: Record<string, unknown> | undefined, ports: { disk: Disk }) {
+export function graphSummary(
+  folder: string,
+  folded: Record<string, unknown> | undefined,
+  ports: { disk: Disk },
+) {
   const found = folded ?? documentOrNothing(join(folder, "task-graph.json"), ports);
   const tasks = found?.["tasks"];
   const list = Array.isArray(tasks) ? (tasks as { status?: string }[]) : [];

@@ -57,7 +57,10 @@ async function watchRequests(
 }
 
 /** Applies what waits, each once and in order; returns the stop that was asked for, if any. */
-export async function applyRequests(open: OpenGoal, ports: GoalPorts): Promise<"pause" | "cancel" | undefined> {
+export async function applyRequests(
+  open: OpenGoal,
+  ports: GoalPorts,
+): Promise<"pause" | "cancel" | undefined> {
   let asked: "pause" | "cancel" | undefined;
   const { requests } = pendingRequests(open.folder, ports);
   for (const request of requests) {
@@ -107,7 +110,11 @@ async function applyRequest(
       return "cancel";
     }
     case "budget_add":
-      await open.record({ kind: "goal_budget_extended", actor: "goal-controller", ...budgetChange(open, request) });
+      await open.record({
+        kind: "goal_budget_extended",
+        actor: "goal-controller",
+        ...budgetChange(open, request),
+      });
       return undefined;
     default:
       await open.record({
@@ -127,7 +134,8 @@ function budgetChange(open: OpenGoal, request: CommandRequest) {
   const set: Record<string, unknown> = {};
   const { seconds, tokens, usd } = request.payload as { seconds?: number; tokens?: number; usd?: number };
   if (seconds !== undefined && goal.budget_time !== undefined) {
-    const total = Math.max(parseDuration(goal.budget_time, "--budget-time"), Math.ceil(used.activeMs / 1_000)) + seconds;
+    const total =
+      Math.max(parseDuration(goal.budget_time, "--budget-time"), Math.ceil(used.activeMs / 1_000)) + seconds;
     set["budget_time"] = compactDuration(total);
     Object.assign(payload, { previous_budget_time: goal.budget_time, added_budget_secs: seconds });
   }
@@ -146,7 +154,11 @@ function budgetChange(open: OpenGoal, request: CommandRequest) {
 /** Seconds in the largest unit that divides them: `90m`, `8h`, `45s`. */
 function compactDuration(seconds: number): string {
   if (seconds === 0) return "0s";
-  for (const [unit, size] of [["d", 86_400], ["h", 3_600], ["m", 60]] as const) {
+  for (const [unit, size] of [
+    ["d", 86_400],
+    ["h", 3_600],
+    ["m", 60],
+  ] as const) {
     if (seconds % size === 0) return `${seconds / size}${unit}`;
   }
   return `${seconds}s`;

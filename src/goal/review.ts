@@ -38,14 +38,23 @@ export async function runReview(
     normalizedGoal: goal.normalized_goal,
     gates: work.gates,
     docsLinks: docs.length === 0 ? undefined : { broken: await brokenLinks(space.tree, tree, docs, signal) },
-    reportAdded: changes.some(({ path, kind }) => kind === "added" && isDocumentation(path)) && findings.length === 0,
+    reportAdded:
+      changes.some(({ path, kind }) => kind === "added" && isDocumentation(path)) && findings.length === 0,
   });
   const folder = join(open.folder, "artifacts", "reviews", String(run));
   const at = instantOf(ports.clock.now());
-  const texts = { general: generalReview(open, sections, at), security: securityReview(open, changes, findings, at) };
+  const texts = {
+    general: generalReview(open, sections, at),
+    security: securityReview(open, changes, findings, at),
+  };
   const files = [
     await keepEvidence(open, join(folder, "goal-review.md"), ports.redactor.text(texts.general), ports),
-    await keepEvidence(open, join(folder, "goal-security-review.md"), ports.redactor.text(texts.security), ports),
+    await keepEvidence(
+      open,
+      join(folder, "goal-security-review.md"),
+      ports.redactor.text(texts.security),
+      ports,
+    ),
   ];
   for (const [name, text] of [
     ["goal-review.md", texts.general],
@@ -80,7 +89,12 @@ export async function runReview(
     ),
   });
   const general = taskOf(TASK.review, reviewed, "review", "artifacts/reviews/goal-review.md");
-  const security = taskOf(TASK.securityReview, clean, "security_review", "artifacts/reviews/goal-security-review.md");
+  const security = taskOf(
+    TASK.securityReview,
+    clean,
+    "security_review",
+    "artifacts/reviews/goal-security-review.md",
+  );
   await open.record(
     {
       ...general.event,
@@ -88,7 +102,10 @@ export async function runReview(
         general.change,
         security.change,
         change("goal.json", { artifacts }),
-        change("work.json", { review: { tree, sections, oracle, at }, evidence: [...work.evidence, ...files] }),
+        change("work.json", {
+          review: { tree, sections, oracle, at },
+          evidence: [...work.evidence, ...files],
+        }),
       ],
     },
     security.event,
@@ -153,7 +170,10 @@ function reviewWall(
 }
 
 /** Applicable when the goal is about performance or a gate measures it. */
-function performanceSection(gates: readonly { name: string; verdict?: string | undefined }[], goal: string): ReviewArtifact {
+function performanceSection(
+  gates: readonly { name: string; verdict?: string | undefined }[],
+  goal: string,
+): ReviewArtifact {
   const measuring = gates.filter((gate) => /perf|bench/i.test(gate.name));
   const applicable = measuring.length > 0 || goalKind(goal) === "performance";
   const made = section("performance", "goal-review.md", {
@@ -171,7 +191,14 @@ function performanceSection(gates: readonly { name: string; verdict?: string | u
 function section(
   pass: string,
   file: string,
-  facts: { passed: boolean; evidence: readonly string[]; risk: string; gap: string; next: string; fixable?: boolean },
+  facts: {
+    passed: boolean;
+    evidence: readonly string[];
+    risk: string;
+    gap: string;
+    next: string;
+    fixable?: boolean;
+  },
 ): ReviewArtifact {
   return {
     pass,
@@ -238,7 +265,9 @@ function generalReview(open: OpenGoal, sections: readonly ReviewArtifact[], at: 
     "",
     "## Gate Evidence",
     "",
-    ...bullets((open.work.gates?.results ?? []).map((gate) => `${gate.name}: ${gate.verdict} (${gate.command_line})`)),
+    ...bullets(
+      (open.work.gates?.results ?? []).map((gate) => `${gate.name}: ${gate.verdict} (${gate.command_line})`),
+    ),
   );
 }
 
@@ -260,7 +289,9 @@ function securityReview(
     "",
     "## Changed Files Scanned",
     "",
-    ...(changes.length === 0 ? ["- none"] : changes.map(({ path, kind }) => `- ${printable(path, { oneLine: true })} (${kind})`)),
+    ...(changes.length === 0
+      ? ["- none"]
+      : changes.map(({ path, kind }) => `- ${printable(path, { oneLine: true })} (${kind})`)),
     "",
     "## Findings",
     "",

@@ -86,7 +86,10 @@ export function scaffoldGraph(goalId: string, createdAt: string): TaskGraph {
       read_set: PLANNING_FILES,
       write_set: ["project files"],
       risk: "high",
-      acceptance: ["The agent's turn and the files it changed are recorded.", "Readiness is claimed only on evidence."],
+      acceptance: [
+        "The agent's turn and the files it changed are recorded.",
+        "Readiness is claimed only on evidence.",
+      ],
     },
     {
       ...base,
@@ -292,7 +295,11 @@ function greenfieldTexts(goal: Goal, texts: Map<string, string>): void {
   );
   texts.set(
     FILES.greenfield_demo,
-    lines("#!/bin/sh", "# Replace this with a command that shows the new behaviour, and make it a gate.", "exit 0"),
+    lines(
+      "#!/bin/sh",
+      "# Replace this with a command that shows the new behaviour, and make it a gate.",
+      "exit 0",
+    ),
   );
   texts.set(
     FILES.greenfield_usage_examples,

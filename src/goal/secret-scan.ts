@@ -21,7 +21,8 @@ export function scanChanges(
     const kind = /\[REDACTED:([^\]]+)\]/.exec(newRedactions(text, redactor))?.[1];
     if (kind !== undefined) findings.push({ path, line, kind });
   }
-  if (patch.truncated) findings.push({ path: "(the rest of the change)", line: 0, kind: "too_large_to_scan" });
+  if (patch.truncated)
+    findings.push({ path: "(the rest of the change)", line: 0, kind: "too_large_to_scan" });
   return findings;
 }
 
@@ -65,7 +66,8 @@ function unquoted(text: string): string {
   const bytes: Buffer[] = [];
   for (const [, octal, escaped, plain] of text.matchAll(/\\([0-7]{3})|\\([^])|([^\\]+)/g)) {
     if (octal !== undefined) bytes.push(Buffer.from([Number.parseInt(octal, 8)]));
-    else if (escaped !== undefined) bytes.push(Buffer.from(ESCAPES[escaped] === undefined ? escaped : [ESCAPES[escaped]]));
+    else if (escaped !== undefined)
+      bytes.push(Buffer.from(ESCAPES[escaped] === undefined ? escaped : [ESCAPES[escaped]]));
     else bytes.push(Buffer.from(plain ?? ""));
   }
   return Buffer.concat(bytes).toString("utf8");

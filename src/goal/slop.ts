@@ -17,14 +17,19 @@ const COMMENTED = new Set([...JS, ".rs", ".go", ".java", ".c", ".cc", ".cpp", ".
 const HASHED = new Set([".py", ".rb", ".sh", ".toml", ".yaml", ".yml"]);
 
 const RULES: readonly Rule[] = [
-  { extensions: COMMENTED, pattern: /(?:\/\/|\/\*|^\s*\*).*\b(?:TODO|FIXME|HACK)\b/, what: "an unfinished mark" },
+  {
+    extensions: COMMENTED,
+    pattern: /(?:\/\/|\/\*|^\s*\*).*\b(?:TODO|FIXME|HACK)\b/,
+    what: "an unfinished mark",
+  },
   { extensions: HASHED, pattern: /#.*\b(?:TODO|FIXME|HACK)\b/, what: "an unfinished mark" },
   { extensions: new Set([".rs"]), pattern: /\bunwrap\(\)|\bpanic!\(/, what: "a panic on failure" },
   { extensions: JS, pattern: /catch\s*(?:\([^)]*\))?\s*\{\s*\}/, what: "an error swallowed" },
   { extensions: new Set([".py"]), pattern: /except\s*:\s*(?:pass)?\s*$/, what: "an error swallowed" },
   { extensions: JS, pattern: /\b(?:it|test|describe)\.(?:skip|only)\(/, what: "a test left out" },
 ];
-const LOCK_FILES = /(^|\/)(package-lock\.json|yarn\.lock|pnpm-lock\.yaml|bun\.lockb?|Cargo\.lock|poetry\.lock|uv\.lock|go\.sum)$/;
+const LOCK_FILES =
+  /(^|\/)(package-lock\.json|yarn\.lock|pnpm-lock\.yaml|bun\.lockb?|Cargo\.lock|poetry\.lock|uv\.lock|go\.sum)$/;
 
 /** Findings as `path:line what`. Lock files are exempt. */
 export function slopFindings(patch: string): string[] {

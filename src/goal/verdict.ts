@@ -89,7 +89,8 @@ function findGaps(facts: Facts): Gap[] {
     add("no_claim_without_evidence", "readiness cannot be claimed without evidence of an agent's work");
   }
   if (executed && !facts.reviewed) add("review_missing", "review evidence is missing");
-  if (executed && !facts.securityReviewed) add("security_review_missing", "security review evidence is missing");
+  if (executed && !facts.securityReviewed)
+    add("security_review_missing", "security review evidence is missing");
   if (facts.reviewed || facts.securityReviewed) {
     for (const { gap } of facts.blockedSections) add("review_blocked", gap);
   }
@@ -98,7 +99,8 @@ function findGaps(facts: Facts): Gap[] {
   if (facts.gates === "red") {
     const claimed = executed ? " after the agent had said it was done" : "";
     // Optional gates may be all there is, or the base may excuse the rest: then nothing was shown.
-    const named = facts.redGates.length > 0 ? facts.redGates.join(", ") : "no gate that is required has passed";
+    const named =
+      facts.redGates.length > 0 ? facts.redGates.join(", ") : "no gate that is required has passed";
     add("gates_red", `required verification gates failed${claimed}: ${named}`);
   }
   if (executed && facts.changedFiles > 0 && facts.gates === "green" && !facts.ranOnResult) {
@@ -108,7 +110,10 @@ function findGaps(facts: Facts): Gap[] {
     add("nothing_changed", "the project mutation and integration loop saw no changed file");
   }
   if (facts.baseCopies === "failed") {
-    add("protected_input_changed", `gates fail with the base's copies of: ${facts.protectedFiles.join(", ")}`);
+    add(
+      "protected_input_changed",
+      `gates fail with the base's copies of: ${facts.protectedFiles.join(", ")}`,
+    );
   }
   if (facts.baseCopies === "unusable" || facts.baseCopies === "not_run") {
     add(
@@ -117,7 +122,10 @@ function findGaps(facts: Facts): Gap[] {
     );
   }
   if (facts.missingChecks.length > 0) {
-    add("oracle_missing", `oracle evidence for a ${facts.kind} goal is missing: ${facts.missingChecks.join(", ")}`);
+    add(
+      "oracle_missing",
+      `oracle evidence for a ${facts.kind} goal is missing: ${facts.missingChecks.join(", ")}`,
+    );
   }
   if (typeof facts.acceptance === "object") add("rejected", facts.acceptance.rejected);
   else if (facts.acceptance === "open") {
@@ -154,7 +162,10 @@ function mostTelling(gaps: readonly Gap[]): Gap | undefined {
 /** Statuses in which the goal itself, and not its evidence, says how it stands. */
 export const STATE_CONTROLLED: Readonly<Partial<Record<GoalStatus, { prefix: string; reason: string }>>> = {
   blocked_on_human: { prefix: "blocked on human: ", reason: "a person has to decide" },
-  blocked_on_external: { prefix: "blocked on external dependency: ", reason: "something outside is not available" },
+  blocked_on_external: {
+    prefix: "blocked on external dependency: ",
+    reason: "something outside is not available",
+  },
   needs_more_budget: { prefix: "needs more budget: ", reason: "the budget is used up" },
   failed_infra: { prefix: "failed infra: ", reason: "the machinery failed" },
   paused: { prefix: "paused: ", reason: "it can be resumed" },

@@ -12,7 +12,14 @@ import { Goal } from "../format/goal.ts";
 import { Proof } from "../format/proof.ts";
 import { Work } from "../format/work.ts";
 import type { Disk } from "../ports.ts";
-import { applyChanges, foldFolder, readDocument, renderSnapshot, snapshotSeq, type Documents } from "../store/journal.ts";
+import {
+  applyChanges,
+  foldFolder,
+  readDocument,
+  renderSnapshot,
+  snapshotSeq,
+  type Documents,
+} from "../store/journal.ts";
 import { factsOf } from "./facts.ts";
 import { GOAL_DOCUMENTS } from "./open.ts";
 import { decideVerdict, STATE_CONTROLLED } from "./verdict.ts";
@@ -53,9 +60,13 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
     } else later.push(event);
   });
   if (folded && folded.position.seq === 0 && folded.log.legacyLines > 0) {
-    throw new OmkError("proof.missing", `Goal ${goalId} was made by omk 0.5.0, whose proofs name nothing by digest.`, {
-      hint: `There is nothing to check it by. To read it: omk goal proof ${goalId}`,
-    });
+    throw new OmkError(
+      "proof.missing",
+      `Goal ${goalId} was made by omk 0.5.0, whose proofs name nothing by digest.`,
+      {
+        hint: `There is nothing to check it by. To read it: omk goal proof ${goalId}`,
+      },
+    );
   }
   for (const { line, because } of folded?.log.damage ?? []) fault("events.jsonl", `line ${line}: ${because}`);
   if (folded?.log.torn === true) fault("events.jsonl", "its end is cut off or damaged");
@@ -84,7 +95,12 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
 
 type Fault = (file: string, because: string) => void;
 
-function foldChecked(folder: string, ports: { disk: Disk }, fault: Fault, visit: (event: Event, end: number) => void) {
+function foldChecked(
+  folder: string,
+  ports: { disk: Disk },
+  fault: Fault,
+  visit: (event: Event, end: number) => void,
+) {
   try {
     return foldFolder(folder, ports, visit);
   } catch (error) {
@@ -110,7 +126,8 @@ function checkProofFile(
   const status = textOf(written.payload?.["status"]);
   const expected = written.payload?.["sha256"];
   if (ports.disk.stat(path)?.kind !== "file") fault("proof.json", "it is missing");
-  else if (digestOf(path, ports).sha256 !== expected) fault("proof.json", "its bytes are not those that were recorded");
+  else if (digestOf(path, ports).sha256 !== expected)
+    fault("proof.json", "its bytes are not those that were recorded");
   const recorded = documents?.get("proof.json");
   if (recorded && createHash("sha256").update(renderDocument(recorded)).digest("hex") !== expected) {
     fault("events.jsonl", "the recorded proof does not have the recorded digest");
@@ -121,7 +138,10 @@ function checkProofFile(
   if (goal.success && work.success && proof.success && STATE_CONTROLLED[proof.data.status] === undefined) {
     const verdict = decideVerdict(factsOf(goal.data, work.data));
     if (verdict.status !== proof.data.status) {
-      fault("proof.json", `it says ${proof.data.status}, but the evidence says ${verdict.status} (${verdict.readinessCode})`);
+      fault(
+        "proof.json",
+        `it says ${proof.data.status}, but the evidence says ${verdict.status} (${verdict.readinessCode})`,
+      );
     }
   }
   return status;
@@ -152,7 +172,8 @@ function checkEvidence(
     return;
   }
   const seen = digestOf(path, ports);
-  if (seen.bytes !== evidence.bytes) fault(evidence.path, `it has ${seen.bytes} bytes instead of ${evidence.bytes}`);
+  if (seen.bytes !== evidence.bytes)
+    fault(evidence.path, `it has ${seen.bytes} bytes instead of ${evidence.bytes}`);
   else if (seen.sha256 !== evidence.sha256) fault(evidence.path, "its content was changed");
 }
 
@@ -217,7 +238,8 @@ class SnapshotHistory {
     // Without a number of its own it has no digest to be named by.
     if (event.seq === undefined) return;
     // The next event's `prev` is this one's digest, which saves hashing each line twice.
-    if (this.#last?.seq !== undefined && event.prev !== undefined) this.#digests.set(this.#last.seq, event.prev);
+    if (this.#last?.seq !== undefined && event.prev !== undefined)
+      this.#digests.set(this.#last.seq, event.prev);
     this.#last = event;
     if (event.changes) this.#events.push(event);
   }
@@ -239,7 +261,10 @@ class SnapshotHistory {
     const documents: Documents = new Map();
     for (const event of this.#events) {
       if ((event.seq ?? 0) > seq) break;
-      applyChanges(documents, structuredClone((event.changes ?? []).filter((change) => change.file === name)));
+      applyChanges(
+        documents,
+        structuredClone((event.changes ?? []).filter((change) => change.file === name)),
+      );
     }
     return documents.get(name);
   }

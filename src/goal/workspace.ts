@@ -24,14 +24,19 @@ export async function openWorkspace(
   const projectDir = projectDirOf(open.id, open.goal);
   const real = ports.disk.realPath(projectDir);
   if (real === undefined || ports.disk.stat(real)?.kind !== "folder") {
-    throw new OmkError("state.io", `The project directory ${projectDir} of goal ${open.id} is not there any more.`, {
-      hint: "Put it back, or cancel the goal with `omk goal cancel`.",
-    });
+    throw new OmkError(
+      "state.io",
+      `The project directory ${projectDir} of goal ${open.id} is not there any more.`,
+      {
+        hint: "Put it back, or cancel the goal with `omk goal cancel`.",
+      },
+    );
   }
   const held = await holdProject(real, command, ports, signal);
   try {
     const tree = await ports.openWorkTree({ projectDir: real, goalDir: open.folder, goalId: open.id });
-    if (tree.kind === "folder") ports.tell(`no git repository in ${real}: the proof will have no git evidence`);
+    if (tree.kind === "folder")
+      ports.tell(`no git repository in ${real}: the proof will have no git evidence`);
     return { tree, release: () => held.release(true) };
   } catch (error) {
     await held.release(true);

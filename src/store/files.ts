@@ -78,7 +78,11 @@ function isFolderBehindLink(path: string, ports: Pick<FilePorts, "disk">): boole
 }
 
 /** Replaces a file atomically. When this resolves, the new content survives kill -9 and power loss. */
-export async function replaceFile(path: string, content: string | Uint8Array, ports: FilePorts): Promise<void> {
+export async function replaceFile(
+  path: string,
+  content: string | Uint8Array,
+  ports: FilePorts,
+): Promise<void> {
   const temporary = await writeTemporary(path, content, ports);
   try {
     ports.disk.rename(temporary, path);
@@ -125,14 +129,17 @@ export async function writeOnce(path: string, content: string | Uint8Array, port
  * the system may have forgotten that they were never written, so no later sync of the same file saves them.
  */
 export async function rewritePrefix(path: string, length: number, ports: FilePorts): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${ports.processes.self.pid}.${ports.random.name(20)}${TEMPORARY}`);
+  const temporary = join(
+    dirname(path),
+    `.${basename(path)}.${ports.processes.self.pid}.${ports.random.name(20)}${TEMPORARY}`,
+  );
   let from: OpenFile | undefined;
   let to: OpenFile | undefined;
   try {
     from = ports.disk.open(path, "read");
     to = ports.disk.open(temporary, "create");
     const chunk = Buffer.allocUnsafe(COPY_BYTES);
-    for (let at = 0; at < length; ) {
+    for (let at = 0; at < length;) {
       const got = from.read(chunk.subarray(0, Math.min(chunk.length, length - at)), at);
       if (got === 0) throw shortWrite(temporary);
       writeAll(to, chunk.subarray(0, got));
@@ -174,7 +181,12 @@ export async function quarantineBytes(
 }
 
 /** Removes temporary files that a dead process left in a folder: all of them, or only those over an hour old. */
-export function sweepTemporaries(folder: string, nowMs: number, which: "all" | "stale", ports: FilePorts): void {
+export function sweepTemporaries(
+  folder: string,
+  nowMs: number,
+  which: "all" | "stale",
+  ports: FilePorts,
+): void {
   for (const name of ports.disk.list(folder)) {
     if (!name.endsWith(TEMPORARY)) continue;
     const path = join(folder, name);
@@ -207,12 +219,16 @@ export function ioFailure(action: string, path: string, cause: unknown): OmkErro
   };
   const why = reason[code] ?? code;
   const denied = code === "EACCES" || code === "EPERM" || code === "EROFS";
-  return new OmkError(denied ? "state.permissions" : "state.io", `Cannot ${action} ${path}: ${why} (${code}).`, {
-    cause,
-    hint: denied
-      ? "Make the state folder writable, or name another one in OMK_STATE_DIR."
-      : "Nothing that was acknowledged is lost. Mend the cause, then run the command again.",
-  });
+  return new OmkError(
+    denied ? "state.permissions" : "state.io",
+    `Cannot ${action} ${path}: ${why} (${code}).`,
+    {
+      cause,
+      hint: denied
+        ? "Make the state folder writable, or name another one in OMK_STATE_DIR."
+        : "Nothing that was acknowledged is lost. Mend the cause, then run the command again.",
+    },
+  );
 }
 
 async function syncFolderOf(path: string, ports: Pick<FilePorts, "disk">): Promise<void> {

@@ -106,7 +106,10 @@ function withBlob(folder: string, event: Event, ports: { disk: Disk }): Event {
   const path = join(folder, "blobs", name);
   const bytes = readBounded(path, ports);
   if (createHash("sha256").update(bytes).digest("hex") !== name) {
-    throw new OmkError("state.damaged", `${path} does not have the content that event ${event.seq} refers to.`);
+    throw new OmkError(
+      "state.damaged",
+      `${path} does not have the content that event ${event.seq} refers to.`,
+    );
   }
   return { ...event, ...(parseJson(bytes) as Partial<Event>) };
 }
@@ -135,9 +138,13 @@ export function readDocument(path: string, ports: { disk: Disk }): FoundDocument
   const record = value as Record<string, unknown>;
   const version = Number(record["version"] ?? 0);
   if (version > STATE_VERSION) {
-    throw new OmkError("state.version", `${path} has version ${version}; this omk knows up to ${STATE_VERSION}.`, {
-      hint: "It was written by a newer omk. Upgrade omk to work with it; nothing was changed.",
-    });
+    throw new OmkError(
+      "state.version",
+      `${path} has version ${version}; this omk knows up to ${STATE_VERSION}.`,
+      {
+        hint: "It was written by a newer omk. Upgrade omk to work with it; nothing was changed.",
+      },
+    );
   }
   return { state: "found", record };
 }
@@ -300,9 +307,13 @@ export class Journal {
       if (found.state === "found") {
         const seq = snapshotSeq(found.record);
         if (seq !== undefined && seq > this.position.seq) {
-          throw new OmkError("state.damaged", `${path} includes event ${seq}, but the log ends at ${this.position.seq}.`, {
-            hint: "The log has lost events that were there before. Restore events.jsonl; nothing was changed.",
-          });
+          throw new OmkError(
+            "state.damaged",
+            `${path} includes event ${seq}, but the log ends at ${this.position.seq}.`,
+            {
+              hint: "The log has lost events that were there before. Restore events.jsonl; nothing was changed.",
+            },
+          );
         }
         if (sameContent(name, found.record, document)) continue;
         // Older than the log: the usual case after a crash. Same age and different: somebody edited it.
@@ -335,15 +346,21 @@ async function repairLog(
   const { log } = folded;
   if (log.damage.length > 0) {
     const first = log.damage[0];
-    throw new OmkError("state.damaged", `${join(folder, LOG)} is damaged at line ${first?.line}: ${first?.because}.`, {
-      hint: "Reading still works. Restore the file from a copy to go on; nothing was changed.",
-    });
+    throw new OmkError(
+      "state.damaged",
+      `${join(folder, LOG)} is damaged at line ${first?.line}: ${first?.because}.`,
+      {
+        hint: "Reading still works. Restore the file from a copy to go on; nothing was changed.",
+      },
+    );
   }
   const path = join(folder, LOG);
   if (log.bytes === 0 || logPath(folder, ports) !== path || (isClean && !log.torn)) return folded;
   if (log.torn) {
     await quarantineBytes(folder, LOG, readTail(path, log.validBytes, ports), ports);
-    repairs.push(`the last write of ${LOG} had been cut off; ${log.bytes - log.validBytes} bytes are in quarantine`);
+    repairs.push(
+      `the last write of ${LOG} had been cut off; ${log.bytes - log.validBytes} bytes are in quarantine`,
+    );
   }
   await rewritePrefix(path, log.validBytes, ports);
   return folded;
@@ -360,7 +377,11 @@ function readTail(path: string, from: number, ports: { disk: Disk }): Uint8Array
 }
 
 /** A document as its file's text. `proof.json` is fixed by digest in the log, so it names its own place there. */
-export function renderSnapshot(name: string, document: Record<string, unknown>, position: LogPosition): string {
+export function renderSnapshot(
+  name: string,
+  document: Record<string, unknown>,
+  position: LogPosition,
+): string {
   if (name === "proof.json") return renderDocument(document);
   return renderDocument({ ...document, seq: position.seq, log_bytes: position.bytes });
 }

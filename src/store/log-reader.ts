@@ -75,7 +75,10 @@ export function readLog(path: string, ports: { disk: Disk }, visit: EventVisitor
     }
     const { event, digest } = read;
     if (event.epoch < reading.epoch) {
-      reading.voidLines.push({ line: number, because: `it is of epoch ${event.epoch}, behind ${reading.epoch}` });
+      reading.voidLines.push({
+        line: number,
+        because: `it is of epoch ${event.epoch}, behind ${reading.epoch}`,
+      });
       return;
     }
     if (suspects.length > 0 && isSameWrite(event, reading.seq)) {

@@ -35,7 +35,9 @@ export async function postRequest(
     from: { pid: ports.processes.self.pid, host: ports.processes.self.host },
   };
   if ((await linkNew(join(folder, `${id}.json`), renderDocument(record), ports)) === "taken") {
-    throw new OmkError("state.io", `A request called ${id} exists already.`, { hint: "Run the command again." });
+    throw new OmkError("state.io", `A request called ${id} exists already.`, {
+      hint: "Run the command again.",
+    });
   }
   return id;
 }

@@ -1,7 +1,7 @@
 /** What commands print: labels that scripts look for, JSON that parses, and nothing that steers a terminal. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -425,12 +425,11 @@ describe("without a terminal", () => {
   test.runIf(process.platform === "linux")("an answer that does not fit on the disk is a failure and says so", async () => {
     using place = await brokenSum();
     await place.run("goal", "create", GOAL);
-    const { openSync, closeSync } = await import("node:fs");
     const full = openSync("/dev/full", "w");
     try {
       const child = spawn(process.execPath, [ENTRY, "goal", "show"], { cwd: place.project, env: place.environment, stdio: ["ignore", full, "pipe"] });
       let said = "";
-      child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
+      child.stderr?.setEncoding("utf8").on("data", (text: string) => (said += text));
       const [status] = (await once(child, "close")) as [number];
       expect(status).toBe(74);
       expect(said).toContain("stdout");

@@ -25,7 +25,10 @@ function portsOn(disk: SimulatedDisk, pid = 1): JournalPorts & { disk: Simulated
 }
 
 function linesOf(disk: SimulatedDisk): string[] {
-  return Buffer.from(disk.readFile(`${FOLDER}/events.jsonl`)).toString("utf8").split("\n").slice(0, -1);
+  return Buffer.from(disk.readFile(`${FOLDER}/events.jsonl`))
+    .toString("utf8")
+    .split("\n")
+    .slice(0, -1);
 }
 
 const note = (text: string, set: Record<string, unknown> = {}) => ({
@@ -49,7 +52,11 @@ describe("the log", () => {
       const event = Event.parse(JSON.parse(line));
       expect(event.seq).toBe(at + 1);
       expect(event.prev).toBe(prev);
-      expect(event.check).toBe(createHash("sha256").update(line.slice(0, line.lastIndexOf(',"check":"'))).digest("hex"));
+      expect(event.check).toBe(
+        createHash("sha256")
+          .update(line.slice(0, line.lastIndexOf(',"check":"')))
+          .digest("hex"),
+      );
       prev = createHash("sha256").update(line).digest("hex");
     });
     expect(lines).toHaveLength(3);
@@ -115,7 +122,9 @@ describe("the log", () => {
     const folded = foldFolder(FOLDER, portsOn(disk));
     expect(folded.log.damage.map(({ line }) => line)).toContain(2);
     expect(folded.documents.get("goal.json")).toMatchObject({ one: true, three: true });
-    await expect(Journal.open(FOLDER, REQUEST, portsOn(disk), never)).rejects.toMatchObject({ code: "state.damaged" });
+    await expect(Journal.open(FOLDER, REQUEST, portsOn(disk), never)).rejects.toMatchObject({
+      code: "state.damaged",
+    });
     expect(Buffer.from(disk.readFile(`${FOLDER}/events.jsonl`)).toString()).toBe(bent);
   });
 

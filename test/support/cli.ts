@@ -75,7 +75,9 @@ export class Place implements Disposable {
       stderr += text;
       for (const look of waiting) look();
     });
-    const ended = once(child, "close").then(([status, signal]) => ({ status, signal, stdout, stderr }) as Ran);
+    const ended = once(child, "close").then(
+      ([status, signal]) => ({ status, signal, stdout, stderr }) as Ran,
+    );
     const says = (text: string): Promise<void> =>
       new Promise((resolve, reject) => {
         const look = () => {
@@ -103,7 +105,10 @@ export class Place implements Disposable {
 
   async git(...args: string[]): Promise<string> {
     const identity = ["-c", "user.name=tester", "-c", "user.email=tester@omk.invalid"];
-    const child = spawn("git", [...identity, ...args], { cwd: this.project, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn("git", [...identity, ...args], {
+      cwd: this.project,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let out = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => (out += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (out += text));
@@ -147,7 +152,12 @@ export class Place implements Disposable {
 
 /** A package with one function that is wrong and a test that says so. */
 export const BROKEN_SUM = {
-  "package.json": JSON.stringify({ name: "sum", private: true, type: "module", scripts: { test: "node --test" } }),
+  "package.json": JSON.stringify({
+    name: "sum",
+    private: true,
+    type: "module",
+    scripts: { test: "node --test" },
+  }),
   "sum.js": "export function sum(a, b) {\n  return a - b;\n}\n",
   "sum.test.js": [
     'import assert from "node:assert/strict";',

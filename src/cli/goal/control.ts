@@ -32,7 +32,11 @@ export async function controlCommand(
           "",
           `Resume with: omk goal resume ${goal.id}`,
         ]
-      : [`Goal ${goal.id} cancelled`, `Status: ${goal.status}`, `Failure artifact: ${join(goal.folder, "failure.json")}`];
+      : [
+          `Goal ${goal.id} cancelled`,
+          `Status: ${goal.status}`,
+          `Failure artifact: ${join(goal.folder, "failure.json")}`,
+        ];
   app.output.result(goal.record, () => lines.join("\n"), flags.json);
 }
 
@@ -58,7 +62,8 @@ export async function budgetAddCommand(
   };
   const asked = await askGoal(id, { kind: "budget_add", payload }, await goalPorts(app), app.signal);
   const { record, status } = findGoal(app.root(), asked.id, app.world);
-  const limit = (key: string) => (record[key] === undefined ? "unbounded" : JSON.stringify(record[key]).replaceAll('"', ""));
+  const limit = (key: string) =>
+    record[key] === undefined ? "unbounded" : JSON.stringify(record[key]).replaceAll('"', "");
   const usd = record["budget_usd"];
   const lines = [
     `Budget added: ${asked.id}`,

@@ -6,12 +6,20 @@ import type { App } from "../app.ts";
 import { oneLine } from "../text.ts";
 
 /** Prints a goal's proof as text, Markdown or its record. */
-export function proofCommand(app: App, id: string, flags: { json: boolean; format?: "text" | "json" | "md" }): void {
+export function proofCommand(
+  app: App,
+  id: string,
+  flags: { json: boolean; format?: "text" | "json" | "md" },
+): void {
   const goal = findGoal(app.root(), id, app.world);
   const redactor = createRedactor({ environment: app.io.env });
   const proof = redactor.value(proofToShow(goal, app.world)) as Record<string, unknown>;
   const format = flags.json ? "json" : (flags.format ?? "text");
-  app.output.result(proof, () => (format === "md" ? markdown(goal.id, proof) : text(goal.id, proof)), format === "json");
+  app.output.result(
+    proof,
+    () => (format === "md" ? markdown(goal.id, proof) : text(goal.id, proof)),
+    format === "json",
+  );
 }
 
 interface Gate {

@@ -6,7 +6,11 @@ import type { App } from "../app.ts";
 import { textTime } from "../text.ts";
 
 /** Prints a goal's history as text, Markdown or JSON, with what could not be read. */
-export function replayCommand(app: App, id: string, flags: { json: boolean; format?: "text" | "json" | "md" }): void {
+export function replayCommand(
+  app: App,
+  id: string,
+  flags: { json: boolean; format?: "text" | "json" | "md" },
+): void {
   const goal = findGoal(app.root(), id, app.world);
   const redactor = createRedactor({ environment: app.io.env });
   const replay = redactor.value(replayGoal(goal, app.world)) as Replay;
@@ -37,7 +41,9 @@ function text(replay: Replay): string {
     `Tasks: ${tasks(replay)}`,
     "Timeline:",
     ...timeline(replay).map((line) => `  ${line}`),
-    ...(gaps.length > 0 ? ["Known gaps:", ...gaps.map((gap) => `  - ${gap}`), `Recovery: ${replay.recovery_status}`] : []),
+    ...(gaps.length > 0
+      ? ["Known gaps:", ...gaps.map((gap) => `  - ${gap}`), `Recovery: ${replay.recovery_status}`]
+      : []),
   ].join("\n");
 }
 

@@ -24,12 +24,22 @@ export async function createCommand(
     // The id comes first, so that whatever happens next the user can name the goal.
     if (untilReady) app.output.story(`goal ${open.id}`);
   };
-  const request = { ...flags, text, projectDir: app.io.cwd(), untilReady, gates: flags["gate"] } as GoalRequest;
+  const request = {
+    ...flags,
+    text,
+    projectDir: app.io.cwd(),
+    untilReady,
+    gates: flags["gate"],
+  } as GoalRequest;
   if (flags["llmPlanner"] === false) request.noLlmPlanner = true;
   const outcome = await runGoal(request, await goalPorts(app), app.signal, created);
   const blocked = outcome.open.goal.status === "blocked_on_human";
   app.exitStatus = untilReady ? exitStatusOf(outcome.ending) : blocked ? 3 : 0;
-  app.output.result(outcome.open.goal, () => (untilReady ? renderRun(outcome) : renderCreated(name, outcome)), json);
+  app.output.result(
+    outcome.open.goal,
+    () => (untilReady ? renderRun(outcome) : renderCreated(name, outcome)),
+    json,
+  );
 }
 
 /** Which planner is used: one line on stderr that scripts of 0.5.0 look for. */
@@ -93,7 +103,9 @@ const ICONS: Readonly<Record<string, string>> = {
 
 function renderRun({ open, ending }: Outcome): string {
   const lines = [...head("Goal run completed", open), "", "Narrative:"];
-  narrative(open).forEach(([kind, summary], at) => lines.push(`  ${at}. ${ICONS[kind] ?? "-"} ${kind} — ${summary}`));
+  narrative(open).forEach(([kind, summary], at) =>
+    lines.push(`  ${at}. ${ICONS[kind] ?? "-"} ${kind} — ${summary}`),
+  );
   if (ending.status === "ready") {
     lines.push("", `Check it: omk proof verify ${open.id}`);
     return lines.join("\n");
@@ -107,7 +119,12 @@ function renderRun({ open, ending }: Outcome): string {
         : `Next: omk goal resume ${open.id}`;
     lines.push(next);
   } else {
-    lines.push("", `Blocked: ${oneLine(readiness)}`, `Reason code: ${ending.reasonCode}`, ...nextOf(open, ending.reasonCode));
+    lines.push(
+      "",
+      `Blocked: ${oneLine(readiness)}`,
+      `Reason code: ${ending.reasonCode}`,
+      ...nextOf(open, ending.reasonCode),
+    );
   }
   return lines.join("\n");
 }
@@ -117,7 +134,8 @@ function nextOf(open: OpenGoal, code: string): string[] {
     return [`Next: look at the change, then: omk goal accept ${open.id} --summary "<why>"`];
   }
   if (code === "cancelled") return [];
-  if (code.startsWith("budget_")) return [`Next: omk goal budget-add ${open.id}, then omk goal resume ${open.id}`];
+  if (code.startsWith("budget_"))
+    return [`Next: omk goal budget-add ${open.id}, then omk goal resume ${open.id}`];
   if (code === "no_gates") return ["Next: start it anew with a gate, for example --gate 'tests=npm test'"];
   return [`Next: omk goal proof ${open.id}; go on with: omk goal resume ${open.id}`];
 }
@@ -125,8 +143,14 @@ function nextOf(open: OpenGoal, code: string): string[] {
 /** The steps that were taken, from what the goal's documents say. */
 function narrative(open: OpenGoal): [string, string][] {
   const { work } = open;
-  const steps: [string, string][] = [["plan", `${open.graph.tasks.length} tasks, ${open.goal.gates?.definitions.length ?? 0} gates`]];
-  if (work.baseline) steps.push(["verify", `base: ${work.baseline.gates.map((gate) => `${gate.name} ${gate.verdict}`).join(", ")}`]);
+  const steps: [string, string][] = [
+    ["plan", `${open.graph.tasks.length} tasks, ${open.goal.gates?.definitions.length ?? 0} gates`],
+  ];
+  if (work.baseline)
+    steps.push([
+      "verify",
+      `base: ${work.baseline.gates.map((gate) => `${gate.name} ${gate.verdict}`).join(", ")}`,
+    ]);
   for (const attempt of work.attempts) {
     const outcome = attempt.status === "ended" ? (attempt.outcome ?? "ended") : attempt.status;
     steps.push(["execute", `pass ${attempt.number}: ${outcome}`]);
@@ -136,19 +160,27 @@ function narrative(open: OpenGoal): [string, string][] {
     steps.push(["verify", `result: ${counts || "no gates"}`]);
   }
   if (work.review) {
-    const blocked = work.review.sections.filter((section) => section.status === "blocked").map(({ pass }) => pass);
+    const blocked = work.review.sections
+      .filter((section) => section.status === "blocked")
+      .map(({ pass }) => pass);
     steps.push(["review", blocked.length === 0 ? "no section is blocked" : `blocked: ${blocked.join(", ")}`]);
   }
   if (open.goal.status === "ready") {
     const count = work.result?.changed_files.length ?? 0;
-    steps.push(["deliver", `${count} changed file${count === 1 ? "" : "s"} stay in the project directory, not committed`]);
+    steps.push([
+      "deliver",
+      `${count} changed file${count === 1 ? "" : "s"} stay in the project directory, not committed`,
+    ]);
   } else steps.push(["blocked", open.goal.reason_code ?? open.goal.status]);
   return steps;
 }
 
 function renderResumed({ open }: Outcome): string {
   const { goal } = open;
-  return [`Goal ${open.id} resumed`, `Status: ${goal.status}`, `Phase: ${goal.phase}`, `Updated: ${textTime(goal.updated_at)}`].join(
-    "\n",
-  );
+  return [
+    `Goal ${open.id} resumed`,
+    `Status: ${goal.status}`,
+    `Phase: ${goal.phase}`,
+    `Updated: ${textTime(goal.updated_at)}`,
+  ].join("\n");
 }

@@ -22,7 +22,9 @@ export function listCommand(app: App, json: boolean): void {
     app.output.text('No goals found.\n\nMake one: omk goal run "Fix the failing test in sum.test.js"');
     return;
   }
-  const rows = goals.map((goal) => `  [${goal.status}] ${goal.id}  ${redactor.text(oneLine(goal.originalGoal))}`);
+  const rows = goals.map(
+    (goal) => `  [${goal.status}] ${goal.id}  ${redactor.text(oneLine(goal.originalGoal))}`,
+  );
   app.output.text(`Goals (${goals.length}):\n${rows.join("\n")}`);
 }
 

@@ -25,7 +25,11 @@ export async function stepCommand(
   const take = { verify: verifyGoal, execute: executeGoal, review: reviewGoal }[name];
   const render = { verify: renderVerify, execute: renderExecute, review: renderReview }[name];
   const outcome = await take(id, flags.again, await goalPorts(app), app.signal);
-  app.exitStatus = outcome.achieved ? 0 : outcome.ending.status === "not_ready" ? 1 : exitStatusOf(outcome.ending);
+  app.exitStatus = outcome.achieved
+    ? 0
+    : outcome.ending.status === "not_ready"
+      ? 1
+      : exitStatusOf(outcome.ending);
   app.output.result(outcome.open.proof, () => render(outcome), flags.json);
 }
 
@@ -43,7 +47,11 @@ export async function acceptCommand(
 }
 
 /** Rejects a result, with the reason. */
-export async function rejectCommand(app: App, id: string, flags: { reason: string; json: boolean }): Promise<void> {
+export async function rejectCommand(
+  app: App,
+  id: string,
+  flags: { reason: string; json: boolean },
+): Promise<void> {
   const reason = notEmpty("--reason", flags.reason);
   const outcome = await rejectByHand(id, reason, await goalPorts(app), app.signal);
   app.output.result(outcome.open.proof, () => renderDecision(outcome), flags.json);
