@@ -29,6 +29,34 @@ const dropOldTypes = {
   },
 };
 
+/** Modules of Node's own that take milliseconds to load, and that light commands load without using them. */
+const HEAVY = ["node:child_process", "node:crypto"];
+
+/** Loads the heavy modules when they are first used and not at the start. */
+const loadHeavyLate = {
+  name: "load-heavy-late",
+  transform(code, id) {
+    if (!/[\\/]commander[\\/]lib[\\/]command\.js$/.test(id)) return null;
+    // commander needs it only for subcommands that are programs of their own, and omk has none.
+    const late = code.replace("const childProcess = require('node:child_process');\n", "");
+    if (late === code) throw new Error("commander loads child processes in another way than it did: look again.");
+    return late.replaceAll("childProcess.", "require('node:child_process').");
+  },
+  renderChunk(code) {
+    let late = code;
+    for (const module of HEAVY) {
+      const name = module.replace(":", "_");
+      const line = `let ${name} = require("${module}");\n`;
+      // Only where it is looked into and nothing else: not passed on, not behind `new`.
+      const others = new RegExp(`\\b${name}\\b(?!\\.)|\\bnew ${name}\\b`);
+      if (!late.includes(line) || others.test(late.replace(line, ""))) continue;
+      const getter = `let ${name}; function late_${name}() { return ${name} ??= require("${module}"); }\n`;
+      late = late.replaceAll(new RegExp(`\\b${name}\\.`, "g"), `late_${name}().`).replace(line, getter);
+    }
+    return late === code ? null : late;
+  },
+};
+
 /** Writes down whose code is inside: the licences ask for it. */
 function noteLicences(file) {
   return {
@@ -80,7 +108,7 @@ export default defineConfig([
       chunkFileNames: "chunks/[name]-[hash].cjs",
       comments: false,
     },
-    plugins: [dropOldChunks(".cjs"), noteLicences("licences.txt")],
+    plugins: [loadHeavyLate, dropOldChunks(".cjs"), noteLicences("licences.txt")],
   },
   {
     ...shared,

@@ -645,3 +645,67 @@ function readProc(path: string): string | undefined {
     return undefined; // the process is gone, another user's, or this is no Linux
   }
 }
+
+// ---- Standard output
+
+/**
+ * The process, with its answers written straight to their descriptors: `process.stdout` and `process.stderr` load streams
+ * and sockets first, which takes longer than most answers. They are loaded when somebody needs what only they can do.
+ */
+export function directOutput(given: NodeJS.Process): NodeJS.Process {
+  return Object.create(given, {
+    stdout: { value: directStream(1, () => given.stdout) },
+    stderr: { value: directStream(2, () => given.stderr) },
+    on: { value: given.on.bind(given) },
+    off: { value: given.off.bind(given) },
+  }) as NodeJS.Process;
+}
+
+function directStream(descriptor: number, open: () => NodeJS.WriteStream) {
+  const listeners: ((error: Error) => void)[] = [];
+  let opened: NodeJS.WriteStream | undefined;
+  const tell = (error: Error) => {
+    for (const listener of listeners) listener(error);
+  };
+  const stream = (): NodeJS.WriteStream => (opened ??= open().on("error", tell));
+  return {
+    write(data: string | Uint8Array, written?: (error?: Error | null) => void): boolean {
+      if (written) return stream().write(data, written);
+      if (opened) return stream().write(data);
+      try {
+        writeFully(descriptor, Buffer.from(data));
+      } catch (error) {
+        // A full pipe whose reader is slow: the stream waits for it. Anything else goes to who listens.
+        const rest = error instanceof PipeFull ? error.rest : undefined;
+        if (rest) return stream().write(rest);
+        tell(error as Error);
+      }
+      return true;
+    },
+    on: (_event: "error", listener: (error: Error) => void) => listeners.push(listener),
+    get columns() {
+      return fs.fstatSync(descriptor).isCharacterDevice() ? stream().columns : undefined;
+    },
+  };
+}
+
+/** The pipe takes no more for now. */
+class PipeFull extends Error {
+  readonly rest: Uint8Array;
+  constructor(rest: Uint8Array) {
+    super("The pipe is full.");
+    this.rest = rest;
+  }
+}
+
+function writeFully(descriptor: number, bytes: Uint8Array): void {
+  let rest = bytes;
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(fs.writeSync(descriptor, rest));
+    } catch (error) {
+      if (codeOf(error) === "EAGAIN") throw new PipeFull(rest);
+      throw error;
+    }
+  }
+}

@@ -11,12 +11,13 @@ export interface MainIo {
   readonly stdout: {
     write(text: string): unknown;
     write(bytes: Uint8Array, written: (error?: Error | null) => void): unknown;
+    /** The width of a terminal; undefined for anything else. */
+    readonly columns?: number | undefined;
     on(event: "error", listener: (error: Error) => void): unknown;
   };
   readonly stderr: {
     write(text: string): unknown;
     on(event: "error", listener: (error: Error) => void): unknown;
-    isTTY?: boolean;
   };
   readonly stdin: AsyncIterable<Uint8Array>;
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -13,6 +13,10 @@ export function buildProgram(app: App): Command {
     .configureOutput({
       writeOut: (text) => void app.io.stdout.write(text),
       writeErr: (text) => void app.io.stderr.write(printable(text)),
+      getOutHelpWidth: () => app.io.stdout.columns ?? 80,
+      // Nothing of ours is coloured, and asking whether it could be loads the terminal's streams.
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
     })
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: false })

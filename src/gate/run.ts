@@ -53,6 +53,8 @@ const TICK_MS = 500;
 const GRACE_MS = 5_000;
 /** How much of each stream a result carries; the log has more. */
 const FIELD_BYTES_MAX = 16 * 1024;
+/** How much of a stream whose middle was left out is searched for counts. */
+const COUNTED_CHARACTERS_MAX = 256 * 1024;
 const REPORT_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
@@ -152,7 +154,7 @@ async function runGate(
   for (const stream of [stdout, stderr]) stream.text = redact(stream.text);
   const counts =
     countsInReport(gate, earlierReport, ports.disk) ??
-    countTests(`${stdout.text}\n${stderr.text}`, [definition.command, ...definition.args]);
+    countTests(`${countable(stdout)}\n${countable(stderr)}`, [definition.command, ...definition.args]);
   const end = {
     exit,
     timedOut: ending === "timed_out",
@@ -282,6 +284,11 @@ function ranNothingNote(counts: TestCounts | undefined, least: number): string {
   return counts.skipped > 0
     ? `No test ran: all ${counts.skipped} were skipped`
     : "No test ran: the runner counted none";
+}
+
+/** Where a runner says its counts: at the end, when there is so much that the middle was left out. */
+function countable({ text, leftOut }: Captured): string {
+  return leftOut === 0 ? text : text.slice(-COUNTED_CHARACTERS_MAX);
 }
 
 /** Writes the log of one gate, durably and once. */

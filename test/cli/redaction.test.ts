@@ -75,10 +75,9 @@ describe("a secret", () => {
     // One secret whole from a file, one in two writes, on both channels.
     const half = Math.floor(BY_GATE.length / 2);
     const noisy = `noisy=cat .env; printf %s ${BY_GATE.slice(0, half)}; printf '%s\\n' ${BY_GATE.slice(half)}; cat .env >&2`;
-    const ran = await place.run(
-      ...["goal", "run", `Fix the failing test in sum.test.js with ${IN_GOAL} and ${CANARY}`, "--until-ready", "--auto-accept"],
-      ...["--engine", engine, "--gate", "tests=node --test", "--gate", noisy],
-    );
+    const text = `Fix the failing test in sum.test.js with ${IN_GOAL} and ${CANARY}`;
+    const gates = ["--gate", "tests=node --test", "--gate", noisy];
+    const ran = await place.run("goal", "run", text, "--until-ready", "--auto-accept", "--engine", engine, ...gates);
     // The gate's own definition is a command line of the user's; it names no secret whole.
     expectNonePrinted(ran, "run");
     expect(ran.status).toBe(0);
@@ -87,12 +86,12 @@ describe("a secret", () => {
     expect(place.json("proof.json")["attempts"]).toMatchObject([{ number: 1 }, { number: 2 }]);
     expect(expectNoneKept(place.state)).toBeGreaterThan(20);
     const kept = readdirSync(place.goalFolder(), { recursive: true, encoding: "utf8" });
-    const text = kept
+    const written = kept
       .filter((name) => /\.(?:jsonl?|md|log|diff)$/.test(name))
       .map((name) => readFileSync(join(place.goalFolder(), name), "utf8"))
       .join("\n");
     for (const kind of ["environment", "github-token", "model-provider-key", "slack-token", "gitlab-token"]) {
-      expect(text, kind).toContain(`[REDACTED:${kind}]`);
+      expect(written, kind).toContain(`[REDACTED:${kind}]`);
     }
     // Joined again, the pieces of what the agent said hold no secret either.
     const said = kept
@@ -120,7 +119,7 @@ describe("a secret", () => {
     ]) {
       expectNonePrinted(await place.run("goal", ...args), args.join(" "));
     }
-    expectNoneKept(place.state);
+    expect(expectNoneKept(place.state)).toBeGreaterThan(20);
   });
 
   test("in a variable is seen by no agent and no gate, which see only what they need", { timeout: 60_000 }, async () => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { OmkError } from "../../src/errors.ts";
+import type { OmkError } from "../../src/errors.ts";
 import { checkGoalText, goalKind, normalizeGoal, REQUIRED_CHECKS, testability } from "../../src/goal/intake.ts";
 
 describe("the kind of a goal", () => {

@@ -46,7 +46,9 @@ function withFiles(files: Readonly<Record<string, Uint8Array | null>>): Disk {
           return bytes ? openBytes(bytes) : disk.open(path, how);
         },
       };
-      return key in own ? own[key as keyof typeof own] : (disk[key] as (...args: never[]) => unknown).bind(disk);
+      if (key in own) return own[key as keyof typeof own];
+      const method: (...args: never[]) => unknown = disk[key];
+      return method.bind(disk);
     },
   });
 }
