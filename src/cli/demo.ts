@@ -58,7 +58,7 @@ export async function demoCommand(app: App, flags: { lie: boolean; keep: boolean
   const repository = join(folder, "repository");
   const root = join(folder, "state");
   await ensureFolder(repository, app.world);
-  const ports: GoalPorts = { ...(await goalPorts(app)), root };
+  const ports: GoalPorts = await goalPorts(app, root);
   try {
     await makeRepository(repository, flags.lie, ports, app);
     ports.tell(`demo: a repository with a failing test is in ${repository}`);

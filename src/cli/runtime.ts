@@ -18,13 +18,12 @@ const ALLOWED = new Set(
 );
 const ALLOWED_FAMILY = /^(?:LC_|XDG_)/;
 
-/** The ports of the goal runtime, for one command. */
-export async function goalPorts(app: App): Promise<GoalPorts> {
+/** The ports of the goal runtime, for one command; everything it keeps lies below `root`. */
+export async function goalPorts(app: App, root = app.root()): Promise<GoalPorts> {
   const { world, io } = app;
   const redactor = createRedactor({ environment: io.env });
   const environment = childEnvironment(io.env);
   const launcher = [io.execPath, entryOf(app)] as const;
-  const root = app.root();
   checkStateFolder(root, { disk: world.disk, uid: app.uid });
   const log = await world.openLog(
     join(root, "logs", `omk.log.${world.clock.now().toISOString().slice(0, 10)}`),

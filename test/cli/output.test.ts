@@ -1,7 +1,7 @@
 /** What commands print: labels that scripts look for, JSON that parses, and nothing that steers a terminal. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -437,6 +437,17 @@ describe("without a terminal", () => {
       closeSync(full);
     }
   });
+});
+
+test("the demo leaves nothing behind, neither in the state folder nor in the temporary one", { timeout: 60_000 }, async () => {
+  using place = new Place();
+  const temporary = join(place.folder, "tmp");
+  mkdirSync(temporary, { mode: 0o700 });
+  place.environment["TMPDIR"] = temporary;
+  expect(await place.run("demo")).toMatchObject({ status: 0 });
+  expect(await place.run("demo", "--lie")).toMatchObject({ status: 1 });
+  expect(readdirSync(temporary)).toEqual([]);
+  expect(existsSync(place.state)).toBe(false);
 });
 
 describe("OMK_COMPAT=0.5", () => {
