@@ -39,7 +39,8 @@ const loadHeavyLate = {
     if (!/[\\/]commander[\\/]lib[\\/]command\.js$/.test(id)) return null;
     // commander needs it only for subcommands that are programs of their own, and omk has none.
     const late = code.replace("const childProcess = require('node:child_process');\n", "");
-    if (late === code) throw new Error("commander loads child processes in another way than it did: look again.");
+    if (late === code)
+      throw new Error("commander loads child processes in another way than it did: look again.");
     return late.replaceAll("childProcess.", "require('node:child_process').");
   },
   renderChunk(code) {

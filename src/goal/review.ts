@@ -11,11 +11,13 @@ import { goalKind } from "./intake.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { brokenLinks, isDocumentation, judgeOracle } from "./oracle.ts";
 import { TASK } from "./scaffold.ts";
-import { scanChanges, type Finding } from "./secret-scan.ts";
+import { scanBinary, scanChanges, type Finding } from "./secret-scan.ts";
 import { slopFindings } from "./slop.ts";
 import type { Workspace } from "./workspace.ts";
 
-const PATCH_BYTES_MAX = 64 * 1024 * 1024;
+const PATCH_BYTES_MAX = 16 * 1024 * 1024;
+/** A file that a patch shows only as binary is searched for secrets up to this size. */
+const BINARY_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Reviews the present result and records the wall, the findings and what the oracle's checks rest on. */
 export async function runReview(
@@ -30,6 +32,11 @@ export async function runReview(
   const changes = base === "" ? [] : await space.tree.changes(base, tree, signal);
   const patch = await space.tree.patch(base, tree, PATCH_BYTES_MAX, signal);
   const findings = scanChanges(patch, ports.redactor);
+  for (const { path, kind } of changes) {
+    if (kind === "deleted") continue;
+    const bytes = Buffer.from((await space.tree.read(tree, path, BINARY_BYTES_MAX, signal)) ?? "");
+    if (bytes.includes(0)) findings.push(...scanBinary(path, bytes, ports.redactor));
+  }
   const slop = slopFindings(patch.text);
   const run = open.journal.nextSeq;
   const sections = reviewWall(work, goal.normalized_goal, findings, slop);

@@ -18,12 +18,26 @@ export function scanChanges(
   const findings: Finding[] = [];
   for (const { path, line, text } of addedLines(patch.text)) {
     if (findings.length >= FINDINGS_MAX) break;
-    const kind = /\[REDACTED:([^\]]+)\]/.exec(newRedactions(text, redactor))?.[1];
+    const kind = kindIn(text, redactor);
     if (kind !== undefined) findings.push({ path, line, kind });
   }
   if (patch.truncated)
     findings.push({ path: "(the rest of the change)", line: 0, kind: "too_large_to_scan" });
   return findings;
+}
+
+/** Scans a whole file that a patch shows only as binary: one zero byte must not hide a secret from the scan. */
+export function scanBinary(path: string, bytes: Buffer, redactor: Pick<Redactor, "text">): Finding[] {
+  const lines = bytes.toString("latin1").replaceAll("\0", "\n").split("\n");
+  for (const [at, text] of lines.entries()) {
+    const kind = kindIn(text, redactor);
+    if (kind !== undefined) return [{ path, line: at + 1, kind }];
+  }
+  return [];
+}
+
+function kindIn(text: string, redactor: Pick<Redactor, "text">): string | undefined {
+  return /\[REDACTED:([^\]]+)\]/.exec(newRedactions(text, redactor))?.[1];
 }
 
 /** Text that had a redaction mark before it came to us is no finding. */

@@ -45,7 +45,9 @@ describe("omk goal run --until-ready", () => {
   test("waits for acceptance without --auto-accept, and accept makes it ready", async () => {
     using place = await brokenSum();
     const engine = place.script({ turns: [{ steps: REPAIR }] });
-    expect(await place.run("goal", "run", GOAL, "--until-ready", "--engine", engine)).toMatchObject({ status: 3 });
+    expect(await place.run("goal", "run", GOAL, "--until-ready", "--engine", engine)).toMatchObject({
+      status: 3,
+    });
     expect(place.json("goal.json")).toMatchObject({ status: "not_ready", reason_code: "acceptance_needed" });
     const accepted = await place.run("goal", "accept", "--summary", "looked at it");
     expect(accepted).toMatchObject({ status: 0 });
@@ -73,7 +75,9 @@ describe("omk goal run --until-ready", () => {
 
   test("lists what gates write as their side effect, not as the agent's change", async () => {
     using place = await brokenSum();
-    place.write({ "package.json": BROKEN_SUM["package.json"].replace("node --test", "echo x >> gate.txt; node --test") });
+    place.write({
+      "package.json": BROKEN_SUM["package.json"].replace("node --test", "echo x >> gate.txt; node --test"),
+    });
     const engine = place.script({ turns: [{ steps: REPAIR }] });
     expect(await place.run("goal", "run", GOAL, ...DRIVE, "--engine", engine)).toMatchObject({ status: 0 });
     expect(place.json("proof.json")).toMatchObject({ changed_files: ["sum.js"], side_effects: ["gate.txt"] });
@@ -99,7 +103,12 @@ describe("omk goal run --until-ready", () => {
   test("goes on after a pause from another process", async () => {
     using place = await brokenSum();
     const engine = place.script({
-      turns: [{ match: { attempt: 1 }, steps: [{ say: "thinking" }, { wait_for: "go", timeout_ms: 60_000 }, ...REPAIR] }],
+      turns: [
+        {
+          match: { attempt: 1 },
+          steps: [{ say: "thinking" }, { wait_for: "go", timeout_ms: 60_000 }, ...REPAIR],
+        },
+      ],
     });
     const running = place.start("goal", "run", GOAL, ...DRIVE, "--engine", engine);
     await running.says("attempt 1");
@@ -204,7 +213,12 @@ describe("a proof", () => {
     await place.run("goal", "run", GOAL, ...DRIVE, "--engine", engine);
     const { evidence } = place.json("proof.json") as { evidence: { path: string }[] };
     expect(evidence.length).toBeGreaterThan(4);
-    for (const { path } of [...evidence, { path: "proof.json" }, { path: "goal.json" }, { path: "events.jsonl" }]) {
+    for (const { path } of [
+      ...evidence,
+      { path: "proof.json" },
+      { path: "goal.json" },
+      { path: "events.jsonl" },
+    ]) {
       const file = join(place.goalFolder(), path);
       const bytes = readFileSync(file);
       if (bytes.length === 0) continue;
@@ -229,8 +243,18 @@ describe("bad input", () => {
     ["a path-like id", ["goal", "status", "../../etc"], 2, ""],
     ["no goals", ["goal", "show"], 1, "No goals found"],
     ["a bad duration", ["goal", "run", GOAL, "--budget-time", "nope"], 2, "invalid duration 'nope'"],
-    ["zero tokens", ["goal", "run", GOAL, "--budget-tokens", "0"], 2, "--budget-tokens must be greater than zero"],
-    ["negative dollars", ["goal", "run", GOAL, "--budget-usd=-5"], 2, "--budget-usd must be a positive, finite number"],
+    [
+      "zero tokens",
+      ["goal", "run", GOAL, "--budget-tokens", "0"],
+      2,
+      "--budget-tokens must be greater than zero",
+    ],
+    [
+      "negative dollars",
+      ["goal", "run", GOAL, "--budget-usd=-5"],
+      2,
+      "--budget-usd must be a positive, finite number",
+    ],
     ["dollars that are no number", ["goal", "run", GOAL, "--budget-usd", "NaN"], 2, "positive, finite"],
     ["zero agents", ["goal", "run", GOAL, "--max-agents", "0"], 2, "--max-agents must be greater than zero"],
     ["a text for a number", ["goal", "run", GOAL, "--max-attempts", "many"], 2, "--max-attempts"],
@@ -238,7 +262,12 @@ describe("bad input", () => {
     ["--json beside --format", ["goal", "show", "--json", "--format", "text"], 2, "--format"],
     ["a bad gate", ["goal", "run", GOAL, "--gate", "nonsense"], 2, "nonsense"],
     ["no engine for a drive", ["goal", "run", GOAL, "--until-ready"], 4, "--engine"],
-    ["an engine's script that is not there", ["goal", "run", GOAL, "--engine", "scripted:none.json"], 78, "none.json"],
+    [
+      "an engine's script that is not there",
+      ["goal", "run", GOAL, "--engine", "scripted:none.json"],
+      78,
+      "none.json",
+    ],
     ["an unknown schema", ["schema", "nonsense"], 1, "nonsense"],
   ];
   test.each(refused)("%s is refused before anything is made", async (_name, args, status, text) => {
@@ -343,7 +372,10 @@ describe("the undo command", () => {
     ["a folder without git", "", false],
   ])("takes the work back in %s", async (_name, below, git) => {
     using place = new Place(below === "" ? BROKEN_SUM : {});
-    if (below !== "") place.write(Object.fromEntries(Object.entries(BROKEN_SUM).map(([name, text]) => [`${below}/${name}`, text])));
+    if (below !== "")
+      place.write(
+        Object.fromEntries(Object.entries(BROKEN_SUM).map(([name, text]) => [`${below}/${name}`, text])),
+      );
     if (git) await place.commitAll();
     place.work = join(place.project, below);
     const engine = place.script({ turns: [{ steps: [...REPAIR, { write: "new.txt", text: "new\n" }] }] });
@@ -354,4 +386,13 @@ describe("the undo command", () => {
     expect(readFileSync(join(place.work, "sum.js"), "utf8")).toBe(BROKEN_SUM["sum.js"]);
     expect(existsSync(join(place.work, "new.txt"))).toBe(false);
   });
+});
+
+test("a secret behind a zero byte does not get past the review", async () => {
+  using place = await brokenSum();
+  const secret = { write: "notes.txt", text: `\0 key ghp_${"a1B2c3D4e5".repeat(4)}\n` };
+  const engine = place.script({ default: [secret, ...REPAIR] });
+  const ran = await place.run("goal", "run", GOAL, ...DRIVE, "--max-attempts", "1", "--engine", engine);
+  expect(ran).toMatchObject({ status: 1 });
+  expect(place.json("proof.json")).toMatchObject({ status: "not_ready", reason_code: "review_blocked" });
 });

@@ -20,9 +20,12 @@ function expectLines(ran: Ran, ...patterns: (string | RegExp)[]): void {
   for (const pattern of patterns) {
     const found = lines.findIndex((line, index) => {
       if (index < at) return false;
-      return typeof pattern === "string" ? line === pattern : new RegExp(`^(?:${pattern.source})$`).test(line);
+      return typeof pattern === "string"
+        ? line === pattern
+        : new RegExp(`^(?:${pattern.source})$`).test(line);
     });
-    if (found === -1) throw new Error(`no line ${pattern.toString()} from line ${at} on in:\n${ran.stdout}${ran.stderr}`);
+    if (found === -1)
+      throw new Error(`no line ${pattern.toString()} from line ${at} on in:\n${ran.stdout}${ran.stderr}`);
     at = found + 1;
   }
 }
@@ -37,7 +40,19 @@ describe("the text of a command", () => {
   test("has the labels of a goal's life, step by step", { timeout: 60_000 }, async () => {
     using place = await brokenSum();
     const engine = place.script({ turns: [{ steps: REPAIR }] });
-    const created = await place.run("goal", "run", GOAL, "--engine", engine, "--budget-usd", "2.5", "--budget-time", "8h", "--max-agents", "1");
+    const created = await place.run(
+      "goal",
+      "run",
+      GOAL,
+      "--engine",
+      engine,
+      "--budget-usd",
+      "2.5",
+      "--budget-time",
+      "8h",
+      "--max-agents",
+      "1",
+    );
     const folder = place.goalFolder();
     const id = folder.split("/").at(-1) ?? "";
     expect(created.status).toBe(0);
@@ -166,89 +181,132 @@ describe("the text of a command", () => {
     );
   });
 
-  test("has the labels of pausing, resuming, adding to a budget, rejecting and cancelling", { timeout: 60_000 }, async () => {
-    using place = await brokenSum();
-    expectLines(await place.run("goal", "list"), "No goals found.", "", /.*omk goal run.*/);
-    const planned = await place.run("goal", "plan", GOAL, "--budget-time", "1h");
-    const folder = place.goalFolder();
-    const id = folder.split("/").at(-1) ?? "";
-    expectLines(planned, `Goal plan created: ${id}`, "  Status: not_ready", `  State:  ${folder}`, "Next steps:", /.*omk goal show latest.*/, /.*omk goal run .*--until-ready/);
-    expectLines(
-      await place.run("goal", "pause"),
-      `Goal ${id} paused`,
-      "Status: paused",
-      "Phase: proof",
-      new RegExp(`Updated: ${TIME}`),
-      "",
-      `Resume with: omk goal resume ${id}`,
-    );
-    const refused = await place.run("goal", "execute");
-    expect(refused.status).toBe(1);
-    expect(refused.stderr).toMatch(new RegExp(`^Error: .*paused.*\n.*omk goal resume ${id}\n$`));
-    expectLines(
-      await place.run("goal", "budget-add", "--time", "30m", "--tokens", "5", "--usd", "1.5"),
-      `Budget added: ${id}`,
-      "Status: paused",
-      "Budget time: 90m",
-      "Budget tokens: unbounded",
-      "Budget USD: unbounded",
-      "Time added: 30m",
-      "Tokens added: 5",
-      "USD added: 1.500000",
-    );
-    expectLines(
-      await place.run("goal", "resume"),
-      `Goal ${id} resumed`,
-      "Status: not_ready",
-      "Phase: proof",
-      new RegExp(`Updated: ${TIME}`),
-    );
-    expectLines(await place.run("goal", "reject", "--reason", "not this"), "Acceptance: not_ready", "Readiness: not ready: not this", "Known gaps:");
-    expectLines(
-      await place.run("goal", "cancel"),
-      `Goal ${id} cancelled`,
-      "Status: cancelled",
-      `Failure artifact: ${folder}/failure.json`,
-    );
-    expect(JSON.parse(readFileSync(join(folder, "failure.json"), "utf8"))).toMatchObject({ status: "cancelled" });
-  });
+  test(
+    "has the labels of pausing, resuming, adding to a budget, rejecting and cancelling",
+    { timeout: 60_000 },
+    async () => {
+      using place = await brokenSum();
+      expectLines(await place.run("goal", "list"), "No goals found.", "", /.*omk goal run.*/);
+      const planned = await place.run("goal", "plan", GOAL, "--budget-time", "1h");
+      const folder = place.goalFolder();
+      const id = folder.split("/").at(-1) ?? "";
+      expectLines(
+        planned,
+        `Goal plan created: ${id}`,
+        "  Status: not_ready",
+        `  State:  ${folder}`,
+        "Next steps:",
+        /.*omk goal show latest.*/,
+        /.*omk goal run .*--until-ready/,
+      );
+      expectLines(
+        await place.run("goal", "pause"),
+        `Goal ${id} paused`,
+        "Status: paused",
+        "Phase: proof",
+        new RegExp(`Updated: ${TIME}`),
+        "",
+        `Resume with: omk goal resume ${id}`,
+      );
+      const refused = await place.run("goal", "execute");
+      expect(refused.status).toBe(1);
+      expect(refused.stderr).toMatch(new RegExp(`^Error: .*paused.*\n.*omk goal resume ${id}\n$`));
+      expectLines(
+        await place.run("goal", "budget-add", "--time", "30m", "--tokens", "5", "--usd", "1.5"),
+        `Budget added: ${id}`,
+        "Status: paused",
+        "Budget time: 90m",
+        "Budget tokens: unbounded",
+        "Budget USD: unbounded",
+        "Time added: 30m",
+        "Tokens added: 5",
+        "USD added: 1.500000",
+      );
+      expectLines(
+        await place.run("goal", "resume"),
+        `Goal ${id} resumed`,
+        "Status: not_ready",
+        "Phase: proof",
+        new RegExp(`Updated: ${TIME}`),
+      );
+      expectLines(
+        await place.run("goal", "reject", "--reason", "not this"),
+        "Acceptance: not_ready",
+        "Readiness: not ready: not this",
+        "Known gaps:",
+      );
+      expectLines(
+        await place.run("goal", "cancel"),
+        `Goal ${id} cancelled`,
+        "Status: cancelled",
+        `Failure artifact: ${folder}/failure.json`,
+      );
+      expect(JSON.parse(readFileSync(join(folder, "failure.json"), "utf8"))).toMatchObject({
+        status: "cancelled",
+      });
+    },
+  );
 
   test("of a goal that nobody can test asks for a decision, in the proof, too", async () => {
     using place = await brokenSum();
     const ran = await place.run("goal", "run", "Make it awesome");
-    expectLines(ran, "  Status: blocked_on_human", /Decision needed: .*testable success criteria.*/, "", /Next: refine the goal.*/, /.*omk goal run.*/);
-    const proof = place.json("proof.json") as { readiness: string; known_gaps: string[]; human_decisions_required: string[] };
+    expectLines(
+      ran,
+      "  Status: blocked_on_human",
+      /Decision needed: .*testable success criteria.*/,
+      "",
+      /Next: refine the goal.*/,
+      /.*omk goal run.*/,
+    );
+    const proof = place.json("proof.json") as {
+      readiness: string;
+      known_gaps: string[];
+      human_decisions_required: string[];
+    };
     expect(proof.readiness).toMatch(/^blocked on human: /);
     expect(proof.known_gaps.join("\n")).toContain("goal oracle is not testable");
     expect(proof.human_decisions_required).toHaveLength(1);
   });
 
-  test("of a driven goal tells each step once, and nothing it did itself as a next step", { timeout: 60_000 }, async () => {
-    using place = await brokenSum();
-    const wrong = [{ edit: "sum.js", replace: "a - b", with: "a * b" }, { say: "done" }];
-    const engine = place.script({ turns: [{ steps: wrong }] });
-    const ran = await place.run("goal", "run", GOAL, "--until-ready", "--max-attempts", "2", "--engine", engine);
-    expect(ran.status).toBe(1);
-    expectLines(
-      ran,
-      /Goal run completed: goal-.+/,
-      "  Status: not_ready",
-      "  Phase:  proof",
-      /  State:  .+/,
-      /  Proof:  .+proof\.json/,
-      "",
-      "Narrative:",
-      / {2}0\. 📋 plan — .+/,
-      / {2}1\. 🔍 verify — .+/,
-      / {2}2\. ⚡ execute — .+/,
-      / {2}3\. ⚡ execute — .+/,
-      "",
-      /Blocked: .*required verification gates failed.*/,
-    );
-    expect(ran.stdout.match(/\bexecute\b/g)).toHaveLength(2);
-    expect(ran.stdout).not.toMatch(/omk goal (?:verify|execute|review) latest/);
-    expect(ran.stdout).not.toContain("Decision needed");
-  });
+  test(
+    "of a driven goal tells each step once, and nothing it did itself as a next step",
+    { timeout: 60_000 },
+    async () => {
+      using place = await brokenSum();
+      const wrong = [{ edit: "sum.js", replace: "a - b", with: "a * b" }, { say: "done" }];
+      const engine = place.script({ turns: [{ steps: wrong }] });
+      const ran = await place.run(
+        "goal",
+        "run",
+        GOAL,
+        "--until-ready",
+        "--max-attempts",
+        "2",
+        "--engine",
+        engine,
+      );
+      expect(ran.status).toBe(1);
+      expectLines(
+        ran,
+        /Goal run completed: goal-.+/,
+        "  Status: not_ready",
+        "  Phase:  proof",
+        /  State:  .+/,
+        /  Proof:  .+proof\.json/,
+        "",
+        "Narrative:",
+        / {2}0\. 📋 plan — .+/,
+        / {2}1\. 🔍 verify — .+/,
+        / {2}2\. ⚡ execute — .+/,
+        / {2}3\. ⚡ execute — .+/,
+        "",
+        /Blocked: .*required verification gates failed.*/,
+      );
+      expect(ran.stdout.match(/\bexecute\b/g)).toHaveLength(2);
+      expect(ran.stdout).not.toMatch(/omk goal (?:verify|execute|review) latest/);
+      expect(ran.stdout).not.toContain("Decision needed");
+    },
+  );
 });
 
 describe("--json", () => {
@@ -287,11 +345,22 @@ describe("--json", () => {
 });
 
 describe("--help", () => {
-  const SUBCOMMANDS = "run create plan list status show proof replay verify execute review accept reject resume pause cancel budget-add".split(" ");
+  const SUBCOMMANDS =
+    "run create plan list status show proof replay verify execute review accept reject resume pause cancel budget-add".split(
+      " ",
+    );
 
   test("of every command ends with an Examples block", { timeout: 60_000 }, async () => {
     using place = new Place();
-    const all = [[], ["goal"], ...SUBCOMMANDS.map((name) => ["goal", name]), ["proof"], ["proof", "verify"], ["demo"], ["schema"]];
+    const all = [
+      [],
+      ["goal"],
+      ...SUBCOMMANDS.map((name) => ["goal", name]),
+      ["proof"],
+      ["proof", "verify"],
+      ["demo"],
+      ["schema"],
+    ];
     for (const command of all) {
       const ran = await place.run(...command, "--help");
       expect(ran, command.join(" ")).toMatchObject({ status: 0, stderr: "" });
@@ -300,7 +369,17 @@ describe("--help", () => {
   });
 
   const fragments: [string[], string[]][] = [
-    [["goal"], ["Goal runtime", "Examples:", "omk goal run", "omk goal show latest --json", "Goal state is stored", ...SUBCOMMANDS]],
+    [
+      ["goal"],
+      [
+        "Goal runtime",
+        "Examples:",
+        "omk goal run",
+        "omk goal show latest --json",
+        "Goal state is stored",
+        ...SUBCOMMANDS,
+      ],
+    ],
     [
       ["goal", "run"],
       [
@@ -317,7 +396,10 @@ describe("--help", () => {
       ],
     ],
     [["goal", "budget-add"], ["At least one of --time / --tokens / --usd must be provided."]],
-    [["goal", "show"], ["--format", "--json", "Shortcut for"]],
+    [
+      ["goal", "show"],
+      ["--format", "--json", "Shortcut for"],
+    ],
   ];
   test.each(fragments)("of %j has what scripts and people look for", async (command, texts) => {
     using place = new Place();
@@ -334,41 +416,75 @@ const UNSAFE = /(?![\n\t])[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/u;
 describe("untrusted text", () => {
   const EVIL = "\u001b[2J\u001b]0;owned\u0007\u009b31m\u202e\u0000x\r";
 
-  test("never steers the terminal, whether it comes from the goal, the agent, a gate or a file's name", { timeout: 60_000 }, async () => {
-    using place = await brokenSum();
-    const engine = place.script({
-      turns: [
-        {
-          steps: [
-            ...REPAIR,
-            { write: "evil\u001b[31m\nStatus: ready\n.js", text: `console.log("${EVIL}");\n` },
-            { say: `All done ${EVIL}\nStatus: ready` },
-          ],
-        },
-      ],
-    });
-    const gate = String.raw`noise=printf '\033[2J\033]0;owned\007 said\n'; exit 1`;
-    const text = `Fix the failing test ${EVIL.replaceAll("\0", "")}in sum.test.js`;
-    const ran = await place.run("goal", "run", text, "--until-ready", "--max-attempts", "1", "--engine", engine, "--gate", "tests=node --test", "--gate", gate);
-    const outputs = [ran];
-    for (const args of [["list"], ["status"], ["show"], ["show", "-f", "md"], ["proof"], ["proof", "-f", "md"], ["replay"], ["replay", "-f", "md"], ["show", "--json"], ["proof", "--json"], ["replay", "--json"], ["list", "--json"]]) {
-      outputs.push(await place.run("goal", ...args));
-    }
-    for (const { stdout, stderr } of outputs) {
-      expect(stdout).not.toMatch(UNSAFE);
-      expect(stderr).not.toMatch(UNSAFE);
-      // Nor does it put a line of its own among ours.
-      expect(`${stdout}\n${stderr}`.split("\n")).not.toContain("Status: ready");
-    }
-    // It is shown, not lost: what JSON says is the very text.
-    const shown = JSON.parse(outputs[9]?.stdout ?? "") as { original_goal: string };
-    expect(shown.original_goal).toContain("\u001b[2J\u001b]0;owned\u0007");
-    expect(place.json("proof.json")["changed_files"]).toContain("evil\u001b[31m\nStatus: ready\n.js");
-  });
+  test(
+    "never steers the terminal, whether it comes from the goal, the agent, a gate or a file's name",
+    { timeout: 60_000 },
+    async () => {
+      using place = await brokenSum();
+      const engine = place.script({
+        turns: [
+          {
+            steps: [
+              ...REPAIR,
+              { write: "evil\u001b[31m\nStatus: ready\n.js", text: `console.log("${EVIL}");\n` },
+              { say: `All done ${EVIL}\nStatus: ready` },
+            ],
+          },
+        ],
+      });
+      const gate = String.raw`noise=printf '\033[2J\033]0;owned\007 said\n'; exit 1`;
+      const text = `Fix the failing test ${EVIL.replaceAll("\0", "")}in sum.test.js`;
+      const ran = await place.run(
+        "goal",
+        "run",
+        text,
+        "--until-ready",
+        "--max-attempts",
+        "1",
+        "--engine",
+        engine,
+        "--gate",
+        "tests=node --test",
+        "--gate",
+        gate,
+      );
+      const outputs = [ran];
+      for (const args of [
+        ["list"],
+        ["status"],
+        ["show"],
+        ["show", "-f", "md"],
+        ["proof"],
+        ["proof", "-f", "md"],
+        ["replay"],
+        ["replay", "-f", "md"],
+        ["show", "--json"],
+        ["proof", "--json"],
+        ["replay", "--json"],
+        ["list", "--json"],
+      ]) {
+        outputs.push(await place.run("goal", ...args));
+      }
+      for (const { stdout, stderr } of outputs) {
+        expect(stdout).not.toMatch(UNSAFE);
+        expect(stderr).not.toMatch(UNSAFE);
+        // Nor does it put a line of its own among ours.
+        expect(`${stdout}\n${stderr}`.split("\n")).not.toContain("Status: ready");
+      }
+      // It is shown, not lost: what JSON says is the very text.
+      const shown = JSON.parse(outputs[9]?.stdout ?? "") as { original_goal: string };
+      expect(shown.original_goal).toContain("\u001b[2J\u001b]0;owned\u0007");
+      expect(place.json("proof.json")["changed_files"]).toContain("evil\u001b[31m\nStatus: ready\n.js");
+    },
+  );
 
   test("on the command line itself is not sent back raw", async () => {
     using place = new Place();
-    for (const args of [[`--\u001b[31mflag`], ["goal", "show", "\u001b[31m"], ["goal", "run", "x y z", "--budget-time", "\u001b[31m"]]) {
+    for (const args of [
+      [`--\u001b[31mflag`],
+      ["goal", "show", "\u001b[31m"],
+      ["goal", "run", "x y z", "--budget-time", "\u001b[31m"],
+    ]) {
       const ran = await place.run(...args);
       expect(ran.status).toBe(2);
       expect(`${ran.stdout}${ran.stderr}`).not.toMatch(UNSAFE);
@@ -377,27 +493,46 @@ describe("untrusted text", () => {
 });
 
 describe("without a terminal", () => {
-  test("there is no colour and no question, even with FORCE_COLOR and an open stdin", { timeout: 60_000 }, async () => {
-    using place = await brokenSum();
-    const engine = place.script({ turns: [{ steps: REPAIR }] });
-    const child = spawn(process.execPath, [ENTRY, "goal", "run", GOAL, "--until-ready", "--engine", engine], {
-      cwd: place.project,
-      env: { ...place.environment, FORCE_COLOR: "3", CLICOLOR_FORCE: "1", TERM: "xterm-256color" },
-      stdio: ["pipe", "pipe", "pipe"],
-    });
-    let printed = "";
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (printed += text));
-    const [status] = (await once(child, "close")) as [number];
-    child.stdin.destroy();
-    expect(status).toBe(3);
-    expect(printed).not.toMatch(UNSAFE);
-  });
+  test(
+    "there is no colour and no question, even with FORCE_COLOR and an open stdin",
+    { timeout: 60_000 },
+    async () => {
+      using place = await brokenSum();
+      const engine = place.script({ turns: [{ steps: REPAIR }] });
+      const child = spawn(
+        process.execPath,
+        [ENTRY, "goal", "run", GOAL, "--until-ready", "--engine", engine],
+        {
+          cwd: place.project,
+          env: { ...place.environment, FORCE_COLOR: "3", CLICOLOR_FORCE: "1", TERM: "xterm-256color" },
+          stdio: ["pipe", "pipe", "pipe"],
+        },
+      );
+      let printed = "";
+      for (const stream of [child.stdout, child.stderr])
+        stream.setEncoding("utf8").on("data", (text: string) => (printed += text));
+      const [status] = (await once(child, "close")) as [number];
+      child.stdin.destroy();
+      expect(status).toBe(3);
+      expect(printed).not.toMatch(UNSAFE);
+    },
+  );
 
   test("a reader that has gone is no failure", { timeout: 60_000 }, async () => {
     using place = await brokenSum();
     await place.run("goal", "create", GOAL);
-    for (const args of [["goal", "list"], ["goal", "show", "--json"], ["goal", "replay"], ["goal", "--help"], ["goal", "show", "missing"]]) {
-      const child = spawn(process.execPath, [ENTRY, ...args], { cwd: place.project, env: place.environment, stdio: ["ignore", "pipe", "pipe"] });
+    for (const args of [
+      ["goal", "list"],
+      ["goal", "show", "--json"],
+      ["goal", "replay"],
+      ["goal", "--help"],
+      ["goal", "show", "missing"],
+    ]) {
+      const child = spawn(process.execPath, [ENTRY, ...args], {
+        cwd: place.project,
+        env: place.environment,
+        stdio: ["ignore", "pipe", "pipe"],
+      });
       child.stdout.destroy();
       let said = "";
       child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
@@ -410,11 +545,15 @@ describe("without a terminal", () => {
   test("a goal goes on to its end when nobody reads its story any more", { timeout: 60_000 }, async () => {
     using place = await brokenSum();
     const engine = place.script({ turns: [{ steps: REPAIR }] });
-    const child = spawn(process.execPath, [ENTRY, "goal", "run", GOAL, "--until-ready", "--auto-accept", "--engine", engine], {
-      cwd: place.project,
-      env: place.environment,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = spawn(
+      process.execPath,
+      [ENTRY, "goal", "run", GOAL, "--until-ready", "--auto-accept", "--engine", engine],
+      {
+        cwd: place.project,
+        env: place.environment,
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
     child.stdout.destroy();
     child.stderr.destroy();
     const [status] = (await once(child, "close")) as [number];
@@ -422,55 +561,70 @@ describe("without a terminal", () => {
     expect(place.json("goal.json")).toMatchObject({ status: "ready" });
   });
 
-  test.runIf(process.platform === "linux")("an answer that does not fit on the disk is a failure and says so", async () => {
-    using place = await brokenSum();
-    await place.run("goal", "create", GOAL);
-    const full = openSync("/dev/full", "w");
-    try {
-      const child = spawn(process.execPath, [ENTRY, "goal", "show"], { cwd: place.project, env: place.environment, stdio: ["ignore", full, "pipe"] });
-      let said = "";
-      child.stderr?.setEncoding("utf8").on("data", (text: string) => (said += text));
-      const [status] = (await once(child, "close")) as [number];
-      expect(status).toBe(74);
-      expect(said).toContain("stdout");
-    } finally {
-      closeSync(full);
-    }
-  });
+  test.runIf(process.platform === "linux")(
+    "an answer that does not fit on the disk is a failure and says so",
+    async () => {
+      using place = await brokenSum();
+      await place.run("goal", "create", GOAL);
+      const full = openSync("/dev/full", "w");
+      try {
+        const child = spawn(process.execPath, [ENTRY, "goal", "show"], {
+          cwd: place.project,
+          env: place.environment,
+          stdio: ["ignore", full, "pipe"],
+        });
+        let said = "";
+        child.stderr?.setEncoding("utf8").on("data", (text: string) => (said += text));
+        const [status] = (await once(child, "close")) as [number];
+        expect(status).toBe(74);
+        expect(said).toContain("stdout");
+      } finally {
+        closeSync(full);
+      }
+    },
+  );
 });
 
-test("the demo leaves nothing behind, neither in the state folder nor in the temporary one", { timeout: 60_000 }, async () => {
-  using place = new Place();
-  const temporary = join(place.folder, "tmp");
-  mkdirSync(temporary, { mode: 0o700 });
-  place.environment["TMPDIR"] = temporary;
-  expect(await place.run("demo")).toMatchObject({ status: 0 });
-  expect(await place.run("demo", "--lie")).toMatchObject({ status: 1 });
-  expect(readdirSync(temporary)).toEqual([]);
-  expect(existsSync(place.state)).toBe(false);
-});
+test(
+  "the demo leaves nothing behind, neither in the state folder nor in the temporary one",
+  { timeout: 60_000 },
+  async () => {
+    using place = new Place();
+    const temporary = join(place.folder, "tmp");
+    mkdirSync(temporary, { mode: 0o700 });
+    place.environment["TMPDIR"] = temporary;
+    expect(await place.run("demo")).toMatchObject({ status: 0 });
+    expect(await place.run("demo", "--lie")).toMatchObject({ status: 1 });
+    expect(readdirSync(temporary)).toEqual([]);
+    expect(existsSync(place.state)).toBe(false);
+  },
+);
 
 describe("OMK_COMPAT=0.5", () => {
-  test("ends with 0 whatever was found, with 1 on errors and with 2 on misuse", { timeout: 60_000 }, async () => {
-    using place = await brokenSum();
-    const engine = place.script({ default: [{ say: "All tests pass." }] });
-    const drive = ["goal", "run", GOAL, "--until-ready", "--max-attempts", "1", "--engine", engine];
-    const cases: [string[], number, number][] = [
-      [drive, 1, 0],
-      [["goal", "verify"], 1, 0],
-      [["goal", "accept", "--summary", "x"], 1, 0],
-      [["goal", "run", "Make it awesome"], 3, 0],
-      [["goal", "execute"], 1, 1],
-      [["goal", "show", "missing"], 1, 1],
-      [["goal", "run", GOAL, "--until-ready"], 4, 1],
-      [["goal", "show", "--nonsense"], 2, 2],
-      [["goal", "run", GOAL, "--budget-time", "nope"], 2, 2],
-    ];
-    for (const [args, now, before] of cases) {
-      expect((await place.run(...args)).status, args.join(" ")).toBe(now);
-      place.environment["OMK_COMPAT"] = "0.5";
-      expect((await place.run(...args)).status, `as 0.5: ${args.join(" ")}`).toBe(before);
-      delete place.environment["OMK_COMPAT"];
-    }
-  });
+  test(
+    "ends with 0 whatever was found, with 1 on errors and with 2 on misuse",
+    { timeout: 60_000 },
+    async () => {
+      using place = await brokenSum();
+      const engine = place.script({ default: [{ say: "All tests pass." }] });
+      const drive = ["goal", "run", GOAL, "--until-ready", "--max-attempts", "1", "--engine", engine];
+      const cases: [string[], number, number][] = [
+        [drive, 1, 0],
+        [["goal", "verify"], 1, 0],
+        [["goal", "accept", "--summary", "x"], 1, 0],
+        [["goal", "run", "Make it awesome"], 3, 0],
+        [["goal", "execute"], 1, 1],
+        [["goal", "show", "missing"], 1, 1],
+        [["goal", "run", GOAL, "--until-ready"], 4, 1],
+        [["goal", "show", "--nonsense"], 2, 2],
+        [["goal", "run", GOAL, "--budget-time", "nope"], 2, 2],
+      ];
+      for (const [args, now, before] of cases) {
+        expect((await place.run(...args)).status, args.join(" ")).toBe(now);
+        place.environment["OMK_COMPAT"] = "0.5";
+        expect((await place.run(...args)).status, `as 0.5: ${args.join(" ")}`).toBe(before);
+        delete place.environment["OMK_COMPAT"];
+      }
+    },
+  );
 });

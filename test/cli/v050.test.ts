@@ -1,6 +1,15 @@
 /** A goal that 0.5.0 made: everything reads it and nothing changes it, until it is cancelled. */
 import { createHash } from "node:crypto";
-import { appendFileSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  cpSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -25,7 +34,11 @@ function imageOf(folder: string): Record<string, string> {
   const image: Record<string, string> = {};
   for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
     const found = lstatSync(join(folder, name));
-    const bytes = found.isFile() ? createHash("sha256").update(readFileSync(join(folder, name))).digest("hex") : "folder";
+    const bytes = found.isFile()
+      ? createHash("sha256")
+          .update(readFileSync(join(folder, name)))
+          .digest("hex")
+      : "folder";
     image[name] = `${bytes} ${found.mode} ${found.mtimeMs}`;
   }
   return image;
@@ -69,19 +82,23 @@ describe("a goal of 0.5.0", () => {
     expect(imageOf(place.state)).toEqual(before);
   });
 
-  test("is refused by every command that would work on it, with what to do instead, and nothing is touched", { timeout: 60_000 }, async () => {
-    using place = withOldGoal();
-    const before = imageOf(place.state);
-    for (const args of WORKING) {
-      const ran = await place.run(...args);
-      expect(ran.status, args.join(" ")).toBe(1);
-      expect(ran.stderr, args.join(" ")).toContain("project directory");
-      expect(ran.stderr, args.join(" ")).toContain("omk goal run");
-    }
-    // The log for investigation is all that is new.
-    const after = Object.entries(imageOf(place.state)).filter(([name]) => !/^logs(?:\/|$)/.test(name));
-    expect(Object.fromEntries(after)).toEqual(before);
-  });
+  test(
+    "is refused by every command that would work on it, with what to do instead, and nothing is touched",
+    { timeout: 60_000 },
+    async () => {
+      using place = withOldGoal();
+      const before = imageOf(place.state);
+      for (const args of WORKING) {
+        const ran = await place.run(...args);
+        expect(ran.status, args.join(" ")).toBe(1);
+        expect(ran.stderr, args.join(" ")).toContain("project directory");
+        expect(ran.stderr, args.join(" ")).toContain("omk goal run");
+      }
+      // The log for investigation is all that is new.
+      const after = Object.entries(imageOf(place.state)).filter(([name]) => !/^logs(?:\/|$)/.test(name));
+      expect(Object.fromEntries(after)).toEqual(before);
+    },
+  );
 
   test("has a proof that is shown as it is, and cannot be checked because it names nothing by digest", async () => {
     using place = withOldGoal();
@@ -103,27 +120,40 @@ describe("a goal of 0.5.0", () => {
     expect(text.stdout).toContain("\nBudget tokens: 18446744073709551615\n");
   });
 
-  test("has a proof rebuilt from its state and its graph when the file is missing or damaged", { timeout: 60_000 }, async () => {
-    using place = withOldGoal();
-    rmSync(join(place.folder050, "proof.json"));
-    const before = imageOf(place.state);
-    const { stdout, status } = await place.run("goal", "proof", "--json");
-    expect(status).toBe(0);
-    const proof = JSON.parse(stdout) as { known_gaps: string[]; recovery_status: string; task_graph_summary: object };
-    expect(proof.recovery_status).toMatch(/^recovered:/);
-    expect(proof.known_gaps.join("\n")).toContain("Proof file");
-    expect(proof.task_graph_summary).toEqual({ total_tasks: 8, pending_tasks: 3, blocked_tasks: 1, done_tasks: 4 });
-    expect(imageOf(place.state)).toEqual(before);
+  test(
+    "has a proof rebuilt from its state and its graph when the file is missing or damaged",
+    { timeout: 60_000 },
+    async () => {
+      using place = withOldGoal();
+      rmSync(join(place.folder050, "proof.json"));
+      const before = imageOf(place.state);
+      const { stdout, status } = await place.run("goal", "proof", "--json");
+      expect(status).toBe(0);
+      const proof = JSON.parse(stdout) as {
+        known_gaps: string[];
+        recovery_status: string;
+        task_graph_summary: object;
+      };
+      expect(proof.recovery_status).toMatch(/^recovered:/);
+      expect(proof.known_gaps.join("\n")).toContain("Proof file");
+      expect(proof.task_graph_summary).toEqual({
+        total_tasks: 8,
+        pending_tasks: 3,
+        blocked_tasks: 1,
+        done_tasks: 4,
+      });
+      expect(imageOf(place.state)).toEqual(before);
 
-    rmSync(join(place.folder050, "task-graph.json"));
-    appendFileSync(join(place.folder050, "proof.json"), "{half");
-    const text = await place.run("goal", "proof");
-    expect(text.status).toBe(0);
-    expect(text.stdout).toContain("Proof file");
-    expect(text.stdout).toContain("Task graph");
-    expect(text.stdout).toContain("Tasks: 0");
-    expect(text.stdout).toContain("Recovery: recovered:");
-  });
+      rmSync(join(place.folder050, "task-graph.json"));
+      appendFileSync(join(place.folder050, "proof.json"), "{half");
+      const text = await place.run("goal", "proof");
+      expect(text.status).toBe(0);
+      expect(text.stdout).toContain("Proof file");
+      expect(text.stdout).toContain("Task graph");
+      expect(text.stdout).toContain("Tasks: 0");
+      expect(text.stdout).toContain("Recovery: recovered:");
+    },
+  );
 });
 
 describe("the replay of a goal of 0.5.0", () => {
@@ -169,7 +199,10 @@ describe("the replay of a goal of 0.5.0", () => {
     const log = join(place.folder050, "events.jsonl");
     const first = readFileSync(log, "utf8").split("\n", 1)[0] ?? "";
     appendFileSync(log, "\nnot json\n   \n{}\n");
-    appendFileSync(log, `${first.replace("00000001", "0000000d")}\n{"id":"x","ts":"2026-05-14T08:54:17Z"}\n{half\n`);
+    appendFileSync(
+      log,
+      `${first.replace("00000001", "0000000d")}\n{"id":"x","ts":"2026-05-14T08:54:17Z"}\n{half\n`,
+    );
     const replay = await replayed(place);
     expect(replay).toMatchObject({ event_count: 13, parse_failures: 4, duplicate_events: 0 });
     expect(replay.known_gaps?.join("\n")).toContain("malformed");
@@ -207,41 +240,60 @@ describe("the replay of a goal of 0.5.0", () => {
 });
 
 describe("cancelling a goal of 0.5.0", () => {
-  test("imports it whole: its documents, its numbers and its unknown keys, with the digest of its log", { timeout: 60_000 }, async () => {
-    using place = withOldGoal();
-    const goalFile = join(place.folder050, "goal.json");
-    const text = readFileSync(goalFile, "utf8").replace('"phase"', '"from_elsewhere": {"deep": [null, 1.50]},\n  "phase"');
-    writeFileSync(goalFile, text);
-    const logBefore = readFileSync(join(place.folder050, "events.jsonl"));
+  test(
+    "imports it whole: its documents, its numbers and its unknown keys, with the digest of its log",
+    { timeout: 60_000 },
+    async () => {
+      using place = withOldGoal();
+      const goalFile = join(place.folder050, "goal.json");
+      const text = readFileSync(goalFile, "utf8").replace(
+        '"phase"',
+        '"from_elsewhere": {"deep": [null, 1.50]},\n  "phase"',
+      );
+      writeFileSync(goalFile, text);
+      const logBefore = readFileSync(join(place.folder050, "events.jsonl"));
 
-    const ran = await place.run("goal", "cancel");
-    expect(ran).toMatchObject({ status: 0, stderr: "" });
-    expect(ran.stdout).toContain("Status: cancelled");
+      const ran = await place.run("goal", "cancel");
+      expect(ran).toMatchObject({ status: 0, stderr: "" });
+      expect(ran.stdout).toContain("Status: cancelled");
 
-    const events = place.events();
-    const imported = events.find(({ kind }) => kind === "goal_imported");
-    expect(imported).toMatchObject({
-      seq: 1,
-      payload: { sha256: createHash("sha256").update(logBefore).digest("hex"), bytes: logBefore.length, legacy_lines: 12 },
-    });
-    expect(events.at(-1)).toMatchObject({ kind: "manual_interrupt" });
-    const log = readFileSync(join(place.folder050, "events.jsonl"));
-    expect(log.subarray(0, logBefore.length).equals(logBefore)).toBe(true);
+      const events = place.events();
+      const imported = events.find(({ kind }) => kind === "goal_imported");
+      expect(imported).toMatchObject({
+        seq: 1,
+        payload: {
+          sha256: createHash("sha256").update(logBefore).digest("hex"),
+          bytes: logBefore.length,
+          legacy_lines: 12,
+        },
+      });
+      expect(events.at(-1)).toMatchObject({ kind: "manual_interrupt" });
+      const log = readFileSync(join(place.folder050, "events.jsonl"));
+      expect(log.subarray(0, logBefore.length).equals(logBefore)).toBe(true);
 
-    const record = parseJson(readFileSync(goalFile)) as Record<string, unknown>;
-    expect(record).toMatchObject({ status: "cancelled", goal_id: ID, from_elsewhere: { deep: [null, new NumberText("1.50")] } });
-    expect(String(record["budget_tokens"])).toBe("18446744073709551615");
-    expect(readFileSync(goalFile, "utf8")).toContain('"budget_usd": 5.0,');
-    expect(readFileSync(join(place.folder050, "proof.json"), "utf8")).toBe(readFileSync(join(FIXTURE, "proof.json"), "utf8"));
-    const failure = JSON.parse(readFileSync(join(place.folder050, "failure.json"), "utf8")) as object;
-    expect(failure).toMatchObject({ status: "cancelled", failure: { reason: "cancelled by user" } });
+      const record = parseJson(readFileSync(goalFile)) as Record<string, unknown>;
+      expect(record).toMatchObject({
+        status: "cancelled",
+        goal_id: ID,
+        from_elsewhere: { deep: [null, new NumberText("1.50")] },
+      });
+      expect(String(record["budget_tokens"])).toBe("18446744073709551615");
+      expect(readFileSync(goalFile, "utf8")).toContain('"budget_usd": 5.0,');
+      expect(readFileSync(join(place.folder050, "proof.json"), "utf8")).toBe(
+        readFileSync(join(FIXTURE, "proof.json"), "utf8"),
+      );
+      const failure = JSON.parse(readFileSync(join(place.folder050, "failure.json"), "utf8")) as object;
+      expect(failure).toMatchObject({ status: "cancelled", failure: { reason: "cancelled by user" } });
 
-    const shown = await place.run("goal", "proof");
-    expect(shown.stdout).toContain("Status: cancelled");
-    expect(shown.stdout).toContain("cancelled by user");
-    const replay = JSON.parse((await place.run("goal", "replay", "--json")).stdout) as { parse_failures: number };
-    expect(replay.parse_failures).toBe(0);
-  });
+      const shown = await place.run("goal", "proof");
+      expect(shown.stdout).toContain("Status: cancelled");
+      expect(shown.stdout).toContain("cancelled by user");
+      const replay = JSON.parse((await place.run("goal", "replay", "--json")).stdout) as {
+        parse_failures: number;
+      };
+      expect(replay.parse_failures).toBe(0);
+    },
+  );
 
   test("survives the loss of every snapshot, because the log has them all", async () => {
     using place = withOldGoal();

@@ -8,11 +8,19 @@ import { SimulatedDisk } from "../support/simulated-disk.ts";
 import { PROJECT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
 
 const never = new AbortController().signal;
-const TEST_CHANGE: TreeChange = { path: "sum.test.js", kind: "modified", old_mode: "100644", new_mode: "100644" };
+const TEST_CHANGE: TreeChange = {
+  path: "sum.test.js",
+  kind: "modified",
+  old_mode: "100644",
+  new_mode: "100644",
+};
 
 /** A goal whose agent also changes a test; `inCopy` says what each gate does in a temporary copy. */
 async function driven(gate: string, inCopy: (overlaid: boolean) => boolean) {
-  const disk = new SimulatedDisk({ folders: [PROJECT], files: { [`${PROJECT}/.omk/gates.toml`]: `[[gates]]\n${gate}\n` } });
+  const disk = new SimulatedDisk({
+    folders: [PROJECT],
+    files: { [`${PROJECT}/.omk/gates.toml`]: `[[gates]]\n${gate}\n` },
+  });
   const plain = simulatedPorts(disk, new SimulatedProject(1), 1);
   let overlaid = false;
   const ports: GoalPorts = {
@@ -34,7 +42,14 @@ async function driven(gate: string, inCopy: (overlaid: boolean) => boolean) {
       return results.map((result) => ({ ...result, passed: false, verdict: "failed" as const }));
     },
   };
-  const request = { text: "Fix the failing test", projectDir: PROJECT, untilReady: true, autoAccept: true, engine: "simulated", maxAttempts: 1 };
+  const request = {
+    text: "Fix the failing test",
+    projectDir: PROJECT,
+    untilReady: true,
+    autoAccept: true,
+    engine: "simulated",
+    maxAttempts: 1,
+  };
   const { open, ending } = await runGoal(request, ports, never, () => undefined);
   return { ending, copies: open.work.gates?.base_copies };
 }
@@ -48,7 +63,11 @@ describe.each([
 ])("with %s, a change of a test", (_name, gate) => {
   test("is fine when the gates pass with the base's copy, too", async () => {
     const { ending, copies } = await driven(gate, () => true);
-    expect(copies).toMatchObject({ status: "passed", files: ["sum.test.js"], results: [{ verdict: "passed" }] });
+    expect(copies).toMatchObject({
+      status: "passed",
+      files: ["sum.test.js"],
+      results: [{ verdict: "passed" }],
+    });
     expect(ending.status).toBe("ready");
   });
 

@@ -2,7 +2,13 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import type { OmkError } from "../../src/errors.ts";
-import { checkGoalText, goalKind, normalizeGoal, REQUIRED_CHECKS, testability } from "../../src/goal/intake.ts";
+import {
+  checkGoalText,
+  goalKind,
+  normalizeGoal,
+  REQUIRED_CHECKS,
+  testability,
+} from "../../src/goal/intake.ts";
 
 describe("the kind of a goal", () => {
   const kinds: [string, string][] = [
@@ -48,14 +54,20 @@ describe("the kind of a goal", () => {
   test("never depends on what surrounds a word, as long as it is a word", () => {
     const other = fc.constantFrom("the", "sum", "of", "3", "lines,", "(maybe)", "totals", "naïve", "数");
     fc.assert(
-      fc.property(fc.array(other), fc.array(other), fc.constantFrom("fix", "Fix", "FIX", "bugs"), (before, after, word) => {
-        expect(goalKind([...before, word, ...after].join(" "))).toBe("bugfix");
-      }),
+      fc.property(
+        fc.array(other),
+        fc.array(other),
+        fc.constantFrom("fix", "Fix", "FIX", "bugs"),
+        (before, after, word) => {
+          expect(goalKind([...before, word, ...after].join(" "))).toBe("bugfix");
+        },
+      ),
     );
   });
 
   test("always has checks that must be satisfied", () => {
-    for (const [kind, checks] of Object.entries(REQUIRED_CHECKS)) expect(checks.length, kind).toBeGreaterThan(0);
+    for (const [kind, checks] of Object.entries(REQUIRED_CHECKS))
+      expect(checks.length, kind).toBeGreaterThan(0);
     expect(REQUIRED_CHECKS.bugfix).toEqual(["regression"]);
     expect(REQUIRED_CHECKS.greenfield).toEqual(["acceptance", "smoke", "demo"]);
     expect(REQUIRED_CHECKS.mixed).toEqual(["acceptance", "compatibility"]);

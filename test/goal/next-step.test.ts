@@ -12,7 +12,14 @@ const AT = "2026-01-01T00:00:00Z";
 
 function gate(verdict: GateVerdict): GateResult {
   const passed = verdict === "passed";
-  const common = { name: "tests", stdout: "", stderr: "", duration_ms: 1, required: true, command_line: "npm test" };
+  const common = {
+    name: "tests",
+    stdout: "",
+    stderr: "",
+    duration_ms: 1,
+    required: true,
+    command_line: "npm test",
+  };
   return { ...common, passed, timed_out: false, timeout_secs: 0, verdict, source: "config", kind: "test" };
 }
 
@@ -86,7 +93,10 @@ class Loop {
         this.gatesRanOn.push(tree);
         const base_copies = fate.copies && { status: fate.copies, files: ["a.test.js"], results: [] };
         const results = [gate(fate.gates)];
-        this.work = { ...work, gates: { tree, run: "1", results, base_copies, added_tests: null, side_effects: [] } };
+        this.work = {
+          ...work,
+          gates: { tree, run: "1", results, base_copies, added_tests: null, side_effects: [] },
+        };
         return;
       }
       case "review": {
@@ -102,7 +112,10 @@ class Loop {
           ...(fate.review === "fixable" && { fixable: true }),
         };
         const oracle = { kind: "bugfix", status: "passed" as const, checks: [] };
-        this.work = { ...work, review: { tree: work.result?.tree ?? "t0", sections: [section], oracle, at: AT } };
+        this.work = {
+          ...work,
+          review: { tree: work.result?.tree ?? "t0", sections: [section], oracle, at: AT },
+        };
         return;
       }
       case "finish":
@@ -204,18 +217,28 @@ describe("the loop", () => {
 
   test("gives an interrupted attempt's number out again and does not count it", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 8 }), fc.constantFrom("interrupted" as const, "killed" as const), (times, turn) => {
-        const loop = new Loop({ hasGates: true, maxAttempts: 1 });
-        const fate: Fate = { turn: "finished", changes: true, gates: "passed", copies: null, review: "passed" };
-        loop.take(fate);
-        loop.take(fate);
-        for (let time = 0; time < times; time++) loop.take({ ...fate, turn });
-        while (loop.take(fate)) continue;
-        expect(loop.steps.filter(({ kind }) => kind === "run_attempt")).toEqual(
-          Array.from({ length: times + 1 }, () => ({ kind: "run_attempt", number: 1 })),
-        );
-        expect(loop.steps.at(-1)).toEqual({ kind: "finish", because: "complete" });
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 8 }),
+        fc.constantFrom("interrupted" as const, "killed" as const),
+        (times, turn) => {
+          const loop = new Loop({ hasGates: true, maxAttempts: 1 });
+          const fate: Fate = {
+            turn: "finished",
+            changes: true,
+            gates: "passed",
+            copies: null,
+            review: "passed",
+          };
+          loop.take(fate);
+          loop.take(fate);
+          for (let time = 0; time < times; time++) loop.take({ ...fate, turn });
+          while (loop.take(fate)) continue;
+          expect(loop.steps.filter(({ kind }) => kind === "run_attempt")).toEqual(
+            Array.from({ length: times + 1 }, () => ({ kind: "run_attempt", number: 1 })),
+          );
+          expect(loop.steps.at(-1)).toEqual({ kind: "finish", because: "complete" });
+        },
+      ),
     );
   });
 
@@ -229,7 +252,8 @@ describe("the loop", () => {
         const { work } = loop;
         expect(currentAttempts(work).at(-1)).toMatchObject({ status: "ended", outcome: "finished" });
         expect(work.review?.tree).toBe(work.result?.tree);
-        if (given.hasGates) expect(work.gates).toMatchObject({ tree: work.result?.tree, results: [{ verdict: "passed" }] });
+        if (given.hasGates)
+          expect(work.gates).toMatchObject({ tree: work.result?.tree, results: [{ verdict: "passed" }] });
       }),
       { numRuns: 2_000 },
     );
@@ -259,7 +283,14 @@ describe("the order of steps", () => {
   test("goes back to the agent after red gates without a review", () => {
     const red = { ...good, gates: "failed" as const };
     const kinds = kindsOf({ hasGates: true, maxAttempts: 2 }, good, good, good, red, good, good, good, good);
-    expect(kinds.slice(2)).toEqual(["run_attempt", "run_gates", "run_attempt", "run_gates", "review", "finish"]);
+    expect(kinds.slice(2)).toEqual([
+      "run_attempt",
+      "run_gates",
+      "run_attempt",
+      "run_gates",
+      "review",
+      "finish",
+    ]);
   });
 
   test("goes back to the agent for what it can mend, and not for what it cannot", () => {
@@ -279,6 +310,9 @@ describe("the order of steps", () => {
     while (loop.take({ ...good, gates: "failed" })) continue;
     expect(loop.steps.at(-1)).toEqual({ kind: "finish", because: "attempts_used_up" });
     loop.grantAttempts();
-    expect(nextStep(loop.work, { hasGates: true, maxAttempts: 2 })).toEqual({ kind: "run_attempt", number: 1 });
+    expect(nextStep(loop.work, { hasGates: true, maxAttempts: 2 })).toEqual({
+      kind: "run_attempt",
+      number: 1,
+    });
   });
 });

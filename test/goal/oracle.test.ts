@@ -8,13 +8,28 @@ import { brokenLinks, isDocumentation, judgeOracle, type OracleFacts } from "../
 const never = new AbortController().signal;
 
 function gate(difference: Partial<GateResult> = {}): GateResult {
-  const common = { name: "check", stdout: "", stderr: "", duration_ms: 1, required: true, command_line: "npm test" };
+  const common = {
+    name: "check",
+    stdout: "",
+    stderr: "",
+    duration_ms: 1,
+    required: true,
+    command_line: "npm test",
+  };
   const ended = { passed: true, timed_out: false, timeout_secs: 0, verdict: "passed" as const };
   return { ...common, ...ended, source: "config", kind: "test", base: "passed", ...difference };
 }
 
 function gates(difference: Partial<NonNullable<Work["gates"]>> = {}): NonNullable<Work["gates"]> {
-  return { tree: "t1", run: "1", results: [gate()], base_copies: null, added_tests: null, side_effects: [], ...difference };
+  return {
+    tree: "t1",
+    run: "1",
+    results: [gate()],
+    base_copies: null,
+    added_tests: null,
+    side_effects: [],
+    ...difference,
+  };
 }
 
 function judge(normalizedGoal: string, difference: Partial<OracleFacts> = {}) {
@@ -23,7 +38,11 @@ function judge(normalizedGoal: string, difference: Partial<OracleFacts> = {}) {
 }
 
 const counts = (tests: number) => ({ tests, passed: tests, failed: 0, skipped: 0 });
-const added = (status: "red_on_base" | "green_on_base" | "unusable") => ({ status, files: ["a.test.js"], results: [] });
+const added = (status: "red_on_base" | "green_on_base" | "unusable") => ({
+  status,
+  files: ["a.test.js"],
+  results: [],
+});
 const copies = (status: "passed" | "failed" | "unusable") => ({ status, files: ["a.test.js"], results: [] });
 const mended = gate({ base: "failed" });
 const red = gate({ name: "lint", verdict: "failed", passed: false });
@@ -37,40 +56,172 @@ const FAST = "Improve performance of the start";
 
 describe("a check of the oracle", () => {
   const table: [string, string, string, Partial<OracleFacts>, string][] = [
-    ["regression by a gate that turned green", BUG, "regression", { gates: gates({ results: [mended] }) }, "passed"],
-    ["regression by a gate that timed out before", BUG, "regression", { gates: gates({ results: [gate({ base: "timed_out" })] }) }, "passed"],
-    ["no regression by a gate that could not run before", BUG, "regression", { gates: gates({ results: [gate({ base: "did_not_run" })] }) }, "blocked"],
-    ["no regression by a gate that found no tests before", BUG, "regression", { gates: gates({ results: [gate({ base: "ran_nothing" })] }) }, "blocked"],
-    ["no regression while another required gate is red", BUG, "regression", { gates: gates({ results: [mended, red] }) }, "blocked"],
+    [
+      "regression by a gate that turned green",
+      BUG,
+      "regression",
+      { gates: gates({ results: [mended] }) },
+      "passed",
+    ],
+    [
+      "regression by a gate that timed out before",
+      BUG,
+      "regression",
+      { gates: gates({ results: [gate({ base: "timed_out" })] }) },
+      "passed",
+    ],
+    [
+      "no regression by a gate that could not run before",
+      BUG,
+      "regression",
+      { gates: gates({ results: [gate({ base: "did_not_run" })] }) },
+      "blocked",
+    ],
+    [
+      "no regression by a gate that found no tests before",
+      BUG,
+      "regression",
+      { gates: gates({ results: [gate({ base: "ran_nothing" })] }) },
+      "blocked",
+    ],
+    [
+      "no regression while another required gate is red",
+      BUG,
+      "regression",
+      { gates: gates({ results: [mended, red] }) },
+      "blocked",
+    ],
     ["no regression by green before and after", BUG, "regression", { gates: gates() }, "blocked"],
-    ["regression by added tests that fail on the base", BUG, "regression", { gates: gates({ added_tests: added("red_on_base") }) }, "passed"],
-    ["no regression by added tests that pass on the base", BUG, "regression", { gates: gates({ added_tests: added("green_on_base") }) }, "blocked"],
-    ["no regression by added tests that cannot be tried", BUG, "regression", { gates: gates({ added_tests: added("unusable") }) }, "blocked"],
+    [
+      "regression by added tests that fail on the base",
+      BUG,
+      "regression",
+      { gates: gates({ added_tests: added("red_on_base") }) },
+      "passed",
+    ],
+    [
+      "no regression by added tests that pass on the base",
+      BUG,
+      "regression",
+      { gates: gates({ added_tests: added("green_on_base") }) },
+      "blocked",
+    ],
+    [
+      "no regression by added tests that cannot be tried",
+      BUG,
+      "regression",
+      { gates: gates({ added_tests: added("unusable") }) },
+      "blocked",
+    ],
     ["no regression without gates", BUG, "regression", {}, "blocked"],
-    ["no regression by optional gates alone", BUG, "regression", { gates: gates({ results: [gate({ base: "failed", required: false })] }) }, "blocked"],
-    ["acceptance by added tests", NEW, "acceptance", { gates: gates({ added_tests: added("red_on_base") }) }, "passed"],
-    ["no acceptance by a gate that turned green", NEW, "acceptance", { gates: gates({ results: [mended] }) }, "blocked"],
-    ["smoke by a gate that counted tests", NEW, "smoke", { gates: gates({ results: [gate({ counts: counts(3) })] }) }, "passed"],
+    [
+      "no regression by optional gates alone",
+      BUG,
+      "regression",
+      { gates: gates({ results: [gate({ base: "failed", required: false })] }) },
+      "blocked",
+    ],
+    [
+      "acceptance by added tests",
+      NEW,
+      "acceptance",
+      { gates: gates({ added_tests: added("red_on_base") }) },
+      "passed",
+    ],
+    [
+      "no acceptance by a gate that turned green",
+      NEW,
+      "acceptance",
+      { gates: gates({ results: [mended] }) },
+      "blocked",
+    ],
+    [
+      "smoke by a gate that counted tests",
+      NEW,
+      "smoke",
+      { gates: gates({ results: [gate({ counts: counts(3) })] }) },
+      "passed",
+    ],
     ["no smoke by a gate that counted none", NEW, "smoke", { gates: gates() }, "blocked"],
-    ["no smoke while a required gate is red", NEW, "smoke", { gates: gates({ results: [gate({ counts: counts(3) }), red] }) }, "blocked"],
+    [
+      "no smoke while a required gate is red",
+      NEW,
+      "smoke",
+      { gates: gates({ results: [gate({ counts: counts(3) }), red] }) },
+      "blocked",
+    ],
     ["demo that no gate covers", NEW, "demo", {}, "not_applicable"],
     ["compatibility by test gates that stay green", CLEAN, "compatibility", { gates: gates() }, "passed"],
-    ["compatibility by base copies that pass", CLEAN, "compatibility", { gates: gates({ base_copies: copies("passed") }) }, "passed"],
-    ["no compatibility with base copies that fail", CLEAN, "compatibility", { gates: gates({ base_copies: copies("failed") }) }, "blocked"],
-    ["no compatibility with base copies that cannot be tried", CLEAN, "compatibility", { gates: gates({ base_copies: copies("unusable") }) }, "blocked"],
-    ["no compatibility without a test gate that was green", CLEAN, "compatibility", { gates: gates({ results: [mended] }) }, "blocked"],
-    ["no compatibility by a linter", CLEAN, "compatibility", { gates: gates({ results: [gate({ kind: "other" })] }) }, "blocked"],
-    ["no compatibility when one of two turned red", CLEAN, "compatibility", { gates: gates({ results: [gate(), gate({ verdict: "failed", passed: false })] }) }, "blocked"],
+    [
+      "compatibility by base copies that pass",
+      CLEAN,
+      "compatibility",
+      { gates: gates({ base_copies: copies("passed") }) },
+      "passed",
+    ],
+    [
+      "no compatibility with base copies that fail",
+      CLEAN,
+      "compatibility",
+      { gates: gates({ base_copies: copies("failed") }) },
+      "blocked",
+    ],
+    [
+      "no compatibility with base copies that cannot be tried",
+      CLEAN,
+      "compatibility",
+      { gates: gates({ base_copies: copies("unusable") }) },
+      "blocked",
+    ],
+    [
+      "no compatibility without a test gate that was green",
+      CLEAN,
+      "compatibility",
+      { gates: gates({ results: [mended] }) },
+      "blocked",
+    ],
+    [
+      "no compatibility by a linter",
+      CLEAN,
+      "compatibility",
+      { gates: gates({ results: [gate({ kind: "other" })] }) },
+      "blocked",
+    ],
+    [
+      "no compatibility when one of two turned red",
+      CLEAN,
+      "compatibility",
+      { gates: gates({ results: [gate(), gate({ verdict: "failed", passed: false })] }) },
+      "blocked",
+    ],
     ["golden for a refactoring as compatibility", CLEAN, "golden", { gates: gates() }, "passed"],
-    ["no golden for a rewrite without observations", "Rewrite the parser in Rust", "golden", { gates: gates() }, "blocked"],
+    [
+      "no golden for a rewrite without observations",
+      "Rewrite the parser in Rust",
+      "golden",
+      { gates: gates() },
+      "blocked",
+    ],
     ["docs that changed and whose links resolve", DOCS, "docs", { docsLinks: { broken: [] } }, "passed"],
     ["no docs that did not change", DOCS, "docs", {}, "blocked"],
     ["no docs with a broken link", DOCS, "docs", { docsLinks: { broken: ["README.md: x.md"] } }, "blocked"],
-    ["no docs when a gate is worse", DOCS, "docs", { docsLinks: { broken: [] }, gates: gates({ results: [gate({ verdict: "failed", passed: false })] }) }, "blocked"],
+    [
+      "no docs when a gate is worse",
+      DOCS,
+      "docs",
+      { docsLinks: { broken: [] }, gates: gates({ results: [gate({ verdict: "failed", passed: false })] }) },
+      "blocked",
+    ],
     ["audit by an added report", AUDIT, "audit", { reportAdded: true }, "passed"],
     ["no audit without one", AUDIT, "audit", {}, "blocked"],
     ["no performance by itself", FAST, "performance", { gates: gates() }, "blocked"],
-    ["performance by a gate of that name", FAST, "performance", { gates: gates({ results: [gate({ name: "performance-bench" })] }) }, "passed"],
+    [
+      "performance by a gate of that name",
+      FAST,
+      "performance",
+      { gates: gates({ results: [gate({ name: "performance-bench" })] }) },
+      "passed",
+    ],
   ];
   test.each(table)("shows %s", (_name, goal, check, facts, status) => {
     const judged = judge(goal, facts).checks.find(({ name }) => name === check);
@@ -82,14 +233,24 @@ describe("a check of the oracle", () => {
     const covering = gate({ name: "Acceptance-smoke.DEMO" });
     const { status, checks } = judge(NEW, { gates: gates({ results: [covering] }) });
     expect(status).toBe("passed");
-    expect(checks).toEqual(["acceptance", "smoke", "demo"].map((name) => ({ name, status: "passed", gate: covering.name })));
+    expect(checks).toEqual(
+      ["acceptance", "smoke", "demo"].map((name) => ({ name, status: "passed", gate: covering.name })),
+    );
   });
 
   test("is not satisfied by part of a word, nor by a gate that did not pass", () => {
-    const named = (difference: Partial<GateResult>) => judge(BUG, { gates: gates({ results: [gate(difference)] }) }).status;
+    const named = (difference: Partial<GateResult>) =>
+      judge(BUG, { gates: gates({ results: [gate(difference)] }) }).status;
     expect(named({ name: "regression" })).toBe("passed");
     expect(named({ name: "regressions" })).toBe("blocked");
-    for (const verdict of ["failed", "failed_on_base_too", "timed_out", "did_not_run", "ran_nothing", "skipped"] as const) {
+    for (const verdict of [
+      "failed",
+      "failed_on_base_too",
+      "timed_out",
+      "did_not_run",
+      "ran_nothing",
+      "skipped",
+    ] as const) {
       expect(named({ name: "regression", verdict, passed: verdict === "skipped" }), verdict).toBe("blocked");
     }
   });
@@ -99,12 +260,12 @@ describe("a check of the oracle", () => {
       { name: "regression", status: "passed", gate: "check" },
     ]);
   });
-
 });
 
 describe("links of documentation", () => {
   const files: Record<string, string> = {
-    "README.md": "[a](docs/a.md) [b](docs/) [c](docs) [web](https://example.com/x) [top](#top) [root](/x) [mail](mailto:a@b.c)",
+    "README.md":
+      "[a](docs/a.md) [b](docs/) [c](docs) [web](https://example.com/x) [top](#top) [root](/x) [mail](mailto:a@b.c)",
     "docs/a.md": "[up](../README.md#first) [self](a.md?plain) [gone](gone.md) ![image](img/x.png)",
     "docs/img/x.png": "",
   };
@@ -118,7 +279,8 @@ describe("links of documentation", () => {
   });
 
   test("are looked for in documentation, known by its name", () => {
-    for (const path of ["README.md", "a/b.rst", "docs/x.html", "NOTES.TXT"]) expect(isDocumentation(path), path).toBe(true);
+    for (const path of ["README.md", "a/b.rst", "docs/x.html", "NOTES.TXT"])
+      expect(isDocumentation(path), path).toBe(true);
     for (const path of ["a.js", "docs.js", "mydocs/x.js"]) expect(isDocumentation(path), path).toBe(false);
   });
 });

@@ -17,7 +17,13 @@ import { crashStates, SimulatedDisk } from "../support/simulated-disk.ts";
 import { GROUND, PROJECT, ROOT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
 
 const never = new AbortController().signal;
-const REQUEST = { text: "Fix the failing test", projectDir: PROJECT, engine: "simulated", budgetTokens: 100, budgetTime: "1h" };
+const REQUEST = {
+  text: "Fix the failing test",
+  projectDir: PROJECT,
+  engine: "simulated",
+  budgetTokens: 100,
+  budgetTime: "1h",
+};
 const DRIVEN = { ...REQUEST, untilReady: true, autoAccept: true };
 
 type Ports = GoalPorts & { disk: SimulatedDisk; clock: ManualClock };
@@ -25,7 +31,12 @@ type Ports = GoalPorts & { disk: SimulatedDisk; clock: ManualClock };
 /** Who lives, as every process of a test sees it. */
 type Living = Map<number, "alive" | "dead" | "unknown">;
 
-function portsOf(disk: SimulatedDisk, stream: number, living: Living = new Map(), project = new SimulatedProject(1)): Ports {
+function portsOf(
+  disk: SimulatedDisk,
+  stream: number,
+  living: Living = new Map(),
+  project = new SimulatedProject(1),
+): Ports {
   const ports = simulatedPorts(disk, project, stream);
   const processes = new NoProcesses({ self: { pid: 4242 + stream }, liveness: living });
   return { ...ports, processes, clock: ports.clock as ManualClock };
@@ -52,12 +63,21 @@ class Agent {
         signal.addEventListener("abort", () => resolve({ ...turn, status: "cancelled" }), { once: true });
         this.#started();
       });
-    return { name: "waiting", start: () => Promise.resolve({ id: "s", run, stop: () => Promise.resolve() }) } as unknown as Engine;
+    return {
+      name: "waiting",
+      start: () => Promise.resolve({ id: "s", run, stop: () => Promise.resolve() }),
+    } as unknown as Engine;
   }
 }
 
 /** A goal at work in one process, and the ports of another that wants something of it. */
-async function atWork(): Promise<{ agent: Agent; mine: Ports; other: Ports; living: Living; outcome: Promise<Outcome> }> {
+async function atWork(): Promise<{
+  agent: Agent;
+  mine: Ports;
+  other: Ports;
+  living: Living;
+  outcome: Promise<Outcome>;
+}> {
   const disk = new SimulatedDisk(GROUND);
   const agent = new Agent();
   const living: Living = new Map([[4243, "alive"]]);
@@ -68,7 +88,9 @@ async function atWork(): Promise<{ agent: Agent; mine: Ports; other: Ports; livi
 }
 
 /** A goal that rests. */
-async function atRest(stream = 1): Promise<{ disk: SimulatedDisk; ports: Ports; id: string; folder: string }> {
+async function atRest(
+  stream = 1,
+): Promise<{ disk: SimulatedDisk; ports: Ports; id: string; folder: string }> {
   const disk = new SimulatedDisk(GROUND);
   const ports = portsOf(disk, stream);
   const { open } = await runGoal(REQUEST, ports, never, () => undefined);
@@ -122,7 +144,12 @@ describe("while a goal works, another process", () => {
 
   test("can add to its budget, and it goes on", async () => {
     const { agent, mine, other, outcome } = await atWork();
-    const asked = askGoal("latest", { kind: "budget_add", payload: { tokens: 50, seconds: 1_800 } }, other, never);
+    const asked = askGoal(
+      "latest",
+      { kind: "budget_add", payload: { tokens: 50, seconds: 1_800 } },
+      other,
+      never,
+    );
     await other.clock.someoneSleeps();
     await mine.clock.advance(200);
     await other.clock.advance(1_000);
@@ -198,15 +225,23 @@ describe("while a goal rests", () => {
     const { disk, ports, folder } = await atRest();
     expect((await askGoal("latest", { kind: "pause" }, ports, never)).outcome).toBe("applied");
     expect(findGoal(ROOT, "latest", ports).status).toBe("paused");
-    expect((await askGoal("latest", { kind: "budget_add", payload: { usd: 5, tokens: 1 } }, ports, never)).outcome).toBe("applied");
+    expect(
+      (await askGoal("latest", { kind: "budget_add", payload: { usd: 5, tokens: 1 } }, ports, never)).outcome,
+    ).toBe("applied");
     // A limit that was never set stays absent.
     expect(findGoal(ROOT, "latest", ports).record).toMatchObject({ budget_tokens: 101 });
     expect(findGoal(ROOT, "latest", ports).record["budget_usd"]).toBeUndefined();
     expect((await askGoal("latest", { kind: "cancel" }, ports, never)).outcome).toBe("applied");
     const { record } = findGoal(ROOT, "latest", ports);
     expect(record).toMatchObject({ status: "cancelled", failure: { reason: "cancelled by user" } });
-    expect(eventsOf(folder, disk).map(({ kind }) => kind)).toEqual(["goal_paused", "goal_budget_extended", "manual_interrupt"]);
-    const failure = JSON.parse(Buffer.from(disk.readFile(join(folder, "failure.json"))).toString("utf8")) as object;
+    expect(eventsOf(folder, disk).map(({ kind }) => kind)).toEqual([
+      "goal_paused",
+      "goal_budget_extended",
+      "manual_interrupt",
+    ]);
+    const failure = JSON.parse(
+      Buffer.from(disk.readFile(join(folder, "failure.json"))).toString("utf8"),
+    ) as object;
     expect(failure).toMatchObject({ status: "cancelled", failure: { reason: "cancelled by user" } });
   });
 
@@ -217,15 +252,23 @@ describe("while a goal rests", () => {
     expect(ending.status).toBe("needs_more_budget");
     expect(await codeOf(resumeGoal("latest", ports, never))).toBe("goal.refused");
     await askGoal("latest", { kind: "budget_add", payload: { tokens: 5 } }, ports, never);
-    expect(findGoal(ROOT, "latest", ports)).toMatchObject({ status: "not_ready", record: { budget_tokens: 20 } });
+    expect(findGoal(ROOT, "latest", ports)).toMatchObject({
+      status: "not_ready",
+      record: { budget_tokens: 20 },
+    });
     expect((await resumeGoal("latest", ports, never)).ending.status).toBe("ready");
   });
 
   test("what is no request lies there undisturbed and disturbs nothing", async () => {
     const { disk, ports, folder } = await atRest();
     await askGoal("latest", { kind: "pause" }, ports, never);
-    const foreign = { "notes.txt": "mine", "broken.json": "{half", "other-name.json": '{"version":1,"id":"x","kind":"pause"}' };
-    for (const [name, text] of Object.entries(foreign)) await ports.disk.writeDerived(join(folder, "commands", name), text);
+    const foreign = {
+      "notes.txt": "mine",
+      "broken.json": "{half",
+      "other-name.json": '{"version":1,"id":"x","kind":"pause"}',
+    };
+    for (const [name, text] of Object.entries(foreign))
+      await ports.disk.writeDerived(join(folder, "commands", name), text);
     await askGoal("latest", { kind: "budget_add", payload: { tokens: 1 } }, ports, never);
     expect(pending(folder, disk)).toEqual(Object.keys(foreign).sort());
     expect(eventsOf(folder, disk)).toHaveLength(2);
@@ -245,7 +288,9 @@ describe("a goal that is", () => {
     await askGoal("latest", { kind: "cancel" }, ports, never);
     const before = eventsOf(folder, disk).length;
     for (const kind of ["pause", "cancel", "budget_add"] as const) {
-      expect(await codeOf(askGoal("latest", { kind, payload: { tokens: 1 } }, ports, never)), kind).toBe("goal.refused");
+      expect(await codeOf(askGoal("latest", { kind, payload: { tokens: 1 } }, ports, never)), kind).toBe(
+        "goal.refused",
+      );
     }
     expect(eventsOf(folder, disk)).toHaveLength(before);
     expect(pending(folder, disk)).toEqual([]);
@@ -255,7 +300,9 @@ describe("a goal that is", () => {
     const ports = portsOf(new SimulatedDisk(GROUND), 1);
     expect((await runGoal(DRIVEN, ports, never, () => undefined)).ending.status).toBe("ready");
     for (const kind of ["pause", "budget_add"] as const) {
-      expect(await codeOf(askGoal("latest", { kind, payload: { tokens: 1 } }, ports, never)), kind).toBe("goal.refused");
+      expect(await codeOf(askGoal("latest", { kind, payload: { tokens: 1 } }, ports, never)), kind).toBe(
+        "goal.refused",
+      );
     }
     expect((await askGoal("latest", { kind: "cancel" }, ports, never)).outcome).toBe("applied");
   });
@@ -278,45 +325,60 @@ describe("a request survives", () => {
     await open.close();
   }
 
-  test("the death of whoever applies it, at every operation: each is applied once and in order", { timeout: 60_000 }, async () => {
-    const { ports, id, folder } = await atRest();
-    const posted: string[] = [];
-    for (const tokens of [10, 20, 30]) posted.push(await postRequest(folder, { kind: "budget_add", payload: { tokens } }, ports));
-    posted.push(await postRequest(folder, { kind: "pause" }, ports));
-    const disk = ports.disk.survivor();
-    await recover(disk, id, folder, 7);
+  test(
+    "the death of whoever applies it, at every operation: each is applied once and in order",
+    { timeout: 60_000 },
+    async () => {
+      const { ports, id, folder } = await atRest();
+      const posted: string[] = [];
+      for (const tokens of [10, 20, 30])
+        posted.push(await postRequest(folder, { kind: "budget_add", payload: { tokens } }, ports));
+      posted.push(await postRequest(folder, { kind: "pause" }, ports));
+      const disk = ports.disk.survivor();
+      await recover(disk, id, folder, 7);
 
-    let tried = 0;
-    let between = 0;
-    for (const state of crashStates(disk, { seed: 1, perPointMax: 6 })) {
-      tried++;
-      const left = pending(folder, state.disk).length;
-      const applied = eventsOf(folder, state.disk).length;
-      if (applied + left > posted.length) between++; // an event is there and its file still is, too
-      await recover(state.disk, id, folder);
-      const where = `${state.cause} after operation ${state.at}: ${state.story()}`;
-      expect(eventsOf(folder, state.disk).map(({ request }) => request), where).toEqual(posted);
-      expect(findGoal(ROOT, id, state), where).toMatchObject({ status: "paused", record: { budget_tokens: 160 } });
-      expect(pending(folder, state.disk), where).toEqual([]);
-    }
-    expect(tried).toBeGreaterThan(50);
-    expect(between).toBeGreaterThan(0);
-  });
+      let tried = 0;
+      let between = 0;
+      for (const state of crashStates(disk, { seed: 1, perPointMax: 6 })) {
+        tried++;
+        const left = pending(folder, state.disk).length;
+        const applied = eventsOf(folder, state.disk).length;
+        if (applied + left > posted.length) between++; // an event is there and its file still is, too
+        await recover(state.disk, id, folder);
+        const where = `${state.cause} after operation ${state.at}: ${state.story()}`;
+        expect(
+          eventsOf(folder, state.disk).map(({ request }) => request),
+          where,
+        ).toEqual(posted);
+        expect(findGoal(ROOT, id, state), where).toMatchObject({
+          status: "paused",
+          record: { budget_tokens: 160 },
+        });
+        expect(pending(folder, state.disk), where).toEqual([]);
+      }
+      expect(tried).toBeGreaterThan(50);
+      expect(between).toBeGreaterThan(0);
+    },
+  );
 
-  test("the death of whoever asks, at every operation: it is applied once, or was never asked", { timeout: 60_000 }, async () => {
-    const { ports, id, folder } = await atRest();
-    const disk = ports.disk.survivor();
-    await askGoal(id, { kind: "budget_add", payload: { tokens: 10 } }, portsOf(disk, 3), never);
-    const totals = new Set<unknown>();
-    for (const state of crashStates(disk, { seed: 1, perPointMax: 6 })) {
-      const where = `${state.cause} after operation ${state.at}: ${state.story()}`;
-      await recover(state.disk, id, folder);
-      const total = findGoal(ROOT, id, state).record["budget_tokens"];
-      expect([100, 110], where).toContain(total);
-      expect(eventsOf(folder, state.disk), where).toHaveLength(total === 110 ? 1 : 0);
-      if (state.at === disk.operationCount) expect(total, where).toBe(110);
-      totals.add(total);
-    }
-    expect(totals).toEqual(new Set([100, 110]));
-  });
+  test(
+    "the death of whoever asks, at every operation: it is applied once, or was never asked",
+    { timeout: 60_000 },
+    async () => {
+      const { ports, id, folder } = await atRest();
+      const disk = ports.disk.survivor();
+      await askGoal(id, { kind: "budget_add", payload: { tokens: 10 } }, portsOf(disk, 3), never);
+      const totals = new Set<unknown>();
+      for (const state of crashStates(disk, { seed: 1, perPointMax: 6 })) {
+        const where = `${state.cause} after operation ${state.at}: ${state.story()}`;
+        await recover(state.disk, id, folder);
+        const total = findGoal(ROOT, id, state).record["budget_tokens"];
+        expect([100, 110], where).toContain(total);
+        expect(eventsOf(folder, state.disk), where).toHaveLength(total === 110 ? 1 : 0);
+        if (state.at === disk.operationCount) expect(total, where).toBe(110);
+        totals.add(total);
+      }
+      expect(totals).toEqual(new Set([100, 110]));
+    },
+  );
 });

@@ -59,7 +59,14 @@ describe("the secret scan", () => {
   });
 
   test("stops at a hundred findings", () => {
-    expect(scan(patchOf("a.js", Array.from({ length: 500 }, () => `+${TOKEN}`))).length).toBe(100);
+    expect(
+      scan(
+        patchOf(
+          "a.js",
+          Array.from({ length: 500 }, () => `+${TOKEN}`),
+        ),
+      ).length,
+    ).toBe(100);
   });
 });
 
@@ -80,8 +87,20 @@ describe("the lines that a patch adds", () => {
     try {
       git("init", "--quiet");
       // The last part is what omk calls git with: other characters than these stay as they are.
-      const names = ['qu"ote.js', "back\\slash.js", "tab\there.js", "new\nline.js", "naïve 数.js", " leading.js", "b/b/b.js", "\u0001.js"];
-      const line = fc.string({ unit: fc.constantFrom("+", "-", " ", "@", "a", "\\", '"', "\r"), maxLength: 6 });
+      const names = [
+        'qu"ote.js',
+        "back\\slash.js",
+        "tab\there.js",
+        "new\nline.js",
+        "naïve 数.js",
+        " leading.js",
+        "b/b/b.js",
+        "\u0001.js",
+      ];
+      const line = fc.string({
+        unit: fc.constantFrom("+", "-", " ", "@", "a", "\\", '"', "\r"),
+        maxLength: 6,
+      });
       const contents = fc.sample(fc.array(line, { minLength: 1, maxLength: 8 }), names.length);
       names.forEach((name, at) => {
         mkdirSync(dirname(join(folder, name)), { recursive: true });
@@ -91,7 +110,9 @@ describe("the lines that a patch adds", () => {
       const tree = git("write-tree").trim();
       const empty = git("hash-object", "-t", "tree", "/dev/null").trim();
       const patch = git("-c", "core.quotePath=false", "diff-tree", "-r", "-p", empty, tree);
-      const expected = names.flatMap((path, at) => (contents[at] ?? []).map((text, line) => ({ path, line: line + 1, text })));
+      const expected = names.flatMap((path, at) =>
+        (contents[at] ?? []).map((text, line) => ({ path, line: line + 1, text })),
+      );
       const byPlace = (a: { path: string; line: number }, b: { path: string; line: number }) =>
         a.path < b.path ? -1 : a.path > b.path ? 1 : a.line - b.line;
       expect([...addedLines(patch)].sort(byPlace)).toEqual(expected.sort(byPlace));
@@ -101,7 +122,12 @@ describe("the lines that a patch adds", () => {
   });
 
   test("keep counting over a line that ends the file without a newline", () => {
-    const patch = patchOf("a.js", ["-old", "\\ No newline at end of file", "+new", "\\ No newline at end of file"]);
+    const patch = patchOf("a.js", [
+      "-old",
+      "\\ No newline at end of file",
+      "+new",
+      "\\ No newline at end of file",
+    ]);
     expect([...addedLines(patch)]).toEqual([{ path: "a.js", line: 1, text: "new" }]);
   });
 
@@ -144,6 +170,13 @@ describe("the signs of haste", () => {
   });
 
   test("are at most twenty", () => {
-    expect(slopFindings(patchOf("a.js", Array.from({ length: 50 }, () => "+// TODO"))).length).toBe(20);
+    expect(
+      slopFindings(
+        patchOf(
+          "a.js",
+          Array.from({ length: 50 }, () => "+// TODO"),
+        ),
+      ).length,
+    ).toBe(20);
   });
 });

@@ -6,7 +6,12 @@ import type { Goal } from "../../src/format/goal.ts";
 import type { Attempt, Work } from "../../src/format/work.ts";
 import { factsOf } from "../../src/goal/facts.ts";
 import { scaffoldWork } from "../../src/goal/scaffold.ts";
-import { decideVerdict, onlyAcceptanceMissing, STATE_CONTROLLED, type Facts } from "../../src/goal/verdict.ts";
+import {
+  decideVerdict,
+  onlyAcceptanceMissing,
+  STATE_CONTROLLED,
+  type Facts,
+} from "../../src/goal/verdict.ts";
 
 const READY: Facts = {
   goal: "Fix the failing test",
@@ -62,7 +67,14 @@ function isComplete(facts: Facts): boolean {
   const asTheyWere = facts.baseCopies === "not_needed" || facts.baseCopies === "passed";
   const reviewed = facts.reviewed && facts.securityReviewed && facts.blockedSections.length === 0;
   const worked = facts.executed && facts.changedFiles > 0;
-  return worked && tested && asTheyWere && reviewed && facts.missingChecks.length === 0 && facts.acceptance === "accepted";
+  return (
+    worked &&
+    tested &&
+    asTheyWere &&
+    reviewed &&
+    facts.missingChecks.length === 0 &&
+    facts.acceptance === "accepted"
+  );
 }
 
 describe("the verdict", () => {
@@ -97,17 +109,52 @@ describe("the verdict", () => {
     ["no review", { reviewed: false }, "review_missing", "review evidence"],
     ["no security review", { securityReviewed: false }, "security_review_missing", "security review"],
     ["a blocked section", { blockedSections: [BLOCKED] }, "review_blocked", "review is blocked"],
-    ["gates that ran before the change only", { ranOnResult: false }, "gates_not_rerun", "verification gates have not rerun after agent execution changes"],
+    [
+      "gates that ran before the change only",
+      { ranOnResult: false },
+      "gates_not_rerun",
+      "verification gates have not rerun after agent execution changes",
+    ],
     ["nothing changed", { changedFiles: 0 }, "nothing_changed", "project mutation and integration loop"],
     ["no gates", { gates: "none" }, "no_gates", "no verification gates were detected or configured"],
     ["gates that have not run", { gates: "not_run" }, "gates_not_run", "verification gates have not run"],
-    ["a failed gate", { gates: "red", redGates: ["tests (failed)"] }, "gates_red", "required verification gates failed"],
-    ["base copies that fail", { baseCopies: "failed", protectedFiles: ["a.test.js"] }, "protected_input_changed", "a.test.js"],
-    ["base copies that cannot be tried", { baseCopies: "unusable", protectedFiles: ["a.test.js"] }, "base_copies_unusable", "a.test.js"],
-    ["base copies that were not tried", { baseCopies: "not_run", protectedFiles: ["a.test.js"] }, "base_copies_unusable", "a.test.js"],
-    ["a missing check", { missingChecks: ["regression"] }, "oracle_missing", "bugfix goal is missing: regression"],
+    [
+      "a failed gate",
+      { gates: "red", redGates: ["tests (failed)"] },
+      "gates_red",
+      "required verification gates failed",
+    ],
+    [
+      "base copies that fail",
+      { baseCopies: "failed", protectedFiles: ["a.test.js"] },
+      "protected_input_changed",
+      "a.test.js",
+    ],
+    [
+      "base copies that cannot be tried",
+      { baseCopies: "unusable", protectedFiles: ["a.test.js"] },
+      "base_copies_unusable",
+      "a.test.js",
+    ],
+    [
+      "base copies that were not tried",
+      { baseCopies: "not_run", protectedFiles: ["a.test.js"] },
+      "base_copies_unusable",
+      "a.test.js",
+    ],
+    [
+      "a missing check",
+      { missingChecks: ["regression"] },
+      "oracle_missing",
+      "bugfix goal is missing: regression",
+    ],
     ["no acceptance", { acceptance: "open" }, "acceptance_needed", "integration acceptance"],
-    ["a rejection", { acceptance: { rejected: "breaks the old interface" } }, "rejected", "breaks the old interface"],
+    [
+      "a rejection",
+      { acceptance: { rejected: "breaks the old interface" } },
+      "rejected",
+      "breaks the old interface",
+    ],
   ];
   test.each(gapOf)("with %s alone is not ready and says why", (_name, difference, code, fragment) => {
     const { status, readinessCode, readiness, gaps } = decideVerdict({ ...READY, ...difference });
@@ -221,12 +268,26 @@ function complete(difference: Partial<Work> = {}): Work {
     base: { tree: "t0", position: "p", commit: null },
     baseline: { tree: "t0", gates: [gate({ verdict: "failed", passed: false })] },
     attempts: [attempt()],
-    result: { tree: TREE, changed_files: [{ path: "a.js", kind: "modified", old_mode: null, new_mode: null }] },
-    gates: { tree: TREE, run: "1", results: [gate()], base_copies: null, added_tests: null, side_effects: [] },
+    result: {
+      tree: TREE,
+      changed_files: [{ path: "a.js", kind: "modified", old_mode: null, new_mode: null }],
+    },
+    gates: {
+      tree: TREE,
+      run: "1",
+      results: [gate()],
+      base_copies: null,
+      added_tests: null,
+      side_effects: [],
+    },
     review: {
       tree: TREE,
       sections: [],
-      oracle: { kind: "bugfix", status: "passed", checks: [{ name: "regression", status: "passed", gate: null }] },
+      oracle: {
+        kind: "bugfix",
+        status: "passed",
+        checks: [{ name: "regression", status: "passed", gate: null }],
+      },
       at: "2026-01-01T00:02:00Z",
     },
     acceptance: {
@@ -256,7 +317,14 @@ describe("the facts of a goal", () => {
     expect(codesOf(complete())).toEqual([]);
   });
 
-  const verdicts = ["failed", "failed_on_base_too", "timed_out", "did_not_run", "ran_nothing", "skipped"] as const;
+  const verdicts = [
+    "failed",
+    "failed_on_base_too",
+    "timed_out",
+    "did_not_run",
+    "ran_nothing",
+    "skipped",
+  ] as const;
   test.each(verdicts)("with a required gate that is %s keep it from being ready", (verdict) => {
     expect(codesOf(withGate({ verdict, passed: verdict === "skipped" }))).toContain("gates_red");
   });
@@ -272,7 +340,13 @@ describe("the facts of a goal", () => {
   });
 
   test("excuse a detected gate without tests that was not green on the base either, and nothing else", () => {
-    const lint = { name: "lint", kind: "other", verdict: "failed_on_base_too", passed: false, source: "detected" } as const;
+    const lint = {
+      name: "lint",
+      kind: "other",
+      verdict: "failed_on_base_too",
+      passed: false,
+      source: "detected",
+    } as const;
     const both = (difference: Partial<GateResult>) => {
       const work = complete();
       return { ...work, gates: { ...work.gates!, results: [gate(), gate({ ...lint, ...difference })] } };
@@ -290,7 +364,9 @@ describe("the facts of a goal", () => {
     const work = complete();
     expect(codesOf({ ...work, gates: { ...work.gates!, tree: "t9" } })).toContain("gates_not_run");
     expect(codesOf({ ...work, review: { ...work.review!, tree: "t9" } })).toContain("review_missing");
-    expect(codesOf({ ...work, acceptance: { ...work.acceptance!, tree: "t9" } })).toContain("acceptance_needed");
+    expect(codesOf({ ...work, acceptance: { ...work.acceptance!, tree: "t9" } })).toContain(
+      "acceptance_needed",
+    );
   });
 
   test("see gates that are all skipped as no gates", () => {
@@ -310,16 +386,23 @@ describe("the facts of a goal", () => {
     expect(codesOf(complete({ attempts: [] }))).toContain("agent_not_executed");
   });
 
-  test.each(["failed", "unusable"] as const)("with base copies that are %s keep it from being ready", (status) => {
-    const work = complete();
-    const base_copies = { status, files: ["a.test.js"], results: [] };
-    const codes = codesOf({ ...work, gates: { ...work.gates!, base_copies } });
-    expect(codes).toEqual([status === "failed" ? "protected_input_changed" : "base_copies_unusable"]);
-  });
+  test.each(["failed", "unusable"] as const)(
+    "with base copies that are %s keep it from being ready",
+    (status) => {
+      const work = complete();
+      const base_copies = { status, files: ["a.test.js"], results: [] };
+      const codes = codesOf({ ...work, gates: { ...work.gates!, base_copies } });
+      expect(codes).toEqual([status === "failed" ? "protected_input_changed" : "base_copies_unusable"]);
+    },
+  );
 
   test("take an attestation for a blocked check, and only for the check it names", () => {
     const work = complete();
-    const oracle = { kind: "bugfix", status: "blocked", checks: [{ name: "regression", status: "blocked", gate: null }] } as const;
+    const oracle = {
+      kind: "bugfix",
+      status: "blocked",
+      checks: [{ name: "regression", status: "blocked", gate: null }],
+    } as const;
     const review = { ...work.review!, oracle: { ...oracle, checks: [...oracle.checks] } };
     expect(codesOf({ ...work, review })).toEqual(["oracle_missing"]);
     const attested = (name: string) => ({ ...work.acceptance!, attested: { [name]: "tried it" } });

@@ -21,7 +21,13 @@ let evidence: string[];
 beforeAll(async () => {
   disk = new SimulatedDisk(GROUND);
   const ports = simulatedPorts(disk, new SimulatedProject(1), 1);
-  const request = { text: "Fix the failing test", projectDir: PROJECT, untilReady: true, autoAccept: true, engine: "simulated" };
+  const request = {
+    text: "Fix the failing test",
+    projectDir: PROJECT,
+    untilReady: true,
+    autoAccept: true,
+    engine: "simulated",
+  };
   const { open, ending } = await runGoal(request, ports, never, () => undefined);
   expect(ending.status).toBe("ready");
   ({ folder, id } = open);
@@ -95,55 +101,77 @@ describe("a proof", () => {
     expect(check({})).toMatchObject({ status: "ready", valid: true, faults: [], later_events: [] });
   });
 
-  test("is found out, by name, when any bit-flipped byte is in it or in a document", { timeout: 60_000 }, () => {
-    expect(bendTogether(["proof.json", "goal.json", "work.json", "task-graph.json"])).toBeGreaterThan(20_000);
-  });
+  test(
+    "is found out, by name, when any bit-flipped byte is in it or in a document",
+    { timeout: 60_000 },
+    () => {
+      expect(bendTogether(["proof.json", "goal.json", "work.json", "task-graph.json"])).toBeGreaterThan(
+        20_000,
+      );
+    },
+  );
 
   test("is found out, by name, when any byte of its evidence is another", { timeout: 60_000 }, () => {
     expect(bendTogether(evidence)).toBeGreaterThan(2_000);
   });
 
-  test("is found out when a byte of the log is another: all of one line, and a sample of all", { timeout: 60_000 }, () => {
-    const text = Buffer.from(bytesOf("events.jsonl"));
-    const lastLine = text.subarray(0, -1).lastIndexOf("\n") + 1;
-    const firstLine = text.indexOf("\n") + 1;
-    const secondLine = text.indexOf("\n", firstLine) + 1;
-    const places = fc.sample(fc.nat(text.length - 1), 2_000);
-    for (let at = firstLine; at < secondLine; at++) places.push(at);
-    // The end is where a flip might pass for a write that was cut off.
-    for (const at of [0, lastLine - 1, lastLine, text.length - 2, text.length - 1]) places.push(at);
-    for (const at of places) {
-      const { valid, faults } = check({ "events.jsonl": bent("events.jsonl", at) });
-      expect(valid, `byte ${at}`).toBe(false);
-      expect(faults[0]?.file, `byte ${at}`).toBe("events.jsonl");
-    }
-  });
+  test(
+    "is found out when a byte of the log is another: all of one line, and a sample of all",
+    { timeout: 60_000 },
+    () => {
+      const text = Buffer.from(bytesOf("events.jsonl"));
+      const lastLine = text.subarray(0, -1).lastIndexOf("\n") + 1;
+      const firstLine = text.indexOf("\n") + 1;
+      const secondLine = text.indexOf("\n", firstLine) + 1;
+      const places = fc.sample(fc.nat(text.length - 1), 2_000);
+      for (let at = firstLine; at < secondLine; at++) places.push(at);
+      // The end is where a flip might pass for a write that was cut off.
+      for (const at of [0, lastLine - 1, lastLine, text.length - 2, text.length - 1]) places.push(at);
+      for (const at of places) {
+        const { valid, faults } = check({ "events.jsonl": bent("events.jsonl", at) });
+        expect(valid, `byte ${at}`).toBe(false);
+        expect(faults[0]?.file, `byte ${at}`).toBe("events.jsonl");
+      }
+    },
+  );
 
   test("is found out when lines of the log are gone, doubled or exchanged", () => {
     const lines = Buffer.from(bytesOf("events.jsonl")).toString("utf8").split("\n").slice(0, -1);
-    const without = (text: readonly string[]) => check({ "events.jsonl": Buffer.from(text.map((line) => `${line}\n`).join("")) });
+    const without = (text: readonly string[]) =>
+      check({ "events.jsonl": Buffer.from(text.map((line) => `${line}\n`).join("")) });
     expect(without(lines).valid).toBe(true);
     lines.forEach((line, at) => {
       expect(without(lines.toSpliced(at, 1)).valid, `without line ${at}`).toBe(false);
       expect(without(lines.toSpliced(at, 0, line)).valid, `line ${at} twice`).toBe(false);
       const next = lines[at + 1];
-      if (next !== undefined) expect(without(lines.toSpliced(at, 2, next, line)).valid, `line ${at} exchanged`).toBe(false);
+      if (next !== undefined)
+        expect(without(lines.toSpliced(at, 2, next, line)).valid, `line ${at} exchanged`).toBe(false);
     });
   });
 
   test("is found out, by name, when a file is missing, empty, longer or shorter", () => {
     for (const name of ["proof.json", "goal.json", "work.json", "task-graph.json", ...evidence]) {
       const bytes = bytesOf(name);
-      for (const other of [null, new Uint8Array(), Buffer.concat([bytes, Buffer.from("x")]), bytes.subarray(0, -1)]) {
+      for (const other of [
+        null,
+        new Uint8Array(),
+        Buffer.concat([bytes, Buffer.from("x")]),
+        bytes.subarray(0, -1),
+      ]) {
         const { valid, faults } = check({ [name]: other });
         expect(valid, name).toBe(false);
-        expect(faults.map(({ file }) => file), name).toContain(name);
+        expect(
+          faults.map(({ file }) => file),
+          name,
+        ).toContain(name);
       }
     }
   });
 
   test("that names evidence outside the goal's folder is found out without reading it", () => {
-    const proof = JSON.parse(Buffer.from(bytesOf("proof.json")).toString("utf8")) as { evidence: { path: string }[] };
+    const proof = JSON.parse(Buffer.from(bytesOf("proof.json")).toString("utf8")) as {
+      evidence: { path: string }[];
+    };
     for (const path of ["/etc/passwd", "../../other/proof.json", "artifacts/../../x"]) {
       proof.evidence = [{ ...proof.evidence[0], path }];
       const { faults } = check({ "proof.json": Buffer.from(JSON.stringify(proof)) });

@@ -75,9 +75,7 @@ export class Place implements Disposable {
       stderr += text;
       for (const look of waiting) look();
     });
-    const ended = once(child, "close").then(
-      ([status, signal]) => ({ status, signal, stdout, stderr }) as Ran,
-    );
+    const ended = once(child, "close").then(([status, signal]) => ({ status, signal, stdout, stderr }));
     const says = (text: string): Promise<void> =>
       new Promise((resolve, reject) => {
         const look = () => {

@@ -634,7 +634,9 @@ class Model {
         const file = files.get(inode);
         if (!file?.isAppendOnly) continue;
         const content = contentOf(left, inode);
-        const isMadeUp = [...content].some((letter, at) => letter !== file.written[at] && letter !== "\0");
+        const isMadeUp = content
+          .split("")
+          .some((letter, at) => letter !== file.written[at] && letter !== "\0");
         if (!content.startsWith(file.synced)) wrong.push(`inode ${inode} lost synced bytes`);
         if (isMadeUp || content.length > file.written.length)
           wrong.push(`inode ${inode} has bytes never written`);

@@ -406,7 +406,7 @@ interface Ground {
 interface Internals {
   records: readonly DiskRecord[];
   ground: Ground;
-  ledgerAtStart(): Ledger;
+  ledgerAtStart: () => Ledger;
 }
 
 let internalsOf: (disk: SimulatedDisk) => Internals;

@@ -165,6 +165,7 @@ export async function acknowledgedDuring<T>(
   run: () => Promise<T>,
 ): Promise<{ result: T | undefined; error: unknown; acknowledged: Acknowledged[] }> {
   const acknowledged: Acknowledged[] = [];
+  // oxlint-disable-next-line typescript/unbound-method -- it is called with its own `this` below
   const record = OpenGoal.prototype.record;
   OpenGoal.prototype.record = async function (...events) {
     const seqs = await record.apply(this, events);
