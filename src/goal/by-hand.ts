@@ -7,7 +7,7 @@ import { exhaustedBudget } from "./budget.ts";
 import { createGoal, type GoalRequest } from "./create.ts";
 import { driveGoal, grantResume, isStop, recoverGoal } from "./drive.ts";
 import { findGoal, listGoals, type GoalSummary } from "./find.ts";
-import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
+import { hasGates, recordBase, runBaseline, runResultGates, type GateSteps } from "./gate-steps.ts";
 import { gatesState } from "./gate-state.ts";
 import { testability } from "./intake.ts";
 import { currentAttempts } from "./next-step.ts";
@@ -69,12 +69,8 @@ export function verifyGoal(
 ): Promise<Outcome> {
   return stepByHand(wanted, "goal verify", again, ports, signal, async (open, space, stop) => {
     const steps = { open, space, ports, signal: stop };
-    if (!open.work.base) await recordBase(steps);
-    if (hasGates(open.goal.gates?.definitions)) {
-      // Before any work the project is its own base: one run serves as both.
-      if (!open.work.baseline) await runBaseline(steps);
-      await runResultGates(steps);
-    }
+    // Before any work the project is its own base: one run of the gates serves as both.
+    if (await layGround(steps)) await runResultGates(steps);
     return gatesState(open.work) === "green";
   });
 }
@@ -88,9 +84,7 @@ export function executeGoal(
 ): Promise<Outcome> {
   return stepByHand(wanted, "goal execute", again, ports, signal, async (open, space, stop) => {
     const steps = { open, space, ports, signal: stop };
-    const gated = hasGates(open.goal.gates?.definitions);
-    if (!open.work.base) await recordBase(steps);
-    if (gated && !open.work.baseline) await runBaseline(steps);
+    const gated = await layGround(steps);
     const number = currentAttempts(open.work).filter((attempt) => attempt.counted).length + 1;
     await runAttempt(open, space, number, ports, stop);
     if (stop.aborted) return false;
@@ -99,6 +93,15 @@ export function executeGoal(
     await runResultGates(steps);
     return gatesState(open.work) === "green";
   });
+}
+
+/** Records the base and what the gates say of it, where that has not been done; true when the goal has gates. */
+async function layGround(steps: GateSteps): Promise<boolean> {
+  const { open } = steps;
+  const gated = hasGates(open.goal.gates?.definitions);
+  if (!open.work.base) await recordBase(steps);
+  if (gated && !open.work.baseline) await runBaseline(steps);
+  return gated;
 }
 
 /** The review wall over the present result. */

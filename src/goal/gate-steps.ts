@@ -12,7 +12,9 @@ import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { TASK } from "./scaffold.ts";
 import type { Workspace } from "./workspace.ts";
 
-type GateSteps = { open: OpenGoal; space: Workspace; ports: GoalPorts; signal: AbortSignal };
+/** What every step with gates is given. */
+/** What every step with gates is given. */
+export type GateSteps = { open: OpenGoal; space: Workspace; ports: GoalPorts; signal: AbortSignal };
 
 /** Records what the project looked like before any agent: the tree, the commit, and where HEAD and index stood. */
 export async function recordBase({ open, space, signal }: Omit<GateSteps, "ports">): Promise<void> {

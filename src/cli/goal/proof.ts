@@ -1,25 +1,18 @@
 /** `omk goal proof`: the proof, for a reader or for a script. */
 import { findGoal } from "../../goal/find.ts";
 import { proofToShow } from "../../goal/show-proof.ts";
-import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
+import { printFormatted, type FormatFlags } from "../formatted.ts";
 import { oneLine } from "../text.ts";
 
 /** Prints a goal's proof as text, Markdown or its record. */
-export function proofCommand(
-  app: App,
-  id: string,
-  flags: { json: boolean; format?: "text" | "json" | "md" },
-): void {
+export function proofCommand(app: App, id: string, flags: FormatFlags): void {
   const goal = findGoal(app.root(), id, app.world);
-  const redactor = createRedactor({ environment: app.io.env });
-  const proof = redactor.value(proofToShow(goal, app.world)) as Record<string, unknown>;
-  const format = flags.json ? "json" : (flags.format ?? "text");
-  app.output.result(
-    proof,
-    () => (format === "md" ? markdown(goal.id, proof) : text(goal.id, proof)),
-    format === "json",
-  );
+  const render = {
+    text: (proof: Record<string, unknown>) => text(goal.id, proof),
+    md: (proof: Record<string, unknown>) => markdown(goal.id, proof),
+  };
+  printFormatted(app, proofToShow(goal, app.world), render, flags);
 }
 
 interface Gate {

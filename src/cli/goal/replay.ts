@@ -1,21 +1,14 @@
 /** `omk goal replay`: what happened, event by event. */
 import { findGoal } from "../../goal/find.ts";
 import { replayGoal, type Replay } from "../../goal/replay.ts";
-import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
+import { printFormatted, type FormatFlags } from "../formatted.ts";
 import { textTime } from "../text.ts";
 
 /** Prints a goal's history as text, Markdown or JSON, with what could not be read. */
-export function replayCommand(
-  app: App,
-  id: string,
-  flags: { json: boolean; format?: "text" | "json" | "md" },
-): void {
+export function replayCommand(app: App, id: string, flags: FormatFlags): void {
   const goal = findGoal(app.root(), id, app.world);
-  const redactor = createRedactor({ environment: app.io.env });
-  const replay = redactor.value(replayGoal(goal, app.world)) as Replay;
-  const format = flags.json ? "json" : (flags.format ?? "text");
-  app.output.result(replay, () => (format === "md" ? markdown(replay) : text(replay)), format === "json");
+  printFormatted(app, replayGoal(goal, app.world), { text, md: markdown }, flags);
 }
 
 function timeline(replay: Replay): string[] {

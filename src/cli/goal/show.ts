@@ -2,25 +2,14 @@
 import { join } from "node:path";
 
 import { findGoal, type GoalSummary } from "../../goal/find.ts";
-import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
+import { printFormatted, type FormatFlags } from "../formatted.ts";
 import { oneLine, textUsd } from "../text.ts";
 
 /** Prints a goal as text, Markdown or its record. */
-export function showCommand(
-  app: App,
-  id: string,
-  flags: { json: boolean; format?: "text" | "json" | "md" },
-): void {
+export function showCommand(app: App, id: string, flags: FormatFlags): void {
   const goal = findGoal(app.root(), id, app.world);
-  const redactor = createRedactor({ environment: app.io.env });
-  const format = flags.json ? "json" : (flags.format ?? "text");
-  const record = redactor.value(goal.record) as Record<string, unknown>;
-  app.output.result(
-    record,
-    () => redactor.text(format === "md" ? markdown(goal) : text(goal)),
-    format === "json",
-  );
+  printFormatted(app, goal.record, { text: () => text(goal), md: () => markdown(goal) }, flags);
 }
 
 interface Artifact {
