@@ -4,7 +4,7 @@ import { renderDocument } from "../format/json.ts";
 import { printable } from "../format/printable.ts";
 import type { Log, World } from "../ports.ts";
 import { untoldFailure } from "../store/files.ts";
-import { stateRoot } from "../store/state-root.ts";
+import { checkStateFolder, stateRoot } from "../store/state-root.ts";
 
 /** The surroundings of a command line: `process` has them all. */
 export interface MainIo {
@@ -26,8 +26,8 @@ export interface MainIo {
   readonly argv: readonly string[];
   cwd(): string;
   getuid?(): number;
-  on(event: "SIGINT" | "SIGTERM", listener: () => void): unknown;
-  off(event: "SIGINT" | "SIGTERM", listener: () => void): unknown;
+  on(event: "SIGINT" | "SIGTERM" | "SIGHUP", listener: () => void): unknown;
+  off(event: "SIGINT" | "SIGTERM" | "SIGHUP", listener: () => void): unknown;
   exit(status: number): unknown;
 }
 
@@ -63,7 +63,7 @@ export interface Output {
 export function createApp(world: World, io: MainIo): App {
   const stop = new AbortController();
   let listening: (() => void)[] = [];
-  const onSignal = (name: "SIGINT" | "SIGTERM") => () => {
+  const onSignal = (name: "SIGINT" | "SIGTERM" | "SIGHUP") => () => {
     const code = name === "SIGINT" ? "interrupted" : "terminated";
     if (stop.signal.aborted) {
       world.processes.killAll();
@@ -92,9 +92,13 @@ export function createApp(world: World, io: MainIo): App {
     exitStatus: 0,
     uid: io.getuid?.(),
     log: undefined,
-    root: () => stateRoot(io.env, world),
+    root() {
+      const root = stateRoot(io.env, world);
+      checkStateFolder(root, { disk: world.disk, uid: app.uid });
+      return root;
+    },
     listen() {
-      for (const name of ["SIGINT", "SIGTERM"] as const) {
+      for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
         const listener = onSignal(name);
         io.on(name, listener);
         listening.push(() => io.off(name, listener));

@@ -1,11 +1,11 @@
 /** `omk proof verify`: checks a proof offline and names whatever does not hold. */
-import { findGoal } from "../goal/find.ts";
+import { findGoalFolder } from "../goal/find.ts";
 import { verifyProof, type ProofCheck } from "../goal/verify-proof.ts";
 import type { App } from "./app.ts";
 
 /** Verifies the proof of a goal; exit status 1 when anything does not hold. */
 export function proofVerifyCommand(app: App, id: string, flags: { json: boolean }): void {
-  const goal = findGoal(app.root(), id, app.world);
+  const goal = findGoalFolder(app.root(), id, app.world);
   const check = verifyProof(goal.folder, goal.id, app.world);
   app.exitStatus = check.valid ? 0 : 1;
   app.output.result(check, renderCheck, flags.json);

@@ -6,7 +6,6 @@ import { runGates } from "../gate/run.ts";
 import { openWorkTree } from "../git/work-tree.ts";
 import type { GoalPorts } from "../goal/open.ts";
 import { createRedactor } from "../store/redact.ts";
-import { checkStateFolder } from "../store/state-root.ts";
 import type { App } from "./app.ts";
 
 /** Variables that children see besides those of the locale, XDG and proxy families. */
@@ -24,7 +23,6 @@ export async function goalPorts(app: App, root = app.root()): Promise<GoalPorts>
   const redactor = createRedactor({ environment: io.env });
   const environment = childEnvironment(io.env);
   const launcher = [io.execPath, entryOf(app)] as const;
-  checkStateFolder(root, { disk: world.disk, uid: app.uid });
   const log = await world.openLog(
     join(root, "logs", `omk.log.${world.clock.now().toISOString().slice(0, 10)}`),
   );

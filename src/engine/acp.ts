@@ -1051,7 +1051,7 @@ function failureOf(error: RpcError): Failure {
   if (error.code === -32002) return { class: "config", message, retryable: false };
   const ours = [RPC_CODES.parse, RPC_CODES.invalidRequest, RPC_CODES.unknownMethod, RPC_CODES.invalidParams];
   if (ours.some((code) => code === error.code)) return { class: "protocol", message, retryable: false };
-  return { class: "provider", message, retryable: !(status >= 400 && status < 500 && status !== 408) };
+  return { class: "provider", message, retryable: status >= 500 || status === 408 };
 }
 
 function emptyTurn(status: "failed" | "cancelled", failure?: Failure): Turn {

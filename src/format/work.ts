@@ -67,6 +67,8 @@ export const Work = z.looseObject({
   /** What the work has left so far, and how it differs from the base. */
   result: z.looseObject({ tree: z.string(), changed_files: z.array(TreeChange) }).nullable(),
   gates: GateWork.nullable(),
+  /** Files of the result that were not as they were checked when the goal was to be concluded. */
+  drift: z.looseObject({ tree: z.string(), paths: z.array(z.string()) }).optional(),
   /** Every path that gates ever wrote into the project. */
   side_effects: z.array(z.string()).default([]),
   review: z

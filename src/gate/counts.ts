@@ -47,7 +47,7 @@ export function countReport(text: string): TestCounts | undefined {
 function readersFor(argv: readonly string[]): Reader[] {
   const [program = "", first = ""] = argv.map((word) => word.split(/[/\\]/).pop() ?? word);
   if (program === "cargo") return [cargo(), nextest()];
-  if (program === "go" && first === "test") return [go()];
+  if (program === "go" && first === "test") return [go(argv.includes("-v"))];
   if (program === "tap") return [nodeTest(), tap()];
   return [
     nodeTest(),
@@ -59,7 +59,7 @@ function readersFor(argv: readonly string[]): Reader[] {
     unittest(),
     cargo(),
     nextest(),
-    go(),
+    go(false),
     surefire(),
   ];
 }
@@ -263,11 +263,11 @@ function nextest(): Reader {
   });
 }
 
-/** With `-v` every test has a line; without, packages do. */
-function go(): Reader {
+/** With `-v` every test has a line; without, packages do, which a program that ends early also gets. */
+function go(isAsked: boolean): Reader {
   let tests: TestCounts | undefined;
   let packages: TestCounts | undefined;
-  let isVerbose = false;
+  let isVerbose = isAsked;
   return {
     line(text) {
       if (text.startsWith("=== RUN ")) isVerbose = true;

@@ -345,7 +345,8 @@ function go(project: Project): Command[] {
   return [
     ["format", "sh", "-c", unformatted],
     ["vet", "go", "vet", "./..."],
-    ["tests", "go", "test", "./..."],
+    // Without -v a package whose program ends before its first test looks like one that passed.
+    ["tests", "go", "test", "-v", "./..."],
   ];
 }
 

@@ -18,6 +18,14 @@ export function protectedTestChanges(changes: readonly { path: string; kind: str
   return changes.filter(({ path, kind }) => kind !== "added" && isTestFile(path)).map(({ path }) => path);
 }
 
+/** Files that decide how a test runner runs, by name: with one of them a change could make any test pass. */
+export function isRunnerConfiguration(path: string): boolean {
+  return RUNNER_CONFIGURATION.test(path.split("/").pop() ?? "");
+}
+
+const RUNNER_CONFIGURATION =
+  /^(?:\.npmrc|\.yarnrc(?:\.yml)?|bunfig\.toml|pytest\.ini|tox\.ini|setup\.cfg|conftest\.py|\.mocharc\.[a-z]+|(?:vitest|vite|jest|playwright|karma|ava)\.config\.[a-z]+|(?:GNU)?[Mm]akefile)$/;
+
 const TEST_FOLDERS: ReadonlySet<string> = new Set([
   "test",
   "tests",

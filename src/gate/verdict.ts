@@ -47,8 +47,8 @@ const CANNOT_EXECUTE = 126;
 const NOT_FOUND = 127;
 
 /** How many tests really ran. */
-export function testsRun(counts: TestCounts): number {
-  return Math.max(0, counts.tests - counts.skipped);
+export function testsRun(counts: TestCounts | undefined): number {
+  return counts === undefined ? 0 : Math.max(0, counts.tests - counts.skipped);
 }
 
 /**

@@ -204,6 +204,8 @@ class Git implements WorkTree {
   readonly #ports: GitPorts;
   /** Settings of the private directory that are known once it is prepared. */
   #settings: string[] = [];
+  /** Of the private index as this process wrote it last. */
+  #indexDigest: string | undefined;
 
   constructor(
     given: {
@@ -424,15 +426,22 @@ class Git implements WorkTree {
     const index = this.#temporaryIndex();
     try {
       // A second name, not a copy: by the file's own time git knows which entries it must look at again.
+      // An agent can reach it too: one entry marked there as not to be looked at would hide a file from every snapshot.
+      if (disk.stat(latest) && this.#digestOf(latest) !== this.#indexDigest) this.#dropIndex(latest);
       if (disk.stat(latest)) disk.link(latest, index);
       else await this.#seed(index, signal);
       await this.#updateIndex(index, signal);
       const tree = textOf(await this.#private(["write-tree"], { index }, signal));
       if (disk.stat(index)) disk.rename(index, latest); // without a single file there is none
+      this.#indexDigest = disk.stat(latest) ? this.#digestOf(latest) : undefined;
       return this.#prefix === "" ? tree : await this.#projectIn(tree, signal);
     } finally {
       this.#dropIndex(index);
     }
+  }
+
+  #digestOf(path: string): string {
+    return createHash("sha256").update(this.#ports.disk.readFile(path)).digest("hex");
   }
 
   /** What the user's index holds is tracked, also where an ignore rule matches it. Entries in conflict are one entry. */

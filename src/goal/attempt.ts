@@ -202,14 +202,14 @@ async function refuseProposals(open: OpenGoal, proposals: readonly unknown[]): P
   if (events.length > 0) await open.record(...events);
 }
 
-/** Login, quota and outage: the agent could not work, so nobody is charged for it. An empty turn is a failed one. */
+/**
+ * Login, quota and outage, and a program that is not there: the agent could not work, so nobody is charged for it. An
+ * empty turn is a failed one.
+ */
 function isOutside({ status, failure }: Turn): boolean {
   if (status !== "failed" || failure === undefined) return false;
-  return (
-    failure.class === "auth" ||
-    failure.class === "rate_limit" ||
-    (failure.class === "provider" && failure.retryable)
-  );
+  if (failure.class === "provider") return failure.retryable;
+  return failure.class === "auth" || failure.class === "rate_limit" || failure.class === "config";
 }
 
 function noTurn(status: "failed" | "cancelled", message: string): Turn {
@@ -235,7 +235,12 @@ async function keepChanges(
   const listed = { goal_id: open.id, from: start, to: result, changed_files: changes };
   return [
     await keepEvidence(open, join(folder, "mutation.diff"), ports.redactor.text(patch.text) + note, ports),
-    await keepEvidence(open, join(folder, "changed-files.json"), renderDocument(listed), ports),
+    await keepEvidence(
+      open,
+      join(folder, "changed-files.json"),
+      renderDocument(ports.redactor.value(listed)),
+      ports,
+    ),
   ];
 }
 

@@ -1,20 +1,25 @@
 /** The steps of the loop one at a time, as a person asks for them: verify, execute, review, accept, reject, resume. */
+import { join } from "node:path";
+
 import { OmkError } from "../errors.ts";
 import type { GoalStatus } from "../format/goal.ts";
+import { chainHolder } from "../store/claim-chain.ts";
 import { acceptGoal, rejectGoal, type Acceptance } from "./accept.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget } from "./budget.ts";
 import { createGoal, type GoalRequest } from "./create.ts";
+import { recordDrift } from "./drift.ts";
 import { driveGoal, grantResume, isStop, recoverGoal } from "./drive.ts";
 import { findGoal, listGoals, type GoalSummary } from "./find.ts";
 import { hasGates, recordBase, runBaseline, runResultGates, type GateSteps } from "./gate-steps.ts";
 import { gatesState } from "./gate-state.ts";
-import { testability } from "./intake.ts";
+import { goalKind, REQUIRED_CHECKS, testability } from "./intake.ts";
 import { currentAttempts } from "./next-step.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
 import { applyRequests, serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
+import { assureNone, verifyProof } from "./verify-proof.ts";
 import { openWorkspace, projectDirOf, type Workspace } from "./workspace.ts";
 
 /** How a goal stands after a command. */
@@ -56,7 +61,10 @@ function interruptedTwin(request: GoalRequest, ports: GoalPorts): GoalSummary | 
   const project = ports.disk.realPath(request.projectDir);
   return listGoals(ports.root, ports).goals.find(
     (goal) =>
-      goal.status === "running" && goal.originalGoal === text && goal.record["project_dir"] === project,
+      goal.status === "running" &&
+      chainHolder(join(goal.folder, "controller"), ports)?.liveness !== "alive" &&
+      goal.originalGoal === text &&
+      goal.record["project_dir"] === project,
   );
 }
 
@@ -70,7 +78,8 @@ export function verifyGoal(
   return stepByHand(wanted, "goal verify", again, ports, signal, async (open, space, stop) => {
     const steps = { open, space, ports, signal: stop };
     // Before any work the project is its own base: one run of the gates serves as both.
-    if (await layGround(steps)) await runResultGates(steps);
+    const isFirst = open.work.baseline === null;
+    if (await layGround(steps)) await runResultGates(steps, isFirst);
     return gatesState(open.work) === "green";
   });
 }
@@ -125,9 +134,23 @@ export async function acceptByHand(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  return decideByHand(wanted, "goal accept", ports, signal, (open) =>
-    acceptGoal(open, { ...acceptance, by: "omk-cli" }, ports),
-  );
+  return decideByHand(wanted, "goal accept", ports, signal, async (open) => {
+    checkAttested(open, acceptance.attested);
+    // A yes is to what was checked: the records must be whole, and the files as they were.
+    if (open.proof) assureNone(open.id, verifyProof(open.folder, open.id, ports).faults);
+    await withWorkspace(open, "goal accept", ports, signal, (space) => recordDrift(open, space, signal));
+    await acceptGoal(open, { ...acceptance, by: "omk-cli" }, ports);
+  });
+}
+
+/** Only checks that the goal has can be vouched for. */
+function checkAttested(open: OpenGoal, attested: Readonly<Record<string, string>>): void {
+  const checks = REQUIRED_CHECKS[goalKind(open.goal.normalized_goal)];
+  const unknown = Object.keys(attested).find((name) => !checks.includes(name));
+  if (unknown === undefined) return;
+  throw new OmkError("usage.invalid", `This goal has no check called ${unknown}.`, {
+    hint: `Its checks are: ${checks.join(", ")}.`,
+  });
 }
 
 /** A person rejects the present result, with a reason. */
@@ -221,7 +244,7 @@ function interruptedEnding(open: OpenGoal, stop: AbortSignal): Ending | undefine
   const { status } = open.goal;
   if (status === "cancelled") return { status, reasonCode: "cancelled", reason: "cancelled by user" };
   if (status !== "paused" && !stop.aborted) return undefined;
-  return { status: "paused", reasonCode: "paused", reason: "paused by the user; nothing is lost" };
+  return { status: "paused", reasonCode: "paused", reason: "by the user; nothing is lost" };
 }
 
 async function beginStep(open: OpenGoal, command: string): Promise<void> {

@@ -36,6 +36,7 @@ export interface GoalRequest {
   policy?: DeliveryPolicy;
   mergePolicy?: MergePolicy;
   sliceExecution?: boolean;
+  enforceProtection?: boolean;
   noLlmPlanner?: boolean;
 }
 
@@ -65,7 +66,13 @@ export async function createGoal(
   const folder = await stateFolder(ports.root, "goals", ports);
   const now = ports.clock.now();
   const id = goalId(now, ports.random.uuid());
-  const open = await OpenGoal.open(id, join(folder, id), "goal create", ports, signal);
+  const open = await OpenGoal.open(
+    id,
+    join(folder, id),
+    request.untilReady === true ? "goal run" : "goal create",
+    ports,
+    signal,
+  );
   try {
     const { goal, question } = newGoal(id, text, normalized, now, { ...request, projectDir }, open.folder);
     await recordCreation(open, { ...goal, gates }, question, ports);
@@ -89,6 +96,7 @@ function checkLimits(request: GoalRequest): void {
   }
   const later = [
     request.sliceExecution === true && "--slice-execution",
+    request.enforceProtection === true && "--enforce-protection",
     (request.maxAgents ?? 1) > 1 && "--max-agents above 1",
     (request.policy ?? "local") !== "local" && `--policy ${request.policy}`,
     (request.mergePolicy ?? "disabled") !== "disabled" && `--merge-policy ${request.mergePolicy}`,
@@ -112,7 +120,9 @@ export function checkPositive(
   isRight: (value: number) => boolean,
 ): void {
   if (value === undefined || (isRight(value) && value > 0)) return;
-  throw new OmkError("usage.invalid", `${flag} must ${rule}.`, { hint: `Leave ${flag} out for no limit.` });
+  throw new OmkError("usage.invalid", `${flag} must ${rule}.`, {
+    hint: `Write a number above zero, or leave ${flag} out.`,
+  });
 }
 
 /** `goal-YYYYMMDD-HHMMSS-mmm-xxxxxxxx`, as 0.5.0 made them. */

@@ -7,6 +7,7 @@ import type { Attempt } from "../format/work.ts";
 import { acceptGoal } from "./accept.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget, spent } from "./budget.ts";
+import { recordDrift } from "./drift.ts";
 import { factsOf } from "./facts.ts";
 import { hasGates, recordBase, runBaseline, runResultGates, sweepGateRemains } from "./gate-steps.ts";
 import { currentAttempts, nextStep } from "./next-step.ts";
@@ -15,6 +16,7 @@ import { concludeGoal, type Ending } from "./proof.ts";
 import { serveRequests, StopRequest } from "./requests.ts";
 import { runReview } from "./review.ts";
 import { onlyAcceptanceMissing } from "./verdict.ts";
+import { assureRecords } from "./verify-proof.ts";
 import { UNHURRIED, type Workspace } from "./workspace.ts";
 
 /** More steps than any goal needs: attempts are bounded, and each is followed by at most three others. */
@@ -25,7 +27,7 @@ const UNCHARGED_MAX = 5;
 const PAUSED: Ending = {
   status: "paused",
   reasonCode: "paused",
-  reason: "paused by the user; nothing is lost",
+  reason: "by the user; nothing is lost",
 };
 const CANCELLED: Ending = { status: "cancelled", reasonCode: "cancelled", reason: "cancelled by user" };
 
@@ -55,6 +57,10 @@ export async function driveGoal(
     };
   });
   const ending = requestedEnding(open) ?? reached;
+  if (!ending) {
+    assureRecords(open, ports);
+    await recordDrift(open, space, UNHURRIED);
+  }
   if (!ending && open.goal.auto_accept === true && onlyAcceptanceMissing(factsOf(open.goal, open.work))) {
     await acceptGoal(
       open,
@@ -104,7 +110,8 @@ async function oneStep(
         await runReview(open, space, ports, stop);
         return undefined;
       case "finish":
-        return "verdict";
+        // A turn that the budget cut short has used up no attempt in anybody's eyes.
+        return (step.because === "attempts_used_up" ? budgetEnding(open) : undefined) ?? "verdict";
     }
   } catch (error) {
     if (isStop(error, stop)) return stopped(stop);
@@ -188,7 +195,10 @@ function isAnswered(open: OpenGoal, attempt: Attempt): boolean {
 }
 
 function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
-  ports.tell(`${ending.status}: ${open.proof?.readiness ?? ending.reason ?? ending.reasonCode}`);
+  ports.tell(open.proof?.readiness ?? `${ending.status}: ${ending.reason ?? ending.reasonCode}`);
+  const source = exhaustedBudget(open.goal, open.work);
+  if (source && ending.status !== "needs_more_budget")
+    ports.tell(`the ${source} budget was used up on the way`);
   if (open.work.undo !== undefined) ports.tell(`undo: ${open.work.undo}`);
 }
 
@@ -226,7 +236,7 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
 export async function grantResume(open: OpenGoal, space: Workspace | undefined): Promise<void> {
   const { work, goal } = open;
   const last = work.attempts.at(-1);
-  const usedUp = goal.status === "not_ready" || goal.status === "failed_infra";
+  const usedUp = ["not_ready", "failed_infra", "needs_more_budget"].includes(goal.status);
   await open.record({
     kind: "goal_resumed",
     actor: "omk-cli",

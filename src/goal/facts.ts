@@ -32,6 +32,10 @@ export function factsOf(goal: Goal, work: Work): Facts {
       : [],
     baseCopies: copies?.status ?? "not_needed",
     protectedFiles: copies?.files ?? [],
+    drifted: work.drift !== undefined && work.drift.tree === tree ? work.drift.paths : [],
+    nestedRepositories: (work.result?.changed_files ?? [])
+      .filter((one) => one.new_mode === "160000")
+      .map(({ path }) => path),
     missingChecks: checks
       .filter((check) => check.status === "blocked" && work.acceptance?.attested?.[check.name] === undefined)
       .map((check) => check.name),

@@ -86,6 +86,19 @@ export function findGoal(root: string, wanted: string, ports: { disk: Disk }): G
   });
 }
 
+/** The folder of a goal, whatever state it is in: for checks that say themselves what is wrong with it. */
+export function findGoalFolder(
+  root: string,
+  wanted: string,
+  ports: { disk: Disk },
+): { id: string; folder: string } {
+  if (wanted === "latest") return findGoal(root, wanted, ports);
+  const id = existingGoalId(wanted);
+  const folder = join(goalsFolder(root), id);
+  if (ports.disk.stat(join(folder, "proof.json"))) return { id, folder };
+  return findGoal(root, wanted, ports);
+}
+
 /** How one goal stands; undefined for a folder that never became a goal. Throws when its state cannot be read. */
 export function readGoal(folder: string, id: string, ports: { disk: Disk }): GoalSummary | undefined {
   const path = join(folder, "goal.json");

@@ -3,7 +3,8 @@ import { join } from "node:path";
 
 import type { GateDefinition, GateResult } from "../format/gate.ts";
 import type { Work } from "../format/work.ts";
-import { protectedTestChanges } from "../gate/protected.ts";
+import { isRunnerConfiguration, protectedTestChanges } from "../gate/protected.ts";
+import { testsRun } from "../gate/verdict.ts";
 import { ensureFolder } from "../store/files.ts";
 import { changedFiles } from "./changes.ts";
 import { evidenceOf, type EvidenceFile } from "./evidence.ts";
@@ -12,7 +13,6 @@ import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { TASK } from "./scaffold.ts";
 import type { Workspace } from "./workspace.ts";
 
-/** What every step with gates is given. */
 /** What every step with gates is given. */
 export type GateSteps = { open: OpenGoal; space: Workspace; ports: GoalPorts; signal: AbortSignal };
 
@@ -55,13 +55,17 @@ export async function runBaseline(steps: GateSteps): Promise<void> {
   });
 }
 
-/** Runs the gates on the present result and, where the change touched tests of the base, with their base copies. */
-export async function runResultGates(steps: GateSteps): Promise<void> {
+/**
+ * Runs the gates on the present result and, where the change touched tests of the base, with their base copies. Where the
+ * result is the base, what the gates said of that holds, unless a person asks for another run.
+ */
+export async function runResultGates(steps: GateSteps, mayReuse = true): Promise<void> {
   const { open, space, ports } = steps;
   const started = ports.clock.monotonicMs();
   const tree = await settleResult(steps);
   const before = open.work;
-  const reused = before.baseline?.tree === tree ? before.baseline.gates : undefined;
+  const reused = mayReuse && before.baseline?.tree === tree ? before.baseline.gates : undefined;
+  if (reused) ports.tell("gates: the files are those of the base, whose gates have run");
   const run = reused
     ? { id: "baseline", results: reused, evidence: [] }
     : await runAll(steps, { tree, where: "worktree", cwd: space.tree.root, name: "result" });
@@ -97,12 +101,16 @@ export async function runResultGates(steps: GateSteps): Promise<void> {
       gates: summaryOf(run.results),
     },
     changes: [
-      change("work.json", {
-        gates,
-        side_effects: [...new Set([...work.side_effects, ...written])],
-        evidence: [...work.evidence, ...evidence],
-        active_ms: work.active_ms + ports.clock.monotonicMs() - started,
-      }),
+      change(
+        "work.json",
+        {
+          gates,
+          side_effects: [...new Set([...work.side_effects, ...written])],
+          evidence: [...work.evidence, ...evidence],
+          active_ms: work.active_ms + ports.clock.monotonicMs() - started,
+        },
+        ["drift"],
+      ),
       changeTask(
         TASK.verify,
         {
@@ -249,9 +257,16 @@ async function runBaseCopies(
   const base = open.work.base?.tree;
   if (base === undefined) return null;
   const changes = await space.tree.changes(base, tree, signal);
+  // Where tests ran on the base, they must also pass without the company of what the change adds to them: a source that
+  // ends the runner early would otherwise hide behind one added test.
+  const counted = (open.work.baseline?.gates ?? []).some((gate) => testsRun(gate.counts) > 0);
+  const configuration = changes.map(({ path }) => path).filter(isRunnerConfiguration);
   const files = [
-    ...protectedTestChanges(changes),
-    ...(await changedScripts(space, base, tree, changes, signal)),
+    ...new Set([
+      ...protectedTestChanges(changes),
+      ...(await changedScripts(space, base, tree, changes, signal)),
+      ...(counted ? [...addedTests(changes), ...configuration] : []),
+    ]),
   ];
   if (files.length === 0) return null;
   const overlay = { tree: base, paths: files };

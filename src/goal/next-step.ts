@@ -21,19 +21,18 @@ export interface LoopLimits {
 export function nextStep(work: Work, limits: LoopLimits): Step {
   if (!work.base) return { kind: "record_base" };
   if (limits.hasGates && !work.baseline) return { kind: "run_baseline" };
-  const attempts = currentAttempts(work);
-  const last = attempts.at(-1);
-  const counted = attempts.filter((attempt) => attempt.counted).length;
+  // Nothing could ever show that the work is done: better no turn is paid for.
+  if (!limits.hasGates) return { kind: "finish", because: "complete" };
+  const last = work.attempts.at(-1);
+  const counted = currentAttempts(work).filter((attempt) => attempt.counted).length;
   const again: Step =
     counted < limits.maxAttempts
       ? { kind: "run_attempt", number: counted + 1 }
       : { kind: "finish", because: "attempts_used_up" };
   if (!last || last.status !== "ended" || last.outcome !== "finished") return again;
   const tree = work.result?.tree;
-  if (limits.hasGates) {
-    if (!work.gates || work.gates.tree !== tree) return { kind: "run_gates" };
-    if (gatesState(work) !== "green") return again;
-  }
+  if (!work.gates || work.gates.tree !== tree || work.drift?.tree === tree) return { kind: "run_gates" };
+  if (gatesState(work) !== "green") return again;
   if (!work.review || work.review.tree !== tree) return { kind: "review" };
   if (isFixable(work)) return again;
   return { kind: "finish", because: "complete" };
@@ -48,6 +47,7 @@ export function currentAttempts(work: Work): Attempt[] {
 function isFixable(work: Work): boolean {
   if (work.gates?.base_copies?.status === "failed") return true;
   if (work.result?.changed_files.length === 0) return true;
+  if (work.acceptance?.decision === "rejected" && work.acceptance.tree === work.result?.tree) return true;
   return (work.review?.sections ?? []).some(
     (section) => section.status === "blocked" && section["fixable"] === true,
   );

@@ -20,7 +20,7 @@ export function workPrompt(goal: Goal, gates: readonly GateDefinition[], work: W
       "- Change only what the goal needs. Tests that exist are run as they were before your change, too.\n" +
       "- Do not commit, push, publish or tag; do not write secrets into files.\n" +
       "- At the end, say in a few sentences what you changed and what remains open.",
-    number > 1 && feedback(work),
+    (number > 1 || work.attempts.length > 0) && feedback(work),
   ];
   return `${parts.filter((part) => typeof part === "string").join("\n\n")}\n`;
 }
@@ -28,7 +28,12 @@ export function workPrompt(goal: Goal, gates: readonly GateDefinition[], work: W
 /** Why the work so far does not do, for the agent that goes on with it. */
 function feedback(work: Work): string {
   const last = work.attempts.filter((attempt) => attempt.status === "ended").at(-1);
-  const found = [...attemptFeedback(last), ...gateFeedback(work), ...reviewFeedback(work)];
+  const found = [
+    ...attemptFeedback(last),
+    ...gateFeedback(work),
+    ...reviewFeedback(work),
+    ...rejectionFeedback(work),
+  ];
   if (found.length === 0) return "## So far\n\nAn earlier turn was interrupted; its changes are still there.";
   const text = found.join("\n\n");
   const cut = text.length - FEEDBACK_CHARACTERS_MAX;
@@ -62,6 +67,11 @@ function gateFeedback(work: Work): string[] {
 function failing(gate: GateResult): string {
   const said = [gate.stdout, gate.stderr].filter(Boolean).join("\n").trim();
   return `Gate ${gate.name} (${gate.command_line}) did not pass: ${gate.verdict}.\n\n\`\`\`\n${said}\n\`\`\``;
+}
+
+function rejectionFeedback({ acceptance, result }: Work): string[] {
+  if (acceptance?.decision !== "rejected" || acceptance.tree !== result?.tree) return [];
+  return [`A person rejected the result: ${acceptance.summary}`];
 }
 
 function reviewFeedback(work: Work): string[] {

@@ -21,6 +21,8 @@ export type GapCode =
   | "gates_red"
   | "protected_input_changed"
   | "base_copies_unusable"
+  | "result_changed"
+  | "nested_repository"
   | "oracle_missing"
   | "acceptance_needed"
   | "rejected";
@@ -44,6 +46,10 @@ export interface Facts {
   /** Gates with the base's copies of changed test files. */
   baseCopies: "not_needed" | "passed" | "failed" | "unusable" | "not_run";
   protectedFiles: readonly string[];
+  /** Files that differ from what the gates saw, by a gate, a process left behind or another hand. */
+  drifted: readonly string[];
+  /** Repositories inside the project that the change adds or moves: their content is in no tree. */
+  nestedRepositories: readonly string[];
   missingChecks: readonly string[];
   kind: string;
   acceptance: "open" | "accepted" | { rejected: string };
@@ -121,6 +127,12 @@ function findGaps(facts: Facts): Gap[] {
       `test files of the base were changed and their base copies could not be tried: ${facts.protectedFiles.join(", ")}`,
     );
   }
+  if (facts.drifted.length > 0) {
+    add("result_changed", `files were changed after they had been checked: ${facts.drifted.join(", ")}`);
+  }
+  if (facts.nestedRepositories.length > 0) {
+    add("nested_repository", `the change adds or moves repositories: ${facts.nestedRepositories.join(", ")}`);
+  }
   if (facts.missingChecks.length > 0) {
     add(
       "oracle_missing",
@@ -139,6 +151,8 @@ const TELLING: readonly GapCode[] = [
   "gates_red",
   "protected_input_changed",
   "base_copies_unusable",
+  "result_changed",
+  "nested_repository",
   "no_gates",
   "agent_not_executed",
   "gates_not_run",

@@ -72,7 +72,11 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
   if (folded?.log.torn === true) fault("events.jsonl", "its end is cut off or damaged");
   const status = checkProofFile(folder, written, folded?.documents, ports, fault);
   const proof = readProof(folder, ports);
+  // A whole folder put in another one's place is a proof of something else.
+  if (proof && proof.goal_id !== goalId) fault("proof.json", `it is the proof of ${proof.goal_id}`);
+  if (written && written.run_id !== goalId) fault("events.jsonl", `it is the log of ${written.run_id}`);
   for (const one of proof?.evidence ?? []) checkEvidence(folder, one, ports, fault);
+  checkCopies(folder, proof, ports, fault);
   if (proof?.log && !history.has(proof.log.seq, proof.log.digest)) {
     fault("proof.json", `event ${proof.log.seq} of the log is not the one it stands on`);
   }
@@ -91,6 +95,41 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
     faults,
     later_events: later.map((event) => ({ seq: event.seq ?? 0, kind: event.kind })),
   };
+}
+
+/**
+ * Before anything is concluded: the log on the disk is the one this process wrote, and every evidence file is as it was
+ * kept. An agent runs as the same user and can reach both. Throws `state.damaged`.
+ */
+export function assureRecords(
+  open: { id: string; folder: string; work: Work; journal: { position: { seq: number; digest: string } } },
+  ports: { disk: Disk },
+): void {
+  const faults: ProofFault[] = [];
+  const fault = (file: string, because: string) => void faults.push({ file, because });
+  const folded = foldChecked(open.folder, ports, fault, () => undefined);
+  const { position } = open.journal;
+  if (
+    folded &&
+    (folded.log.damage.length > 0 || folded.log.torn || folded.position.digest !== position.digest)
+  ) {
+    fault("events.jsonl", `it does not end with event ${position.seq}, which this run wrote last`);
+  }
+  for (const one of open.work.evidence) checkEvidence(open.folder, one, ports, fault);
+  assureNone(open.id, faults);
+}
+
+/** Throws `state.damaged` for the first fault. */
+export function assureNone(id: string, faults: readonly ProofFault[]): void {
+  const first = faults[0];
+  if (!first) return;
+  throw new OmkError(
+    "state.damaged",
+    `The records of goal ${id} were changed: ${first.file}: ${first.because}.`,
+    {
+      hint: "Something other than omk wrote there; nothing is concluded from them. Start the goal anew.",
+    },
+  );
 }
 
 type Fault = (file: string, because: string) => void;
@@ -171,10 +210,33 @@ function checkEvidence(
     fault(evidence.path, "it is missing");
     return;
   }
+  const real = ports.disk.realPath(path);
+  if (real !== join(ports.disk.realPath(folder) ?? folder, evidence.path)) {
+    fault(evidence.path, "a link leads to it: evidence must lie inside the goal's folder");
+    return;
+  }
   const seen = digestOf(path, ports);
   if (seen.bytes !== evidence.bytes)
     fault(evidence.path, `it has ${seen.bytes} bytes instead of ${evidence.bytes}`);
   else if (seen.sha256 !== evidence.sha256) fault(evidence.path, "its content was changed");
+}
+
+/** Files under the names of 0.5.0 are copies of evidence: they say what the newest of their kind says. */
+const COPIES: readonly (readonly [string, RegExp])[] = [
+  ["artifacts/reviews/goal-review.md", /^artifacts\/reviews\/\d+\/goal-review\.md$/],
+  ["artifacts/reviews/goal-security-review.md", /^artifacts\/reviews\/\d+\/goal-security-review\.md$/],
+  ["artifacts/integration/integrator-accept.json", /^artifacts\/integration\/\d+-integrator-accept\.json$/],
+  ["artifacts/integration/integrator-reject.json", /^artifacts\/integration\/\d+-integrator-reject\.json$/],
+];
+
+function checkCopies(folder: string, proof: Proof | undefined, ports: { disk: Disk }, fault: Fault): void {
+  for (const [copy, original] of COPIES) {
+    const newest = proof?.evidence?.findLast(({ path }) => original.test(path));
+    if (!newest || ports.disk.stat(join(folder, copy))?.kind !== "file") continue;
+    if (digestOf(join(folder, copy), ports).sha256 !== newest.sha256) {
+      fault(copy, `it differs from ${newest.path}, which it is a copy of`);
+    }
+  }
 }
 
 function digestOf(path: string, ports: { disk: Disk }): { sha256: string; bytes: number } {

@@ -170,9 +170,21 @@ const FAMILIES: readonly { kind: Kind; pattern: RegExp; holds?: (match: string) 
   { kind: "azure-key", pattern: /(?<=AccountKey=)[A-Za-z0-9+/=]{40,}/g },
 ];
 
+/** The same where the letter before is the end of an escape: `\\n`, `%0A`, `\\u000a` in JSON inside a string, or in a URL. */
+const ESCAPED_FAMILIES = FAMILIES.map((family) => ({
+  ...family,
+  pattern: new RegExp(
+    family.pattern.source.replace(
+      /^\(\?<!(\[[^\]]+\])\)/,
+      "(?:(?<!$1)|(?<=\\\\[bfnrt]|%[0-9A-Fa-f]{2}|\\\\u[0-9A-Fa-f]{4}))",
+    ),
+    family.pattern.flags,
+  ),
+}));
+
 /** Where a family, a private key, or a URL with something before an `@` may begin. */
 const MAY_HOLD_TOKEN =
-  /gh[pousr]_|github_pat_|gl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent|oas)-|A(?:KIA|SIA|BIA|CCA)|xox|xapp-|slack\.com|[rs]k_(?:live|test)_|whsec_|AIza|GOCSPX|ya29|npm_|pypi-|eyJ|\b(?:sk-|gsk_|xai-|pplx-|r8_|hf_)|_v1_|dapi|shp(?:at|ca|pa|ss)_|SG\.|dckr_|ATATT3|hv[sb]\.|AGE-SECRET|AccountKey|-----BEGIN|:\/\//;
+  /gh[pousr]_|github_pat_|gl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent|oas)-|A(?:KIA|SIA|BIA|CCA)|xox|xapp-|slack\.com|[rs]k_(?:live|test)_|whsec_|AIza|GOCSPX|ya29|npm_|pypi-|eyJ|(?:sk-|gsk_|xai-|pplx-|r8_|hf_)|_v1_|dapi|shp(?:at|ca|pa|ss)_|SG\.|dckr_|ATATT3|hv[sb]\.|AGE-SECRET|AccountKey|-----BEGIN|:\/\//;
 
 const SECRET_WORDS =
   "api[_-]?key|secret(?:[_-]?key)?|token|authorization|passw(?:or)?d|passphrase|pwd|credentials?|(?:private|access|signing|encryption)[_-]?key";
@@ -190,7 +202,7 @@ function redactText(source: string, known: KnownSecrets): string {
     text = known.redact(text);
     if (MAY_HOLD_TOKEN.test(text)) {
       text = redactPrivateKeys(text);
-      for (const { kind, pattern, holds } of FAMILIES) {
+      for (const { kind, pattern, holds } of ESCAPED_FAMILIES) {
         text = text.replace(pattern, (match) => (holds && !holds(match) ? match : mark(kind)));
       }
       text = redactUrls(text);

@@ -100,6 +100,36 @@ describe("omk goal run --until-ready", () => {
     expect(await place.run("goal", "resume")).toMatchObject({ status: 0 });
   });
 
+  test("resumes to the same answer, without another turn, when only acceptance is missing", async () => {
+    using place = await brokenSum();
+    const engine = place.script({ turns: [{ steps: REPAIR }, { steps: [{ delete: "sum.js" }] }] });
+    expect(await place.run("goal", "run", GOAL, "--until-ready", "--engine", engine)).toMatchObject({
+      status: 3,
+    });
+    expect(await place.run("goal", "resume")).toMatchObject({ status: 3 });
+    expect(place.events().filter(({ kind }) => kind === "task_claimed")).toHaveLength(1);
+    place.write({ "sum.js": "export const sum = () => 5;\n" });
+    const accepted = await place.run("goal", "accept", "--summary", "fine");
+    expect(accepted).toMatchObject({ status: 1 });
+    expect(place.json("goal.json")).toMatchObject({ reason_code: "result_changed" });
+  });
+
+  test("pays for no turn when there is no gate that could show the work", async () => {
+    using place = new Place({ "notes.txt": "nothing to test here\n" });
+    const engine = place.script({ default: [{ write: "made.txt", text: "x" }] });
+    const ran = await place.run("goal", "run", GOAL, ...DRIVE, "--engine", engine);
+    expect(ran).toMatchObject({ status: 1 });
+    expect(place.json("goal.json")).toMatchObject({ reason_code: "no_gates" });
+    expect(place.events().filter(({ kind }) => kind === "task_claimed")).toHaveLength(0);
+  });
+
+  test("ends with 4, charging nothing, when the agent is not there", async () => {
+    using place = await brokenSum();
+    const ran = await place.run("goal", "run", GOAL, ...DRIVE, "--engine", "acp:no-such-agent-anywhere");
+    expect(ran).toMatchObject({ status: 4 });
+    expect(ran.stdout).toContain("no-such-agent-anywhere");
+  });
+
   test("goes on after a pause from another process", async () => {
     using place = await brokenSum();
     const engine = place.script({
@@ -192,6 +222,26 @@ describe("a false success", () => {
       "gates_red",
     ],
     ["says nothing and does nothing", [], "agent_not_executed"],
+    [
+      "lets the sources end the runner and adds a test that passes",
+      [
+        { write: "sum.js", text: "process.exit(0);\nexport const sum = () => 0;\n" },
+        { write: "a.test.js", text: 'import { test } from "node:test";\ntest("trivial", () => {});\n' },
+        { say: "done" },
+      ],
+      "protected_input_changed",
+    ],
+    [
+      "adds a test that overwrites the result when it is over",
+      [
+        ...REPAIR,
+        {
+          write: "b.test.js",
+          text: 'import { after, test } from "node:test";\nimport fs from "node:fs";\ntest("fine", () => {});\nafter(() => fs.writeFileSync("sum.js", "broken"));\n',
+        },
+      ],
+      "any",
+    ],
     ["crashes after a claim", [{ say: "All done, tests pass" }, { crash: 1 }], "agent_not_executed"],
   ];
   test.each(cases)("of an agent that %s never becomes ready", async (_name, steps, code) => {

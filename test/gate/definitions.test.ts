@@ -264,7 +264,7 @@ describe("without gates.toml the project's files decide:", () => {
   test("Go's formatter is a gate that can fail", () => {
     const [format, ...others] = commands({ "go.mod": "module x" });
     expect(format).toMatch(/^format: sh -c .*gofmt -l/);
-    expect(others).toEqual(["vet: go vet ./...", "tests: go test ./..."]);
+    expect(others).toEqual(["vet: go vet ./...", "tests: go test -v ./..."]);
   });
 
   test("gates that run tests are known as such", () => {

@@ -25,6 +25,8 @@ const READY: Facts = {
   blockedSections: [],
   baseCopies: "not_needed",
   protectedFiles: [],
+  drifted: [],
+  nestedRepositories: [],
   missingChecks: [],
   kind: "bugfix",
   acceptance: "accepted",

@@ -486,3 +486,12 @@ describe("time", () => {
     expect(slow).toEqual([]);
   });
 });
+
+test("a token behind an escaped newline is found", () => {
+  const redactor = createRedactor({ environment: {} });
+  for (const before of ["\\n", "\\t", "%0A", "\\u000a", "\n"]) {
+    for (const token of [`AKIA${"IOSFODNN7EXAMPLE".padEnd(16, "X")}`, `ghp_${"a1B2c3D4e5".repeat(4)}`]) {
+      expect(redactor.text(`{"log":"start${before}${token}"}`), before).not.toContain(token);
+    }
+  }
+});

@@ -82,7 +82,10 @@ function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): stri
   }
   const steps =
     name === "plan"
-      ? ["  omk goal show latest", `  omk goal run ${shellQuoted(goal.original_goal)} --until-ready`]
+      ? [
+          "  omk goal show latest",
+          `  omk goal run ${shellQuoted(goal.original_goal)} --until-ready${engineFlag(goal.engine)}`,
+        ]
       : [
           "  1. omk goal show latest      what was planned",
           "  2. omk goal verify latest    run the gates on the project as it is",
@@ -90,6 +93,10 @@ function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): stri
           "  4. omk goal review latest    go through the review wall",
         ];
   return [...head(title, open), "", "Next steps:", ...steps].join("\n");
+}
+
+function engineFlag(engine: string | null | undefined): string {
+  return engine ? ` --engine ${shellQuoted(engine)}` : "";
 }
 
 const ICONS: Readonly<Record<string, string>> = {
@@ -134,8 +141,19 @@ function nextOf(open: OpenGoal, code: string): string[] {
     return [`Next: look at the change, then: omk goal accept ${open.id} --summary "<why>"`];
   }
   if (code === "cancelled") return [];
-  if (code.startsWith("budget_"))
-    return [`Next: omk goal budget-add ${open.id}, then omk goal resume ${open.id}`];
+  const more: Record<string, string> = {
+    budget_time: "--time 30m",
+    budget_tokens: "--tokens 100000",
+    budget_cost: "--usd 1",
+  };
+  if (more[code]) {
+    return [`Next: omk goal budget-add ${open.id} ${more[code]}`, `Then: omk goal resume ${open.id}`];
+  }
+  if (code === "oracle_missing") {
+    const checks = (open.proof?.oracle_evidence?.checks ?? []).filter(({ status }) => status === "blocked");
+    const vouched = checks.map(({ name }) => `--attest ${name}="<how you know>"`).join(" ");
+    return [`Next: add a test, or vouch for it: omk goal accept ${open.id} --summary "<why>" ${vouched}`];
+  }
   if (code === "no_gates") return ["Next: start it anew with a gate, for example --gate 'tests=npm test'"];
   return [`Next: omk goal proof ${open.id}; go on with: omk goal resume ${open.id}`];
 }
@@ -144,7 +162,10 @@ function nextOf(open: OpenGoal, code: string): string[] {
 function narrative(open: OpenGoal): [string, string][] {
   const { work } = open;
   const steps: [string, string][] = [
-    ["plan", `${open.graph.tasks.length} tasks, ${open.goal.gates?.definitions.length ?? 0} gates`],
+    [
+      "plan",
+      `${open.graph.tasks.length} tasks, gates: ${(open.goal.gates?.definitions ?? []).map(({ name }) => name).join(", ") || "none"}`,
+    ],
   ];
   if (work.baseline)
     steps.push([
@@ -153,7 +174,7 @@ function narrative(open: OpenGoal): [string, string][] {
     ]);
   for (const attempt of work.attempts) {
     const outcome = attempt.status === "ended" ? (attempt.outcome ?? "ended") : attempt.status;
-    steps.push(["execute", `pass ${attempt.number}: ${outcome}`]);
+    steps.push(["execute", `attempt ${attempt.number}: ${outcome}`]);
   }
   if (work.gates) {
     const counts = work.gates.results.map((gate) => `${gate.name} ${gate.verdict}`).join(", ");
@@ -169,7 +190,7 @@ function narrative(open: OpenGoal): [string, string][] {
     const count = work.result?.changed_files.length ?? 0;
     steps.push([
       "deliver",
-      `${count} changed file${count === 1 ? "" : "s"} stay in the project directory, not committed`,
+      `${count} changed file${count === 1 ? " stays" : "s stay"} in the project directory`,
     ]);
   } else steps.push(["blocked", open.goal.reason_code ?? open.goal.status]);
   return steps;

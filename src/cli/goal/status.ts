@@ -50,6 +50,11 @@ function renderStatus(goal: GoalSummary, controller: string): string {
   if (goal.status === "running" && controller !== "alive") {
     lines.push(`  Next:    it was interrupted; go on with: omk goal resume ${goal.id}`);
   }
+  const code = goal.record["reason_code"];
+  if (!reason && goal.status === "not_ready" && typeof code === "string") lines.push(`  Reason:  ${code}`);
+  if (code === "acceptance_needed") {
+    lines.push(`  Next:    look at the change, then: omk goal accept ${goal.id} --summary "<why>"`);
+  }
   if (goal.status === "paused") lines.push(`  Next:    omk goal resume ${goal.id}`);
   return lines.join("\n");
 }
