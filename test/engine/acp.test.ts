@@ -344,7 +344,7 @@ describe("a turn", () => {
     [-32603, "no", { statusCode: 401 }, { class: "auth", retryable: false }],
     [503, "overloaded", undefined, { class: "provider", retryable: true }],
     [400, "bad request", undefined, { class: "provider", retryable: false }],
-    [-32603, "it broke", undefined, { class: "provider", retryable: true }],
+    [-32603, "it broke", undefined, { class: "provider", retryable: false }],
     [-32602, "what?", undefined, { class: "protocol", retryable: false }],
     [-32002, "not there", undefined, { class: "config", retryable: false }],
   ])("answered with error %i %s is told apart", async (code, message, data, failure) => {

@@ -249,11 +249,14 @@ describe("the loop", () => {
         for (const fate of future) if (!loop.take(fate)) break;
         const last = loop.steps.at(-1);
         if (last?.kind !== "finish" || last.because !== "complete") return;
+        if (!given.hasGates) {
+          expect(loop.work.attempts).toEqual([]);
+          return;
+        }
         const { work } = loop;
-        expect(currentAttempts(work).at(-1)).toMatchObject({ status: "ended", outcome: "finished" });
+        expect(work.attempts.at(-1)).toMatchObject({ status: "ended", outcome: "finished" });
         expect(work.review?.tree).toBe(work.result?.tree);
-        if (given.hasGates)
-          expect(work.gates).toMatchObject({ tree: work.result?.tree, results: [{ verdict: "passed" }] });
+        expect(work.gates).toMatchObject({ tree: work.result?.tree, results: [{ verdict: "passed" }] });
       }),
       { numRuns: 2_000 },
     );
