@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
+import { replaceFile } from "../store/files.ts";
 import { keepEvidence } from "./evidence.ts";
 import { factsOf } from "./facts.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
@@ -83,7 +84,6 @@ async function decide(
     ports.redactor.value({ status: decision.decision, summary, decided_at, artifact_path, missing_evidence }),
   );
   const evidence = await keepEvidence(open, join(open.folder, artifact_path), content, ports);
-  await ports.disk.writeDerived(join(open.folder, "artifacts", "integration", file), content);
   const kind = yes ? "integration_acceptance" : "integration_rejection";
   const artifacts = [...open.goal.artifacts];
   const wanted: [string, string][] = [[kind, `artifacts/integration/${file}`]];
@@ -104,4 +104,6 @@ async function decide(
       }),
     ],
   });
+  // Under the name of 0.5.0, which scripts know: a copy of the evidence, made when the log has it.
+  await replaceFile(join(open.folder, "artifacts", "integration", file), content, ports);
 }

@@ -5,6 +5,7 @@ import { instantOf } from "../format/stamp.ts";
 import { printable } from "../format/printable.ts";
 import type { ReviewArtifact } from "../format/proof.ts";
 import type { Work } from "../format/work.ts";
+import { replaceFile } from "../store/files.ts";
 import { keepEvidence } from "./evidence.ts";
 import { gatesState } from "./gate-state.ts";
 import { goalKind } from "./intake.ts";
@@ -63,12 +64,6 @@ export async function runReview(
       ports,
     ),
   ];
-  for (const [name, text] of [
-    ["goal-review.md", texts.general],
-    ["goal-security-review.md", texts.security],
-  ] as const) {
-    await ports.disk.writeDerived(join(open.folder, "artifacts", "reviews", name), ports.redactor.text(text));
-  }
   const reviewed = work.gates?.tree === tree && gatesState(work) === "green";
   const clean = findings.length === 0;
   const artifacts = [...goal.artifacts];
@@ -117,6 +112,13 @@ export async function runReview(
     },
     security.event,
   );
+  // Under the names of 0.5.0, which scripts know: copies of the evidence, made when the log has it.
+  for (const [name, text] of [
+    ["goal-review.md", texts.general],
+    ["goal-security-review.md", texts.security],
+  ] as const) {
+    await replaceFile(join(open.folder, "artifacts", "reviews", name), ports.redactor.text(text), ports);
+  }
   const blocked = sections.filter((section) => section.status === "blocked").map((section) => section.pass);
   ports.tell(blocked.length === 0 ? "review: all sections passed" : `review: blocked: ${blocked.join(", ")}`);
 }
