@@ -74,6 +74,8 @@ export const Work = z.looseObject({
   review: z
     .looseObject({
       tree: z.string(),
+      /** The gate run it judged: after another one it says nothing. */
+      gates_run: z.string().nullable().optional(),
       sections: z.array(ReviewArtifact),
       oracle: OracleEvidence,
       at: Instant,

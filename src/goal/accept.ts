@@ -77,7 +77,8 @@ async function decide(
 ): Promise<void> {
   const yes = decision.decision === "accepted";
   const file = yes ? "integrator-accept.json" : "integrator-reject.json";
-  const name = `${open.journal.nextSeq}-${file}`;
+  // A crash before the event leaves the file: the next try must not meet its name.
+  const name = `${open.journal.nextSeq}-${ports.random.name(6)}-${file}`;
   const artifact_path = `artifacts/integration/${name}`;
   const { decided_at, summary, missing_evidence } = decision;
   const content = renderDocument(

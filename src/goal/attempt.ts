@@ -36,6 +36,8 @@ export async function runAttempt(
   signal: AbortSignal,
 ): Promise<void> {
   const { goal, work } = open;
+  // Before the attempt is recorded: the documents are live, and this one is not among the earlier ones.
+  const prompt = workPrompt(goal, goal.gates?.definitions ?? [], work, number);
   const started = ports.clock.now();
   const startedMs = ports.clock.monotonicMs();
   const turnMs = Math.min(TURN_MS_MAX, remainingBudget(open.goal, open.work).ms);
@@ -69,7 +71,6 @@ export async function runAttempt(
 
   const folder = join(open.folder, "artifacts", "agent-runs", TASK.execute, String(fence));
   await ensureFolder(folder, ports);
-  const prompt = workPrompt(goal, goal.gates?.definitions ?? [], work, number);
   const files: EvidenceFile[] = [await keepEvidence(open, join(folder, "prompt.md"), prompt, ports)];
   const transcript = new Transcript(join(folder, "engine-events.jsonl"), ports);
   let turn: Turn;

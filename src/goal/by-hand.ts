@@ -62,9 +62,9 @@ function interruptedTwin(request: GoalRequest, ports: GoalPorts): GoalSummary | 
   return listGoals(ports.root, ports).goals.find(
     (goal) =>
       goal.status === "running" &&
-      chainHolder(join(goal.folder, "controller"), ports)?.liveness !== "alive" &&
       goal.originalGoal === text &&
-      goal.record["project_dir"] === project,
+      goal.record["project_dir"] === project &&
+      chainHolder(join(goal.folder, "controller"), ports)?.liveness !== "alive",
   );
 }
 
@@ -138,8 +138,11 @@ export async function acceptByHand(
     checkAttested(open, acceptance.attested);
     // A yes is to what was checked: the records must be whole, and the files as they were.
     if (open.proof) assureNone(open.id, verifyProof(open.folder, open.id, ports).faults);
-    await withWorkspace(open, "goal accept", ports, signal, (space) => recordDrift(open, space, signal));
-    await acceptGoal(open, { ...acceptance, by: "omk-cli" }, ports);
+    return withWorkspace(open, "goal accept", ports, signal, async (space) => {
+      await recordDrift(open, space, signal);
+      await acceptGoal(open, { ...acceptance, by: "omk-cli" }, ports);
+      return concludeGoal(open, space, undefined, ports);
+    });
   });
 }
 
@@ -160,7 +163,10 @@ export async function rejectByHand(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  return decideByHand(wanted, "goal reject", ports, signal, (open) => rejectGoal(open, reason, ports));
+  return decideByHand(wanted, "goal reject", ports, signal, async (open) => {
+    await rejectGoal(open, reason, ports);
+    return concludeGoal(open, undefined, undefined, ports);
+  });
 }
 
 /**
@@ -289,7 +295,7 @@ async function decideByHand(
   command: string,
   ports: GoalPorts,
   signal: AbortSignal,
-  decide: (open: OpenGoal) => Promise<void>,
+  decide: (open: OpenGoal) => Promise<Ending>,
 ): Promise<Outcome> {
   const found = findGoal(ports.root, wanted, ports);
   projectDirOf(found.id, found.record);
@@ -301,8 +307,7 @@ async function decideByHand(
     if (status === "paused" || status === "blocked_on_human" || status === "cancelled") {
       throw refused(open.id, command, status, `Run \`omk goal show ${open.id}\` to see what it waits for.`);
     }
-    await decide(open);
-    const ending = await concludeGoal(open, undefined, undefined, ports);
+    const ending = await decide(open);
     return { open, ending, achieved: ending.status === "ready" };
   } finally {
     await open.close();

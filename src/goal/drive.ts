@@ -2,6 +2,8 @@
  * The until-ready loop: one step after another, each decided from what the log says was done, until the goal has a
  * verdict or something outside the evidence ends it. Killed anywhere, the next controller goes on at the same step.
  */
+import { join } from "node:path";
+
 import { OmkError } from "../errors.ts";
 import type { Attempt } from "../format/work.ts";
 import { acceptGoal } from "./accept.ts";
@@ -15,6 +17,7 @@ import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
 import { serveRequests, StopRequest } from "./requests.ts";
 import { runReview } from "./review.ts";
+import { TASK } from "./scaffold.ts";
 import { onlyAcceptanceMissing } from "./verdict.ts";
 import { assureRecords } from "./verify-proof.ts";
 import { UNHURRIED, type Workspace } from "./workspace.ts";
@@ -61,7 +64,9 @@ export async function driveGoal(
     assureRecords(open, ports);
     await recordDrift(open, space, UNHURRIED);
   }
-  if (!ending && open.goal.auto_accept === true && onlyAcceptanceMissing(factsOf(open.goal, open.work))) {
+  const facts = factsOf(open.goal, open.work);
+  const isOpen = !ending && facts.acceptance === "open";
+  if (isOpen && open.goal.auto_accept === true && onlyAcceptanceMissing(facts)) {
     await acceptGoal(
       open,
       { summary: "accepted in advance (--auto-accept)", attested: {}, by: "omk" },
@@ -204,16 +209,19 @@ function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
 
 /** Puts a goal that was interrupted back on its way: what its controller left is ended and named. */
 export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<void> {
-  sweepGateRemains(open, ports);
   if (open.orphanedSpawns.length > 0) {
     const ended = await ports.processes.sweep(open.orphanedSpawns);
     if (ended > 0)
       ports.tell(`ended ${ended} leftover process${ended === 1 ? "" : "es"} of an interrupted run`);
   }
+  // Only now: what still ran could write there.
+  sweepGateRemains(open, ports);
   const { work } = open;
   if (!work.attempts.some((attempt) => attempt.status === "running")) return;
   const attempts = work.attempts.map((attempt) =>
-    attempt.status === "running" ? { ...attempt, status: "interrupted" as const } : attempt,
+    attempt.status === "running"
+      ? { ...attempt, status: "interrupted" as const, summary: spokeOf(open, attempt, ports) }
+      : attempt,
   );
   const lost = work.attempts.filter((attempt) => attempt.status === "running");
   await open.record(
@@ -232,11 +240,27 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
   );
 }
 
+/** What is known of a turn that was cut off: whether the agent had said anything yet. */
+function spokeOf(open: OpenGoal, attempt: Attempt, ports: GoalPorts): string | null {
+  const events = join(
+    open.folder,
+    "artifacts",
+    "agent-runs",
+    TASK.execute,
+    String(attempt.fence),
+    "engine-events.jsonl",
+  );
+  return (ports.disk.stat(events)?.size ?? 0) > 0
+    ? "cut off when omk ended; the agent had been at work"
+    : null;
+}
+
 /** After a person said to go on: fresh attempts where they were used up, and the present HEAD is the new ground. */
 export async function grantResume(open: OpenGoal, space: Workspace | undefined): Promise<void> {
   const { work, goal } = open;
   const last = work.attempts.at(-1);
-  const usedUp = ["not_ready", "failed_infra", "needs_more_budget"].includes(goal.status);
+  const counted = currentAttempts(work).filter((attempt) => attempt.counted).length;
+  const usedUp = goal.status === "failed_infra" || counted >= (goal.max_attempts ?? 3);
   await open.record({
     kind: "goal_resumed",
     actor: "omk-cli",

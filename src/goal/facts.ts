@@ -1,7 +1,7 @@
 /** Reads the facts of the decision table from a goal's documents, for the proof and for whoever checks it later. */
 import type { Goal } from "../format/goal.ts";
 import type { Work } from "../format/work.ts";
-import { gatesState, redGates } from "./gate-state.ts";
+import { gatesState, isReviewed, redGates } from "./gate-state.ts";
 import { goalKind } from "./intake.ts";
 import type { Facts } from "./verdict.ts";
 
@@ -9,7 +9,7 @@ import type { Facts } from "./verdict.ts";
 export function factsOf(goal: Goal, work: Work): Facts {
   const last = work.attempts.at(-1);
   const tree = work.result?.tree ?? work.base?.tree;
-  const reviewed = work.review !== null && work.review.tree === tree;
+  const reviewed = isReviewed(work);
   const definitions = goal.gates?.definitions ?? [];
   const copies = work.gates?.tree === tree ? work.gates?.base_copies : null;
   const checks = reviewed ? (work.review?.oracle.checks ?? []) : [];

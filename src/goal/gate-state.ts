@@ -33,6 +33,13 @@ export function gatesState(work: Work): "not_run" | "red" | "green" {
   return areGreen(gates.results) ? "green" : "red";
 }
 
+/** A review judges one tree and one run of its gates; after another run it says nothing. */
+export function isReviewed(work: Work): boolean {
+  const { review, gates } = work;
+  if (!review || review.tree !== (work.result?.tree ?? work.base?.tree)) return false;
+  return review.gates_run === undefined || review.gates_run === (gates?.run ?? null);
+}
+
 /** A gate that was red on the base and is green on the result: the sign of a mended defect. */
 export function mendedGates(results: readonly GateResult[]): GateResult[] {
   return results.filter(

@@ -1,6 +1,6 @@
 /** What the loop does next: a pure rule over what the log says was done, so a killed run goes on where it stood. */
 import type { Attempt, Work } from "../format/work.ts";
-import { gatesState } from "./gate-state.ts";
+import { gatesState, isReviewed } from "./gate-state.ts";
 
 /** The steps of the loop. `finish` ends it; everything else is followed by another look. */
 export type Step =
@@ -33,7 +33,7 @@ export function nextStep(work: Work, limits: LoopLimits): Step {
   const tree = work.result?.tree;
   if (!work.gates || work.gates.tree !== tree || work.drift?.tree === tree) return { kind: "run_gates" };
   if (gatesState(work) !== "green") return again;
-  if (!work.review || work.review.tree !== tree) return { kind: "review" };
+  if (!isReviewed(work)) return { kind: "review" };
   if (isFixable(work)) return again;
   return { kind: "finish", because: "complete" };
 }

@@ -29,13 +29,18 @@ export async function serveRequests<T>(
   const forward = () => stop.abort(signal.reason);
   if (signal.aborted) forward();
   else signal.addEventListener("abort", forward, { once: true });
-  const serving = watchRequests(open, stop, done.signal, ports);
+  let failure: { error: unknown } | undefined;
+  const serving = watchRequests(open, stop, done.signal, ports).catch((error: unknown) => {
+    failure = { error };
+  });
   try {
     return await work(stop.signal);
   } finally {
     signal.removeEventListener("abort", forward);
     done.abort();
     await serving;
+    // oxlint-disable-next-line eslint/no-unsafe-finally -- it is why the work ended, whatever the work made of it
+    if (failure) throw failure.error;
   }
 }
 
@@ -46,8 +51,14 @@ async function watchRequests(
   ports: GoalPorts,
 ): Promise<void> {
   while (!done.aborted) {
-    const asked = await applyRequests(open, ports);
-    if (asked) stop.abort(new StopRequest(asked));
+    try {
+      const asked = await applyRequests(open, ports);
+      if (asked) stop.abort(new StopRequest(asked));
+    } catch (error) {
+      // Told when the work has been stopped: it must not go on while nobody can reach it.
+      stop.abort(error);
+      throw error;
+    }
     try {
       await ports.clock.sleep(LOOK_MS, done);
     } catch {

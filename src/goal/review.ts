@@ -105,7 +105,7 @@ export async function runReview(
         security.change,
         change("goal.json", { artifacts }),
         change("work.json", {
-          review: { tree, sections, oracle, at },
+          review: { tree, gates_run: work.gates?.run ?? null, sections, oracle, at },
           evidence: [...work.evidence, ...files],
         }),
       ],

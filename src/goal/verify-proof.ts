@@ -34,8 +34,8 @@ export interface ProofFault {
 export interface ProofCheck {
   goal_id: string;
   status: string;
+  /** Everything holds, whatever the status. */
   valid: boolean;
-  /** True when the proof holds and says `ready`. */
   events: number;
   evidence_files: number;
   faults: ProofFault[];
@@ -70,7 +70,13 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
   }
   for (const { line, because } of folded?.log.damage ?? []) fault("events.jsonl", `line ${line}: ${because}`);
   if (folded?.log.torn === true) fault("events.jsonl", "its end is cut off or damaged");
-  const status = checkProofFile(folder, written, folded?.documents, ports, fault);
+  const status = checkProofFile(
+    folder,
+    written,
+    { history, documents: folded?.documents ?? new Map() },
+    ports,
+    fault,
+  );
   const proof = readProof(folder, ports);
   // A whole folder put in another one's place is a proof of something else.
   if (proof && proof.goal_id !== goalId) fault("proof.json", `it is the proof of ${proof.goal_id}`);
@@ -154,7 +160,7 @@ function foldChecked(
 function checkProofFile(
   folder: string,
   written: Event | undefined,
-  documents: Documents | undefined,
+  { history, documents }: { history: SnapshotHistory; documents: Documents },
   ports: { disk: Disk },
   fault: Fault,
 ): string {
@@ -168,12 +174,14 @@ function checkProofFile(
   if (ports.disk.stat(path)?.kind !== "file") fault("proof.json", "it is missing");
   else if (digestOf(path, ports).sha256 !== expected)
     fault("proof.json", "its bytes are not those that were recorded");
-  const recorded = documents?.get("proof.json");
+  // What happened to the goal since is allowed, and no reason to judge the proof by it.
+  const at = written.seq ?? 0;
+  const recorded = history.documentAt("proof.json", at, documents);
   if (recorded && createHash("sha256").update(renderDocument(recorded)).digest("hex") !== expected) {
     fault("events.jsonl", "the recorded proof does not have the recorded digest");
   }
-  const goal = Goal.safeParse(documents?.get("goal.json"));
-  const work = Work.safeParse(documents?.get("work.json"));
+  const goal = Goal.safeParse(history.documentAt("goal.json", at, documents));
+  const work = Work.safeParse(history.documentAt("work.json", at, documents));
   const proof = Proof.safeParse(recorded);
   if (goal.success && work.success && proof.success && STATE_CONTROLLED[proof.data.status] === undefined) {
     const verdict = decideVerdict(factsOf(goal.data, work.data));
@@ -226,8 +234,14 @@ function checkEvidence(
 const COPIES: readonly (readonly [string, RegExp])[] = [
   ["artifacts/reviews/goal-review.md", /^artifacts\/reviews\/\d+\/goal-review\.md$/],
   ["artifacts/reviews/goal-security-review.md", /^artifacts\/reviews\/\d+\/goal-security-review\.md$/],
-  ["artifacts/integration/integrator-accept.json", /^artifacts\/integration\/\d+-integrator-accept\.json$/],
-  ["artifacts/integration/integrator-reject.json", /^artifacts\/integration\/\d+-integrator-reject\.json$/],
+  [
+    "artifacts/integration/integrator-accept.json",
+    /^artifacts\/integration\/\d+-[a-z0-9]+-integrator-accept\.json$/,
+  ],
+  [
+    "artifacts/integration/integrator-reject.json",
+    /^artifacts\/integration\/\d+-[a-z0-9]+-integrator-reject\.json$/,
+  ],
 ];
 
 function checkCopies(folder: string, evidence: Work["evidence"], ports: { disk: Disk }, fault: Fault): void {

@@ -250,10 +250,17 @@ export class Journal {
 
   /** Writes the snapshots of all documents that changed since the last time. */
   async save(): Promise<void> {
-    for (const name of this.#dirty) {
+    for (const name of Array.from(this.#dirty)) {
       const document = this.documents.get(name);
-      if (document) await replaceFile(join(this.folder, name), this.#snapshot(name, document), this.#ports);
+      // Before the wait: what is folded in meanwhile makes it dirty again.
       this.#dirty.delete(name);
+      if (!document) continue;
+      try {
+        await replaceFile(join(this.folder, name), this.#snapshot(name, document), this.#ports);
+      } catch (error) {
+        this.#dirty.add(name);
+        throw error;
+      }
     }
   }
 
