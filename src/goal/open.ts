@@ -153,10 +153,18 @@ export class OpenGoal {
       });
     }
     const changes: DocumentChange[] = [];
-    if (!Work.safeParse(documents.get("work.json")).success)
-      changes.push(change("work.json", scaffoldWork()));
-    if (!TaskGraph.safeParse(documents.get("task-graph.json")).success) {
-      changes.push(change("task-graph.json", scaffoldGraph(this.id, goal.data.created_at)));
+    for (const [name, schema, scaffold] of [
+      ["work.json", Work, scaffoldWork()],
+      ["task-graph.json", TaskGraph, scaffoldGraph(this.id, goal.data.created_at)],
+    ] as const) {
+      if (!documents.has(name)) changes.push(change(name, scaffold));
+      else if (!schema.safeParse(documents.get(name)).success) {
+        // Another version's, perhaps: what is there is never replaced by an empty one.
+        await this.journal.abandon();
+        throw new OmkError("state.damaged", `Goal ${this.id} has a ${name} that this omk cannot read.`, {
+          hint: "Other goals are not affected.",
+        });
+      }
     }
     if (changes.length > 0) {
       await this.record({ kind: "documents_added", actor: "goal-controller", changes });
