@@ -580,6 +580,10 @@ export class SimulatedDisk implements Disk {
     if (moved.kind === "folder" && this.#isWithin(target.parent, source.inode)) {
       throw systemError("EINVAL", "rename", from, to);
     }
+    // A folder that holds what is moved is full, whatever is moved: Linux looks at this before the kinds.
+    if (target.inode !== undefined && this.#isWithin(source.parent, target.inode)) {
+      throw systemError("ENOTEMPTY", "rename", from, to);
+    }
     if (target.inode !== undefined && target.inode !== source.inode) {
       const replaced = this.#node(target.inode);
       if (moved.kind === "folder" && replaced.kind !== "folder")
