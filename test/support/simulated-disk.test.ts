@@ -349,9 +349,9 @@ describe("as a real file system", () => {
           // The real path, so that links to absolute paths lead to the same place.
           const outside = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), "disk-")));
           roots.push(outside);
-          // One level down, as some links lead up.
-          const root = join(outside, "root");
-          fs.mkdirSync(root);
+          // Well down, as links lead up, and links made behind those lead further up.
+          const root = join(outside, "1/2/3/4/5/6/7/8/9/root");
+          fs.mkdirSync(root, { recursive: true });
           const real = new RealDisk();
           const simulated = new SimulatedDisk({ folders: [root] });
           for (const next of steps) {
