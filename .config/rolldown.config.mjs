@@ -86,6 +86,16 @@ function noteLicences(file) {
   };
 }
 
+/** The guardian's entry: what `bin/omk.cjs` is to `main`. */
+const guardianEntry = {
+  name: "guardian-entry",
+  resolveId: (id) => (id === "guardian-entry" ? id : null),
+  load: (id) =>
+    id === "guardian-entry"
+      ? `import { guardianMain } from ${JSON.stringify(path.join(root, "src/main.ts"))};\nvoid guardianMain(process);\n`
+      : null,
+};
+
 const { version } = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"));
 
 const shared = {
@@ -110,6 +120,14 @@ export default defineConfig([
       comments: false,
     },
     plugins: [loadHeavyLate, dropOldChunks(".cjs"), noteLicences("licences.txt")],
+  },
+  {
+    ...shared,
+    input: { guardian: "guardian-entry" },
+    // Of main.ts it takes one function: nothing that is merely imported beside it comes along.
+    treeshake: { moduleSideEffects: (id) => id === "guardian-entry" },
+    output: { dir: dist, format: "cjs", entryFileNames: "[name].cjs", comments: false },
+    plugins: [guardianEntry],
   },
   {
     ...shared,

@@ -48,6 +48,11 @@ export interface Disk {
   syncFolder(path: string): Promise<void>;
   /** The path without links, or undefined when nothing is there. */
   realPath(path: string): string | undefined;
+  /**
+   * Calls `changed` soon after a name in this folder came or went, until the answer is called. Best effort: where a folder
+   * cannot be watched nothing is ever called, so whoever waits also looks by himself now and then.
+   */
+  watch(path: string, changed: () => void): () => void;
   /** Bytes that an ordinary user can still write on the file system of this path. */
   freeBytes(path: string): number;
   /** Replaces a file that can be made again from others (rendered Markdown): atomic, but not promised to survive. */
@@ -106,7 +111,10 @@ export interface SpawnRequest {
   cwd: string;
   /** The whole environment: nothing is inherited. */
   env: Readonly<Record<string, string>>;
-  /** A random name put into the environment as OMK_SPAWN_ID, by which every descendant can be found. */
+  /**
+   * A random name put into the environment as OMK_SPAWN_ID, by which every descendant can be found. Where this process was
+   * itself started by an omk, the variable holds a chain: the ids it bears, a comma, and this one.
+   */
   spawnId: string;
   stdin: "pipe" | "none";
   /** A pipe to read, or a file (made, 0600) that the child writes to without our help. */
@@ -157,10 +165,41 @@ export interface Processes {
   run(request: RunRequest, signal?: AbortSignal): Promise<RunResult>;
   /** Starts a child that lives longer: an agent, a gate. Never throws: a failure to start is its `exited`. */
   spawn(request: SpawnRequest): Child;
-  /** Kills the groups of all children that still run, at once: for the user's second Ctrl-C. */
+  /** Kills all children that still run, and all they started, at once: for the user's second Ctrl-C. */
   killAll(): void;
-  /** Kills every process that bears one of these spawn ids and returns how many there were. */
+  /** Kills every process that bears one of these spawn ids, alone or in a chain, and returns how many there were. */
   sweep(spawnIds: readonly string[]): Promise<number>;
+}
+
+/** A process group, with what tells it from a later one that was given its number. */
+export interface ProcessGroup {
+  /** The number of the group and of its leader. */
+  pid: number;
+  /** When its leader started, in the kernel's own units, or null where it cannot be known. */
+  start_time: string | null;
+  /** The kernel's tick in which its leader was known to have ended; null while it runs. */
+  ended_tick: number | null;
+}
+
+/** What a controller has started and its guardian has to end, should the controller die. */
+export interface HeldProcess {
+  /** Borne by everything it starts. */
+  spawn_id: string;
+  /** A short command, which may clean up behind itself. */
+  is_brief: boolean;
+  /** Null until it runs. */
+  group: ProcessGroup | null;
+}
+
+/** What a controller tells its guardian, one JSON text a line; `drop` names a spawn id of which nothing is left. */
+export type GuardianNote = { hold: HeldProcess } | { drop: string };
+
+/** Ends what a process that is gone has left. */
+export interface Ender {
+  /** The kernel's tick now, or null where there is none. */
+  tick(): number | null;
+  /** One look: signals everything found (0 only looks) and returns how many processes or groups that were. */
+  end(held: readonly HeldProcess[], signal: "SIGTERM" | "SIGKILL" | 0): number;
 }
 
 /** A log for whoever investigates: lines of JSON in a file, written at once. What happened to a goal is not in it. */

@@ -5,6 +5,7 @@
 import { spawn as spawnProcess, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import fs from "node:fs";
+import type { Socket } from "node:net";
 import os from "node:os";
 import { dirname } from "node:path";
 
@@ -14,10 +15,14 @@ import type {
   Child,
   Clock,
   Disk,
+  Ender,
   Exit,
   FileInfo,
+  GuardianNote,
+  HeldProcess,
   Log,
   OpenFile,
+  ProcessGroup,
   ProcessIdentity,
   Processes,
   Random,
@@ -27,10 +32,27 @@ import type {
   World,
 } from "./ports.ts";
 
+/** What the world has to know about the process it is made in. */
+export interface WorldOptions {
+  /** This process's own OMK_SPAWN_ID, there when another omk started it, itself or through others. */
+  spawnChain?: string | undefined;
+  /** How the guardian is started, and whom to tell when there can be none. Without it nothing guards. */
+  guardian?: GuardianOptions | undefined;
+}
+
+/** The guardian of a controller: the process that ends what the controller leaves when it dies. */
+export interface GuardianOptions {
+  /** Program and arguments; asked when the first child is started. */
+  argv(): readonly [string, ...string[]];
+  /** Called once, when it is given up. */
+  tell(line: string): void;
+}
+
 /** The machine this process runs on. */
-export function createWorld(): World {
+export function createWorld(options: WorldOptions = {}): World {
   const clock = realClock();
-  return { disk: realDisk(), clock, random: realRandom(), processes: new RealProcesses(clock), openLog };
+  const processes = new RealProcesses(clock, options);
+  return { disk: realDisk(), clock, random: realRandom(), processes, openLog };
 }
 
 // ---- Disk
@@ -102,6 +124,16 @@ function realDisk(): Disk {
     freeBytes(path) {
       const { bavail, bsize } = fs.statfsSync(path);
       return bavail * bsize;
+    },
+    watch(path, changed) {
+      try {
+        const watcher = fs.watch(path, { persistent: false }, () => changed());
+        watcher.on("error", () => watcher.close());
+        return () => watcher.close();
+      } catch {
+        // The folder is not there, or the system's watches are used up: then nobody is woken early.
+        return () => undefined;
+      }
     },
     async writeDerived(path, text) {
       const { default: writeFileAtomic } = await import("write-file-atomic");
@@ -275,15 +307,23 @@ const KILL_WAIT_MS = 5_000;
 /** How long a short command that must end may clean up behind itself. */
 const TERM_GRACE_MS = 1_000;
 const MESSAGE_CHARACTERS_MAX = 1_000;
+/** How often a controller starts a guardian: one that dies again and again is not mended by another one. */
+const GUARDIANS_MAX = 5;
+/** Looks of `killAll`, which has no time to pause between them. */
+const KILL_LOOKS_MAX = 3;
 const LINUX = process.platform === "linux";
 
 class RealProcesses implements Processes {
   readonly #clock: Clock;
   readonly #groups = new Set<number>();
+  readonly #chain: string;
+  readonly #held: Held;
   #self: ProcessIdentity | undefined;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, { spawnChain = "", guardian }: WorldOptions) {
     this.#clock = clock;
+    this.#chain = spawnChain;
+    this.#held = new Held(guardian, spawnChain);
   }
 
   get self(): ProcessIdentity {
@@ -318,9 +358,10 @@ class RealProcesses implements Processes {
         notStarted(Object.assign(new Error("an argument holds a NUL byte"), { code: "EINVAL" })),
       );
     }
+    const briefId = this.#held.expectBrief();
     const child = execa(file, args, {
       cwd: request.cwd,
-      env: request.env,
+      env: briefId === undefined ? request.env : { ...request.env, [SPAWN_ID]: this.#chained(briefId) },
       extendEnv: false,
       encoding: "buffer",
       stripFinalNewline: false,
@@ -332,7 +373,10 @@ class RealProcesses implements Processes {
       ...(request.stdin ? { input: request.stdin } : { stdin: "ignore" as const }),
     });
     const { pid } = child;
-    if (pid !== undefined) this.#groups.add(pid);
+    if (pid !== undefined) {
+      this.#groups.add(pid);
+      if (briefId !== undefined) this.#held.started(briefId, pid);
+    }
     const done = new AbortController();
     let timedOut = false;
     let isEnding = false;
@@ -387,30 +431,155 @@ class RealProcesses implements Processes {
       if (isEnding) kill(); // what it started may have stayed
       signal?.removeEventListener("abort", end);
       if (pid !== undefined) this.#groups.delete(pid);
+      if (briefId !== undefined) this.#held.drop(briefId);
     }
   }
 
   spawn(request: SpawnRequest): Child {
-    return new RealChild(request, this.#clock, this.#groups, (ids) => this.sweep(ids));
+    const spawnChain = this.#chained(request.spawnId);
+    return new RealChild({ ...request, spawnChain }, this.#clock, this.#groups, this.#held);
+  }
+
+  #chained(spawnId: string): string {
+    return this.#chain === "" ? spawnId : `${this.#chain},${spawnId}`;
   }
 
   killAll(): void {
     for (const pid of this.#groups) killGroup(pid, "SIGKILL");
+    // Those that left their group are looked for here too: there may be no guardian to do it.
+    for (let looks = 0; looks < KILL_LOOKS_MAX; looks++)
+      if (endHeld(this.#held.all(), "SIGKILL") === 0) return;
   }
 
   async sweep(spawnIds: readonly string[]): Promise<number> {
-    const ended = new Set<number>();
-    if (!LINUX || spawnIds.length === 0) return 0;
-    for (let round = 0; round < SWEEPS_MAX; round++) {
-      const found = processesBearing(spawnIds);
-      if (found.length === 0) break;
-      for (const pid of found) {
-        ended.add(pid);
-        killOne(pid);
-      }
-      await this.#clock.sleep(SWEEP_PAUSE_MS);
+    return (await sweepAll(spawnIds, this.#clock)).ended;
+  }
+}
+
+/** Kills every process that bears one of these ids, and says whether a last look found none. */
+async function sweepAll(
+  spawnIds: readonly string[],
+  clock: Clock,
+): Promise<{ ended: number; isClean: boolean }> {
+  const ended = new Set<number>();
+  if (!LINUX || spawnIds.length === 0) return { ended: 0, isClean: true };
+  for (let round = 0; round < SWEEPS_MAX; round++) {
+    const found = processesBearing(new Set(spawnIds));
+    if (found.length === 0) return { ended: ended.size, isClean: true };
+    for (const pid of found) {
+      ended.add(pid);
+      signalOne(pid, "SIGKILL");
     }
-    return ended.size;
+    await clock.sleep(SWEEP_PAUSE_MS);
+  }
+  return { ended: ended.size, isClean: false };
+}
+
+/**
+ * What this process has started and not yet seen to be gone, and the guardian that is told of it. Its stdin is a pipe
+ * whose other end only we hold (Node opens it close-on-exec), so that it sees our end however we end; a child that was
+ * forked and has not yet become its program holds it too, so nobody can be missed in between.
+ */
+class Held {
+  readonly #options: GuardianOptions | undefined;
+  readonly #chain: string;
+  readonly #processes = new Map<string, HeldProcess>();
+  #guardian: ChildProcess | undefined;
+  #starts = 0;
+
+  constructor(options: GuardianOptions | undefined, chain: string) {
+    this.#options = options;
+    this.#chain = chain;
+  }
+
+  all(): HeldProcess[] {
+    return [...this.#processes.values()];
+  }
+
+  /** Before a child is started: whatever happens from here on, its id is known. */
+  expect(spawnId: string): void {
+    this.#set({ spawn_id: spawnId, is_brief: false, group: null });
+    if (!this.#guardian) this.#start();
+  }
+
+  /** The same for a short command. No guardian is started for it, but one that is there ends it too. */
+  expectBrief(): string | undefined {
+    if (!this.#guardian) return undefined;
+    const spawnId = `run-${realRandom().name(20)}`;
+    this.#set({ spawn_id: spawnId, is_brief: true, group: null });
+    return spawnId;
+  }
+
+  started(spawnId: string, pid: number): void {
+    const held = this.#processes.get(spawnId);
+    if (held) this.#set({ ...held, group: groupStarted(pid) });
+  }
+
+  /** Its leader ended. What it started may still run. */
+  exited(spawnId: string): void {
+    const held = this.#processes.get(spawnId);
+    if (held?.group) this.#set({ ...held, group: { ...held.group, ended_tick: tickNow() ?? 0 } });
+  }
+
+  groupOf(spawnId: string): ProcessGroup | undefined {
+    return this.#processes.get(spawnId)?.group ?? undefined;
+  }
+
+  /** Nothing of it is left. */
+  drop(spawnId: string): void {
+    if (this.#processes.delete(spawnId)) this.#tell({ drop: spawnId });
+  }
+
+  #set(held: HeldProcess): void {
+    this.#processes.set(held.spawn_id, held);
+    this.#tell({ hold: held });
+  }
+
+  #tell(note: GuardianNote): void {
+    // Taken by the kernel before this returns: a pipe that has room is written to at once.
+    this.#guardian?.stdin?.write(`${JSON.stringify(note)}\n`);
+  }
+
+  #start(): void {
+    if (!this.#options || this.#starts >= GUARDIANS_MAX) return;
+    this.#starts++;
+    let guardian: ChildProcess;
+    try {
+      const [file, ...args] = this.#options.argv();
+      guardian = spawnProcess(file, args, {
+        cwd: "/",
+        // An omk above us must find our guardian as well.
+        env: this.#chain === "" ? {} : { [SPAWN_ID]: this.#chain },
+        stdio: ["pipe", "ignore", "ignore"],
+        // A session of its own: a Ctrl-C at our terminal is not for the guardian.
+        detached: true,
+      });
+    } catch (error) {
+      // No descriptor or no process is left: the next child tries again.
+      this.#lost(undefined, error instanceof Error ? error.message : "it cannot be started");
+      return;
+    }
+    this.#guardian = guardian;
+    guardian.unref();
+    (guardian.stdin as Socket | null)?.unref();
+    guardian.stdin?.on("error", () => undefined); // it is gone, and that is told by its exit
+    guardian.once("error", (error) => this.#lost(guardian, error.message));
+    guardian.once("exit", (code, signal) =>
+      this.#lost(guardian, `it ended with ${signal ?? `status ${code}`}`),
+    );
+    for (const held of this.#processes.values()) this.#tell({ hold: held });
+  }
+
+  /** Another one is started at once when there is something to guard. */
+  #lost(guardian: ChildProcess | undefined, why: string): void {
+    if (this.#guardian !== guardian) return;
+    this.#guardian = undefined;
+    if (this.#starts < GUARDIANS_MAX) {
+      if (guardian && this.#processes.size > 0) this.#start();
+    } else if (this.#starts === GUARDIANS_MAX) {
+      this.#starts++; // said once
+      this.#options?.tell(`nothing ends agents and gates should omk be killed: no guardian runs (${why})`);
+    }
   }
 }
 
@@ -418,20 +587,16 @@ class RealChild implements Child {
   readonly #child: ChildProcess | undefined;
   readonly #clock: Clock;
   readonly #spawnId: string;
-  readonly #sweep: (ids: readonly string[]) => Promise<number>;
+  readonly #held: Held;
+  #hasExited = false;
   readonly exited: Promise<Exit>;
   readonly stdout: AsyncIterable<Uint8Array>;
   readonly stderr: AsyncIterable<Uint8Array>;
 
-  constructor(
-    request: SpawnRequest,
-    clock: Clock,
-    groups: Set<number>,
-    sweep: (ids: readonly string[]) => Promise<number>,
-  ) {
+  constructor(request: SpawnRequest & { spawnChain: string }, clock: Clock, groups: Set<number>, held: Held) {
     this.#clock = clock;
     this.#spawnId = request.spawnId;
-    this.#sweep = sweep;
+    this.#held = held;
     const files: number[] = [];
     const sink = (to: SpawnRequest["stdout"]) => {
       if (to === "pipe") return to;
@@ -441,15 +606,18 @@ class RealChild implements Child {
     };
     try {
       const [file, ...args] = request.argv;
+      const outputs = [sink(request.stdout), sink(request.stderr)] as const;
+      held.expect(request.spawnId);
       this.#child = spawnProcess(file, args, {
         cwd: request.cwd,
-        env: { ...request.env, [SPAWN_ID]: request.spawnId },
-        stdio: [request.stdin === "pipe" ? "pipe" : "ignore", sink(request.stdout), sink(request.stderr)],
+        env: { ...request.env, [SPAWN_ID]: request.spawnChain },
+        stdio: [request.stdin === "pipe" ? "pipe" : "ignore", ...outputs],
         detached: true,
       });
       this.exited = this.#watch(this.#child, groups);
     } catch (error) {
       // Bad arguments, or no descriptor left: it never ran.
+      held.drop(request.spawnId);
       this.exited = Promise.resolve(notStarted(error));
     } finally {
       for (const file of files) fs.closeSync(file);
@@ -479,12 +647,22 @@ class RealChild implements Child {
   async end(graceMs: number): Promise<void> {
     const { pid } = this;
     if (pid !== undefined) {
-      if (graceMs > 0 && killGroup(pid, "SIGTERM")) await this.#groupIsGone(pid, graceMs);
-      killGroup(pid, "SIGKILL");
+      if (graceMs > 0 && this.#signalGroup(pid, "SIGTERM")) await this.#groupIsGone(pid, graceMs);
+      this.#signalGroup(pid, "SIGKILL");
     }
-    await this.#sweep([this.#spawnId]);
+    const { isClean } = await sweepAll([this.#spawnId], this.#clock);
+    // What a device holds, or what multiplies too fast, stays with the guardian.
+    if (isClean) this.#held.drop(this.#spawnId);
     // The kernel ends a killed process at once, unless a broken device holds it: that is not waited for.
     await this.#exitWithin(KILL_WAIT_MS);
+  }
+
+  /** Signals the group; false when there is nobody. Once its leader was collected, its number may be a stranger's. */
+  #signalGroup(pid: number, signal: "SIGTERM" | "SIGKILL"): boolean {
+    if (!this.#hasExited || !LINUX) return killGroup(pid, signal);
+    const group = this.#held.groupOf(this.#spawnId);
+    if (!group) return false; // ended before
+    return endGroups([{ spawn_id: this.#spawnId, group }], everybody(), signal).size > 0;
   }
 
   /** Waits for the leader, then for the others of its group, which were asked at the same time. */
@@ -507,9 +685,16 @@ class RealChild implements Child {
 
   #watch(child: ChildProcess, groups: Set<number>): Promise<Exit> {
     const { pid } = child;
-    if (pid !== undefined) groups.add(pid);
+    if (pid === undefined) {
+      this.#held.drop(this.#spawnId);
+    } else {
+      groups.add(pid);
+      this.#held.started(this.#spawnId, pid);
+    }
     return new Promise((resolve) => {
       const ended = (exit: Exit) => {
+        this.#hasExited = true;
+        this.#held.exited(this.#spawnId);
         if (pid !== undefined) groups.delete(pid);
         resolve(exit);
       };
@@ -565,7 +750,7 @@ function notStarted(error: unknown): Exit {
 }
 
 /** Signals a whole group; false when there is none any more. */
-function killGroup(pid: number, signal: "SIGTERM" | "SIGKILL"): boolean {
+function killGroup(pid: number, signal: "SIGTERM" | "SIGKILL" | 0): boolean {
   try {
     process.kill(-pid, signal);
     return true;
@@ -584,9 +769,9 @@ function groupLives(group: number): boolean {
   });
 }
 
-function killOne(pid: number): void {
+function signalOne(pid: number, signal: "SIGTERM" | "SIGKILL" | 0): void {
   try {
-    process.kill(pid, "SIGKILL");
+    process.kill(pid, signal);
   } catch (error) {
     // Gone meanwhile, or another user's: nothing to end.
     if (codeOf(error) !== "ESRCH" && codeOf(error) !== "EPERM") throw error;
@@ -603,16 +788,107 @@ function isThere(pid: number): boolean {
 }
 
 /** PIDs of living processes whose environment carries one of these spawn ids. */
-function processesBearing(spawnIds: readonly string[]): number[] {
-  const wanted = new Set(spawnIds.map((id) => `${SPAWN_ID}=${id}`));
-  const found: number[] = [];
-  for (const pid of allPids()) {
-    if (pid === process.pid) continue;
-    const environment = readProc(`/proc/${pid}/environ`);
-    if (environment?.split("\0").some((one) => wanted.has(one)) !== true) continue;
-    if (processState(pid)?.isZombie === false) found.push(pid);
+function processesBearing(spawnIds: ReadonlySet<string>): number[] {
+  return allPids().filter(
+    (pid) =>
+      pid !== process.pid &&
+      spawnIdsOf(pid).some((id) => spawnIds.has(id)) &&
+      processState(pid)?.isZombie === false,
+  );
+}
+
+/** The ids a process bears: those of the omk that started it, and of the ones above that one. */
+function spawnIdsOf(pid: number): string[] {
+  const environment = readProc(`/proc/${pid}/environ`);
+  if (environment?.includes(`${SPAWN_ID}=`) !== true) return [];
+  const borne = environment.split("\0").find((one) => one.startsWith(`${SPAWN_ID}=`));
+  return borne?.slice(SPAWN_ID.length + 1).split(",") ?? [];
+}
+
+/** What ends the remains of a process that is gone, for its guardian; with a clock, and without the rest of the world. */
+export function createEnder(): { clock: Clock; ender: Ender } {
+  return { clock: realClock(), ender: { tick: tickNow, end: endHeld } };
+}
+
+/**
+ * Signals every process that bears one of the ids, and every group that is certainly one of these; returns how many
+ * were found. Without `/proc` there are only the groups whose leader was not seen to end.
+ */
+function endHeld(held: readonly HeldProcess[], signal: "SIGTERM" | "SIGKILL" | 0): number {
+  if (!LINUX) {
+    const own = held.filter(({ group }) => group?.ended_tick === null);
+    return own.filter(({ group }) => group && killGroup(group.pid, signal)).length;
   }
-  return found;
+  if (held.length === 0) return 0;
+  const seen = everybody();
+  const found = endGroups(held, seen, signal);
+  const wanted = new Set(held.map(({ spawn_id }) => spawn_id));
+  for (const { pid, isZombie } of seen) {
+    if (isZombie || found.has(pid) || !spawnIdsOf(pid).some((id) => wanted.has(id))) continue;
+    signalOne(pid, signal);
+    found.add(pid);
+  }
+  return found.size;
+}
+
+type Seen = { pid: number; startTime: string; group: number; isZombie: boolean };
+
+/** Every process but this one. */
+function everybody(): Seen[] {
+  return allPids().flatMap((pid) => {
+    const state = pid === process.pid ? undefined : processState(pid);
+    return state ? [{ pid, ...state }] : [];
+  });
+}
+
+/** Signals those groups that are still the ones that were started; returns whom that reached. */
+function endGroups(
+  held: readonly Pick<HeldProcess, "spawn_id" | "group">[],
+  seen: readonly Seen[],
+  signal: "SIGTERM" | "SIGKILL" | 0,
+): Set<number> {
+  const reached = new Set<number>();
+  for (const { spawn_id, group } of held) {
+    if (!group) continue;
+    const members = seen.filter((one) => one.group === group.pid);
+    const living = members.filter(({ isZombie }) => !isZombie);
+    if (living.length === 0 || !isSameGroup(group, spawn_id, members)) continue;
+    killGroup(group.pid, signal);
+    for (const { pid } of living) reached.add(pid);
+  }
+  return reached;
+}
+
+/**
+ * Whether a group is the one that was started, and not a stranger's that was given the same number later: its number
+ * stays taken while any member lives, so a member that started before the leader's end was seen is proof enough.
+ */
+function isSameGroup(
+  { pid: leader, start_time, ended_tick }: ProcessGroup,
+  spawnId: string,
+  members: readonly Seen[],
+): boolean {
+  const first = members.find(({ pid }) => pid === leader);
+  if (first && start_time !== null) return first.startTime === start_time;
+  if (members.some(({ pid }) => spawnIdsOf(pid).includes(spawnId))) return true;
+  return (
+    start_time !== null &&
+    ended_tick !== null &&
+    members.some(
+      ({ startTime }) => Number(startTime) >= Number(start_time) && Number(startTime) <= ended_tick,
+    )
+  );
+}
+
+/** A group whose leader has just been started and cannot have been collected yet. */
+function groupStarted(pid: number): ProcessGroup {
+  return { pid, start_time: processState(pid)?.startTime ?? null, ended_tick: null };
+}
+
+/** The kernel's time in the units of start times: hundredths of a second since the machine started, on every Linux. */
+function tickNow(): number | null {
+  const uptime = readProc("/proc/uptime")?.split(" ", 1)[0];
+  return uptime === undefined ? null : Math.round(Number(uptime) * 100);
 }
 
 function allPids(): number[] {

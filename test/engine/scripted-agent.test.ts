@@ -62,46 +62,46 @@ async function play(
   return { turn, events };
 }
 
-describe("the official client", () => {
-  /** The SDK's client on the scripted agent, and what it was told. */
-  function connected(
-    script: Script,
-    answer: "allow_once" | "reject_once",
-  ): { connection: ClientConnection; updates: SessionNotification[]; ended: Promise<number> } {
-    const toAgent = new BytePipe();
-    const fromAgent = new BytePipe();
-    const ended = runScriptedAgent(
-      script,
-      {
-        stdin: toAgent,
-        write: async (bytes) => fromAgent.push(bytes),
-        writeError: () => undefined,
-        environment,
-      },
-      world,
-    ).finally(() => fromAgent.end());
-    const updates: SessionNotification[] = [];
-    const output = new WritableStream<Uint8Array>({
-      write: (chunk) => toAgent.push(chunk),
-      close: () => toAgent.end(),
-    });
-    const connection = client({ name: "official" })
-      .onNotification(methods.client.session.update, ({ params }) => {
-        updates.push(params);
-      })
-      .onRequest(methods.client.session.requestPermission, ({ params }) => {
-        const option = params.options.find(({ kind }) => kind === answer);
-        return { outcome: { outcome: "selected", optionId: option?.optionId ?? "" } };
-      })
-      .connect(ndJsonStream(output, readable(fromAgent)));
-    onTestFinished(async () => {
-      toAgent.end();
-      connection.close();
-      await ended;
-    });
-    return { connection, updates, ended };
-  }
+/** The SDK's client on the scripted agent, and what it was told. */
+function connected(
+  script: Script,
+  answer: "allow_once" | "reject_once",
+): { connection: ClientConnection; updates: SessionNotification[]; ended: Promise<number> } {
+  const toAgent = new BytePipe();
+  const fromAgent = new BytePipe();
+  const ended = runScriptedAgent(
+    script,
+    {
+      stdin: toAgent,
+      write: async (bytes) => fromAgent.push(bytes),
+      writeError: () => undefined,
+      environment,
+    },
+    world,
+  ).finally(() => fromAgent.end());
+  const updates: SessionNotification[] = [];
+  const output = new WritableStream<Uint8Array>({
+    write: (chunk) => toAgent.push(chunk),
+    close: () => toAgent.end(),
+  });
+  const connection = client({ name: "official" })
+    .onNotification(methods.client.session.update, ({ params }) => {
+      updates.push(params);
+    })
+    .onRequest(methods.client.session.requestPermission, ({ params }) => {
+      const option = params.options.find(({ kind }) => kind === answer);
+      return { outcome: { outcome: "selected", optionId: option?.optionId ?? "" } };
+    })
+    .connect(ndJsonStream(output, readable(fromAgent)));
+  onTestFinished(async () => {
+    toAgent.end();
+    connection.close();
+    await ended;
+  });
+  return { connection, updates, ended };
+}
 
+describe("the official client", () => {
   test("understands everything a script makes the agent say", async () => {
     const cwd = project();
     const { connection, updates } = connected(
@@ -167,6 +167,80 @@ describe("the official client", () => {
     await expect(connection.agent.request("session/fork", {})).rejects.toMatchObject({ code: -32601 });
   });
 });
+
+describe("an agent that is hard of hearing", () => {
+  /** Cancels the turn of this script once a file says that it waits, and gives what it answers then. */
+  async function cancelled(steps: unknown[], cwd: string): Promise<PromptResponse> {
+    const { connection, updates } = connected(scriptOf(steps), "allow_once");
+    await connection.agent.request(methods.agent.initialize, { protocolVersion: 1 });
+    const { sessionId } = await connection.agent.request(methods.agent.session.new, { cwd, mcpServers: [] });
+    const prompt = [{ type: "text" as const, text: "go" }];
+    const running: Promise<PromptResponse> = connection.agent.request(methods.agent.session.prompt, {
+      sessionId,
+      prompt,
+    });
+    await expect.poll(() => fs.existsSync(path.join(cwd, "waits"))).toBe(true);
+    await connection.agent.notify(methods.agent.session.cancel, { sessionId });
+    // The answer to another request, which the agent read after the cancel, says that it has read the cancel.
+    await connection.agent.request(methods.agent.session.new, { cwd, mcpServers: [] });
+    expect(updates.length).toBeGreaterThan(0);
+    fs.writeFileSync(path.join(cwd, "go"), "");
+    return running;
+  }
+
+  test("goes on after a wait in which it was cancelled, as if nobody had", async () => {
+    const waits = { write: "waits", text: "" };
+    const late = { write: "late", text: "late" };
+    for (const deafWait of [
+      { wait_for: "go", deaf: true },
+      { wait_ms: 300, deaf: true },
+    ]) {
+      const cwd = project();
+      const answer = await cancelled([waits, deafWait, late, { run: "echo >ran" }, { wait_ms: 1 }], cwd);
+      expect(answer).toMatchObject({ stopReason: "end_turn" });
+      expect(fs.readdirSync(cwd)).toEqual(["go", "late", "ran", "waits"]);
+    }
+    const cwd = project();
+    expect(await cancelled([waits, { wait_for: "go" }, late], cwd)).toEqual({ stopReason: "cancelled" });
+    expect(fs.existsSync(path.join(cwd, "late"))).toBe(false);
+    expect(() => scriptOf([{ wait_ms: 1, deaf: "yes" }])).toThrow("deaf");
+  });
+
+  test("hears again what comes after its wait", async () => {
+    const cwd = project();
+    const steps = [{ wait_ms: 1, deaf: true }, { write: "waits", text: "" }, { hang: true }];
+    expect(await cancelled(steps, cwd)).toEqual({ stopReason: "cancelled" });
+  });
+});
+
+test.runIf(process.platform === "linux")(
+  "a daemon has a session of its own and the agent's environment, and is not waited for",
+  async () => {
+    const cwd = project();
+    const says =
+      'cat /proc/$$/stat >stat; echo "$TMPDIR" >folder; ls -l /proc/$$/fd >open; echo >up; exec sleep 30';
+    const { turn, events } = await play(
+      scriptOf([{ daemon: ["sh", "-c", says] }, { wait_for: "up" }, { say: "It runs." }]),
+      cwd,
+    );
+    const read = (name: string) => fs.readFileSync(path.join(cwd, name), "utf8");
+    const [pid, , , , group, session] = read("stat").split(" ").map(Number);
+    onTestFinished(() => void process.kill(pid ?? 0, "SIGKILL"));
+    expect(turn).toMatchObject({ status: "finished", text: "It runs.", toolCalls: 1 });
+    expect(events.filter((event) => event.kind === "tool-finished")).toMatchObject([
+      { outcome: "ok", tool_kind: "execute", title: expect.stringMatching(/^sh -c .* &$/s) as string },
+    ]);
+    expect(pid).toBeGreaterThan(0);
+    expect([group, session]).toEqual([pid, pid]);
+    expect(read("folder")).toBe(`${os.tmpdir()}\n`);
+    // Nothing of ours is held open by it.
+    expect(read("open").match(/ [012] -> .*/g)).toEqual([
+      " 0 -> /dev/null",
+      expect.stringMatching(/ 1 -> .*/),
+      " 2 -> /dev/null",
+    ]);
+  },
+);
 
 describe("the documentation", () => {
   test("shows an example that does what is said of it", async () => {

@@ -23,12 +23,18 @@ import { systemCode } from "../../errors.ts";
 const POLL_MS = 20;
 const WAIT_FOR_MS = 60_000;
 const RUN_MS = 600_000;
+const DAEMON_START_MS = 10_000;
 const RUN_OUTPUT_BYTES_MAX = 1024 * 1024;
 const RUN_OUTPUT_SHOWN = 8 * 1024;
 /** Nothing waits for ever, not even a script that says so; a deaf one can only be killed, so it gets less. */
 const HANG_MS = 24 * 3_600_000;
 const DEAF_MS = 600_000;
 const FILE_BYTES_MAX = 32 * 1024 * 1024;
+/** Starts its arguments as daemons do: parents that end at once, a session of their own, nothing of ours held open. */
+const DAEMONISE = `
+if command -v setsid >/dev/null; then (setsid "$@" </dev/null >/dev/null 2>&1 &)
+else perl -MPOSIX -e 'fork and exit; setsid; fork and exit; exec { $ARGV[0] } @ARGV' "$@" </dev/null >/dev/null 2>&1
+fi`;
 
 /** The process around the agent. */
 export interface ScriptedStdio {
@@ -189,7 +195,7 @@ class ScriptedAgent {
     const cancel = new AbortController();
     session.turn = cancel;
     try {
-      const turn = new ScriptedTurn(session, AbortSignal.any([cancel.signal, closing]), {
+      const turn = new ScriptedTurn(session, [cancel.signal, closing], {
         peer: this.#peer,
         stdio: this.#stdio,
         ports: this.#ports,
@@ -250,14 +256,17 @@ interface ToolResult {
 /** One prompt being played. */
 class ScriptedTurn {
   readonly #session: ScriptedSession;
-  readonly #signal: AbortSignal;
   readonly #seams: TurnSeams;
+  /** What can end the turn: a cancel, and the end of the input. */
+  #ends: readonly AbortSignal[];
+  #signal: AbortSignal;
   #usage: Usage | undefined;
 
-  constructor(session: ScriptedSession, signal: AbortSignal, seams: TurnSeams) {
+  constructor(session: ScriptedSession, ends: readonly AbortSignal[], seams: TurnSeams) {
     this.#session = session;
-    this.#signal = signal;
     this.#seams = seams;
+    this.#ends = ends;
+    this.#signal = AbortSignal.any([...ends]);
   }
 
   async play(steps: StepList): Promise<PromptResponse & { usage?: unknown }> {
@@ -311,6 +320,12 @@ class ScriptedTurn {
       const title = typeof run === "string" ? run : run.join(" ");
       const work = (): Promise<ToolResult> => this.#run(run, step.timeout_ms ?? RUN_MS);
       return this.#tool(step, { title, kind: "execute", paths: [], input: { command: run } }, work);
+    } else if ("daemon" in step) {
+      const { daemon } = step;
+      const argv = ["sh", "-c", DAEMONISE, "sh", ...daemon] as const;
+      const work = (): Promise<ToolResult> => this.#run(argv, DAEMON_START_MS);
+      const title = `${daemon.join(" ")} &`;
+      return this.#tool(step, { title, kind: "execute", paths: [], input: { command: daemon } }, work);
     } else if ("ask" in step) {
       return this.#ask(step);
     } else if ("usage" in step) {
@@ -322,9 +337,10 @@ class ScriptedTurn {
     } else if ("stderr" in step) {
       stdio.writeError(step.stderr);
     } else if ("wait_ms" in step) {
-      await clock.sleep(step.wait_ms, this.#signal);
+      await this.#wait(step, (signal) => clock.sleep(step.wait_ms, signal));
     } else if ("wait_for" in step) {
-      await this.#waitFor(this.#path(step.wait_for), step.timeout_ms ?? WAIT_FOR_MS);
+      const path = this.#path(step.wait_for);
+      await this.#wait(step, (signal) => this.#waitFor(path, step.timeout_ms ?? WAIT_FOR_MS, signal));
     } else if ("hang" in step) {
       if (step.hang === "deaf") await clock.sleep(DEAF_MS);
       else await clock.sleep(HANG_MS, this.#signal);
@@ -343,6 +359,17 @@ class ScriptedTurn {
       throw new RpcError(step.error.code, step.error.message, step.error.data);
     }
     return undefined;
+  }
+
+  /** A deaf wait misses what comes while it lasts, for good: the turn goes on, and only what comes later ends it. */
+  async #wait(
+    { deaf }: { deaf?: true | undefined },
+    wait: (signal: AbortSignal | undefined) => Promise<void>,
+  ): Promise<void> {
+    if (!deaf) return wait(this.#signal);
+    await wait(undefined);
+    this.#ends = this.#ends.filter(({ aborted }) => !aborted);
+    this.#signal = AbortSignal.any([...this.#ends]);
   }
 
   /** Shows a tool call, asks first when the step says so, does the work, and shows what came of it. */
@@ -497,13 +524,13 @@ class ScriptedTurn {
     }
   }
 
-  async #waitFor(path: string, timeoutMs: number): Promise<void> {
+  async #waitFor(path: string, timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
     const { clock, disk } = this.#seams.ports;
     const until = clock.monotonicMs() + timeoutMs;
     while (!disk.stat(path)) {
       if (clock.monotonicMs() >= until)
         throw new RpcError(RPC_CODES.internal, `${path} did not appear within ${timeoutMs} ms`);
-      await clock.sleep(POLL_MS, this.#signal);
+      await clock.sleep(POLL_MS, signal);
     }
   }
 

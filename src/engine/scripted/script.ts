@@ -16,6 +16,8 @@ const Steps: z.ZodType<StepList> = z.lazy(() => z.array(Step));
 
 /** Ask for permission before the step; when refused, do these steps instead and go on. */
 const Asking = { ask_first: z.boolean().optional(), on_reject: Steps.optional() };
+/** Hear no cancel while waiting, and go on afterwards as if there had been none. */
+const Deaf = { deaf: z.literal(true).optional() };
 
 /** Every kind of step, by the key that names it. */
 const STEP_SCHEMAS = {
@@ -29,6 +31,7 @@ const STEP_SCHEMAS = {
     timeout_ms: Milliseconds.optional(),
     ...Asking,
   }),
+  daemon: z.strictObject({ daemon: z.tuple([z.string().min(1)], z.string()), ...Asking }),
   ask: z.strictObject({
     ask: z.string().min(1),
     kind: z.string().optional(),
@@ -49,8 +52,8 @@ const STEP_SCHEMAS = {
   propose: z.strictObject({ propose: z.record(z.string(), z.unknown()) }),
   update: z.strictObject({ update: z.record(z.string(), z.unknown()) }),
   stderr: z.strictObject({ stderr: z.string() }),
-  wait_ms: z.strictObject({ wait_ms: Milliseconds }),
-  wait_for: z.strictObject({ wait_for: Path, timeout_ms: Milliseconds.optional() }),
+  wait_ms: z.strictObject({ wait_ms: Milliseconds, ...Deaf }),
+  wait_for: z.strictObject({ wait_for: Path, timeout_ms: Milliseconds.optional(), ...Deaf }),
   hang: z.strictObject({ hang: z.union([z.literal(true), z.literal("deaf")]) }),
   crash: z.strictObject({
     crash: z.union([
@@ -146,7 +149,7 @@ export function loadScript(path: string, disk: Pick<Disk, "readFile">): Script {
   const [first, ...others] = read.error.issues;
   const more = others.length > 0 ? ` (and ${others.length} more)` : "";
   const where = first ? placeOf(first.path) : "";
-  throw scriptError(path, `${where}${first?.message ?? "it is not a script"}${more}`, read.error);
+  throw scriptError(path, `${where}${first?.message ?? "it is not a script"}${more}`, undefined);
 }
 
 /** What was asked, as far as a script can tell prompts apart. */
