@@ -36,6 +36,10 @@ export const Task = z.looseObject({
   budget_secs: Count.optional(),
   risk: z.string().optional(),
   controller_task_id: z.string().optional(),
+  /** Ours: the number of the event of its newest claim that started. What names another one is late. */
+  fence: z.int().min(0).optional(),
+  /** Ours: which attempt its newest claim is, from 1; interrupted ones do not count. */
+  attempt: z.int().min(1).optional(),
   /** Ours: the newest event this line includes. */
   snapshot_seq: z.int().min(0).optional(),
 });
