@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 
 import { printable } from "../format/printable.ts";
 import type { App } from "./app.ts";
+import { hudCommand, proofShowCommand, runCommand, teamCommand } from "./team-program.ts";
 
 /** Builds the program for one run. */
 export function buildProgram(app: App): Command {
@@ -20,16 +21,20 @@ export function buildProgram(app: App): Command {
     })
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: false })
-    .helpCommand("help [command]", "show the help of a command")
+    .helpCommand(false)
     .addHelpText(
       "after",
       examples("omk demo", 'omk goal run "Fix the failing test in sum.test.js"', "omk goal list"),
     );
   program.addCommand(goalCommand(app));
+  program.addCommand(teamCommand(app));
+  program.addCommand(runCommand(app));
   program.addCommand(proofCommand(app));
+  program.addCommand(hudCommand(app));
   program.addCommand(demoCommand(app));
   program.addCommand(schemaCommand(app));
   program.addCommand(scriptedAgentCommand(app), { hidden: true });
+  program.addCommand(helpCommand(program));
   for (const command of allCommands(program)) inheritSettings(command, program);
   return program;
 }
@@ -41,6 +46,24 @@ function allCommands(command: Command): Command[] {
 function inheritSettings(command: Command, from: Command): void {
   command.copyInheritedSettings(from);
   if (command.commands.length > 0) command.helpCommand(false);
+}
+
+/** `omk help goal run` shows what `omk goal run --help` does. */
+function helpCommand(program: Command): Command {
+  return new Command("help")
+    .description("show the help of a command")
+    .argument("[command...]", "its words, e.g. goal run")
+    .helpOption(false)
+    .action((words: string[]) => {
+      let shown = program;
+      for (const word of words) {
+        const next = shown.commands.find((one) => one.name() === word);
+        if (!next)
+          return shown.error(`error: unknown command '${word}'`, { code: "commander.unknownCommand" });
+        shown = next;
+      }
+      shown.outputHelp();
+    });
 }
 
 const ID = ["[goal]", "id of the goal", "latest"] as const;
@@ -101,13 +124,19 @@ function goalCommand(app: App): Command {
       .description(description)
       .argument(...ID)
       .option("--again", "reopen a goal that is ready", false)
-      .option("--json", "print the proof as JSON", false)
-      .addHelpText("after", examples(`omk goal ${name}`, `omk goal ${name} latest --json`));
+      .option("--json", "print the proof as JSON", false);
+    if (name === "verify")
+      command.option("--gate <name=command>", "a gate of your own, which counts from now on", collect, []);
+    if (name === "execute")
+      command.option("--engine <engine>", "who works on the goal from now on: see omk goal run --help");
+    command.addHelpText("after", examples(`omk goal ${name}`, `omk goal ${name} latest --json`));
     goal.addCommand(
-      command.action(async (id: string, flags: { again: boolean; json: boolean }) => {
-        const { stepCommand } = await import("./goal/steps.ts");
-        await stepCommand(app, name, id, flags);
-      }),
+      command.action(
+        async (id: string, flags: { again: boolean; json: boolean; gate?: string[]; engine?: string }) => {
+          const { stepCommand } = await import("./goal/steps.ts");
+          await stepCommand(app, name, id, flags);
+        },
+      ),
     );
   }
   goal.addCommand(acceptCommand(app));
@@ -139,7 +168,11 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
     .argument("<goal>", "the outcome you want, in one sentence")
     .option("--engine <engine>", "who does the work: scripted:<file> or acp:<command line>")
     .option("--gate <name=command>", "a gate of your own; may be given several times", collect, [])
-    .option("--max-attempts <n>", "executions of a task before it counts as failed (1 to 20)", number, 3)
+    .option(
+      "--max-attempts <n>",
+      "executions of a task before it counts as failed (1 to 20). Default: 3",
+      number,
+    )
     .option("--budget-time <duration>", "stop after this long at work: a number with the suffix s/m/h/d")
     .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
     .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number)
@@ -216,9 +249,11 @@ function resumeCommand(app: App): Command {
   return new Command("resume")
     .description("go on with a goal that was paused, interrupted or blocked")
     .argument(...ID)
+    .option("--engine <engine>", "who works on the goal from now on: see omk goal run --help")
+    .option("--until-ready", "drive a goal that was only created or planned to a verdict", false)
     .option("--json", "print the goal as JSON", false)
     .addHelpText("after", examples("omk goal resume", "omk goal resume goal-20260101-120000-000-1a2b3c4d"))
-    .action(async (id: string, flags: { json: boolean }) => {
+    .action(async (id: string, flags: { engine?: string; untilReady: boolean; json: boolean }) => {
       const { resumeCommand: resume } = await import("./goal/run.ts");
       await resume(app, id, flags);
     });
@@ -242,14 +277,15 @@ function budgetAddCommand(app: App): Command {
 
 function proofCommand(app: App): Command {
   const proof = new Command("proof")
-    .description("check proofs")
-    .addHelpText("after", examples("omk proof verify"));
+    .description("show and check proofs")
+    .addHelpText("after", examples("omk proof verify", "omk proof show fix"));
+  proof.addCommand(proofShowCommand(app));
   proof.addCommand(
     new Command("verify")
-      .description("check a goal's proof offline: log, evidence, snapshots and verdict")
-      .argument(...ID)
+      .description("check the proof of a goal or a team run offline: log, evidence, snapshots and verdict")
+      .argument("[goal|run]", "id of the goal or name of the run", "latest")
       .option("--json", "print what was found as JSON", false)
-      .addHelpText("after", examples("omk proof verify", "omk proof verify latest --json"))
+      .addHelpText("after", examples("omk proof verify", "omk proof verify fix --json"))
       .action(async (id: string, flags: { json: boolean }) => {
         const { proofVerifyCommand } = await import("./proof.ts");
         proofVerifyCommand(app, id, flags);

@@ -6,6 +6,7 @@ import { runGates } from "../gate/run.ts";
 import { openWorkTree } from "../git/work-tree.ts";
 import type { GoalPorts } from "../goal/open.ts";
 import { createRedactor } from "../store/redact.ts";
+import type { RunPorts } from "../team/open.ts";
 import type { App } from "./app.ts";
 
 /** Variables that children see besides those of the locale, XDG and proxy families. */
@@ -17,8 +18,12 @@ const ALLOWED = new Set(
 );
 const ALLOWED_FAMILY = /^(?:LC_|XDG_)/;
 
-/** The ports of the goal runtime, for one command; everything it keeps lies below `root`. */
-export async function goalPorts(app: App, root = app.root()): Promise<GoalPorts> {
+/** Version of omk, which agents are told; the bundle replaces it. */
+declare const OMK_VERSION: string;
+const VERSION = typeof OMK_VERSION === "string" ? { clientVersion: OMK_VERSION } : {};
+
+/** The ports of the runtime, of goals and of teams, for one command; everything it keeps lies below `root`. */
+export async function goalPorts(app: App, root = app.root()): Promise<GoalPorts & RunPorts> {
   const { world, io } = app;
   const redactor = createRedactor({ environment: io.env });
   const environment = childEnvironment(io.env);
@@ -36,7 +41,7 @@ export async function goalPorts(app: App, root = app.root()): Promise<GoalPorts>
     openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
     runGates: (run, signal) =>
       runGates({ ...run, callerEnvironment: io.env }, world, (text) => redactor.text(text), signal),
-    engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir }, world),
+    engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir, environment, ...VERSION }, world),
     tell: (line) => {
       app.output.story(redactor.text(line));
       app.log?.write("info", line);

@@ -1,5 +1,3 @@
-/** How values are written for people. */
-
 /** `YYYY-MM-DD HH:MM:SS[.fraction] UTC` from an RFC 3339 text; a text that is none stays as it is. */
 export function textTime(instant: string): string {
   const time = Date.parse(instant);
@@ -16,9 +14,4 @@ export function textUsd(value: unknown): string {
 /** On one line: text from outside must not look like lines of ours. */
 export function oneLine(text: unknown): string {
   return String(text).replace(/\s*[\n\v\f\r\u0085\u2028\u2029]\s*/g, " ");
-}
-
-/** One argument of a command line to copy: no shell finds anything to expand in it. */
-export function shellQuoted(text: string): string {
-  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

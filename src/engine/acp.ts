@@ -18,6 +18,7 @@ import type {
   Turn,
   TurnUsage,
 } from "./engine.ts";
+import { instantOf } from "../format/stamp.ts";
 import type { Child, Clock, Exit, Processes } from "../ports.ts";
 
 /**
@@ -508,9 +509,9 @@ class AcpSession implements Session {
         return { status: "refused" };
       case "cancelled": {
         if (turn.denied !== undefined) return { status: "denied" };
-        // Nobody asked for it, so it is no cancellation of ours that a caller could expect.
+        // Nobody asked for it, and it is no outage either: the agent had its turn and did not use it.
         const message = "The agent cancelled its turn without being asked.";
-        return { status: "failed", failure: { class: "provider", message, retryable: true } };
+        return { status: "failed", failure: { class: "protocol", message, retryable: true } };
       }
       default: {
         const message = `The agent ended its turn with the unknown stop reason ${clip(String(stopReason), 100)}.`;
@@ -972,7 +973,7 @@ class AcpSession implements Session {
     try {
       this.#options.onEvent({
         ...body,
-        at: this.#clock.now().toISOString(),
+        at: instantOf(this.#clock.now()),
         session: this.#id ?? null,
         sequence: this.#sequence,
         ...kept,

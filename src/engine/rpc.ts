@@ -142,11 +142,6 @@ export class RpcPeer {
     void this.#readAll();
   }
 
-  /** How often the other side did what a careful one does not. */
-  get counts(): { strayAnswers: number; noiseLines: number } {
-    return { strayAnswers: this.#strayAnswers, noiseLines: this.#noiseLines };
-  }
-
   /** Asks. Rejects with `RpcError` for an error answer, `RpcClosed` at the end, or the signal's reason. */
   request(method: string, params: object, signal?: AbortSignal): Promise<unknown> {
     if (this.#closedWith) return Promise.reject(this.#closedWith);

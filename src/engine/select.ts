@@ -4,6 +4,7 @@ import type { AgentProcesses } from "./acp.ts";
 import { loadScript } from "./scripted/script.ts";
 import type { Engine } from "./engine.ts";
 import type { Clock, Disk } from "../ports.ts";
+import type { Redactor } from "../store/redact.ts";
 import { OmkError } from "../errors.ts";
 
 const KNOWN = "Known are `scripted:<file>` and `acp:<command line>`.";
@@ -53,6 +54,20 @@ export function engineNamed(
     return acpEngine({ name: "acp", argv: commandWords(rest), ...common }, ports);
   }
   throw new OmkError("usage.invalid", `${JSON.stringify(text)} names no engine.`, { hint: KNOWN });
+}
+
+/**
+ * Refuses an engine whose text holds what looks like a secret: what is kept is redacted, so another command would be run
+ * than was asked for, and every user of the machine sees a command line.
+ */
+export function refuseSecretEngine(text: string, redactor: Pick<Redactor, "text">): void {
+  const shown = redactor.text(text);
+  if (shown === text) return;
+  throw new OmkError("usage.invalid", `--engine ${shown} holds what looks like a secret.`, {
+    hint:
+      "Keep it out of the command line: let the agent read it from an environment variable or its own configuration, " +
+      "for example with a small script that sets the variable and starts the agent.",
+  });
 }
 
 /**

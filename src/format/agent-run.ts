@@ -3,6 +3,7 @@ import { z } from "zod";
 
 import { Instant } from "./instant.ts";
 import { Count } from "./number.ts";
+import { Usage } from "./proof.ts";
 
 /** A task as an agent or the controller proposes it. */
 const TaskProposal = z.looseObject({
@@ -74,14 +75,21 @@ export const Assignment = z.looseObject({
 export type Assignment = z.infer<typeof Assignment>;
 
 /** One line of `outbox.jsonl`: what came of an assignment. */
-const Report = z.looseObject({
+export const Report = z.looseObject({
   task_id: z.string(),
   status: z.enum(["success", "partial", "failed"]),
   summary: z.string().default(""),
   artifacts: z.array(z.string()).default([]),
   elapsed_secs: Count.default(0),
   fence: z.int().min(0).optional(),
+  /** Ours: how the agent's turn ended, and the class of its failure. */
+  outcome: z.string().optional(),
+  outcome_code: z.string().nullable().optional(),
+  /** Ours: whether another execution may go better; false only where a person has to mend something. */
+  outside: z.boolean().optional(),
+  usage: Usage.nullable().optional(),
 });
+export type Report = z.infer<typeof Report>;
 
 /** The shorter line other programs write into an outbox. */
 const SimpleReport = z.looseObject({
@@ -100,6 +108,9 @@ export const Heartbeat = z.looseObject({
   status: z.enum(["ready", "alive", "stopped"]),
   name: z.string(),
   ts: Instant,
+  /** Ours: what the worker is at, and when its agent was last heard of. */
+  task_id: z.string().nullable().optional(),
+  last_sign_of_life: Instant.nullable().optional(),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 

@@ -7,7 +7,17 @@ import { Instant } from "./instant.ts";
 export const CommandRequest = z.looseObject({
   version: z.int().min(1),
   id: z.string().min(1),
-  kind: z.enum(["pause", "resume", "cancel", "budget_add", "answer", "approval_answer", "accept", "reject"]),
+  kind: z.enum([
+    "pause",
+    "resume",
+    "cancel",
+    "shutdown",
+    "budget_add",
+    "answer",
+    "approval_answer",
+    "accept",
+    "reject",
+  ]),
   payload: z.record(z.string(), z.unknown()).default({}),
   ts: Instant,
   from: z.looseObject({ pid: z.int().min(1), host: z.string() }),

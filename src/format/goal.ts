@@ -95,6 +95,5 @@ export const Goal = z.looseObject({
   no_llm_planner: z.boolean().optional(),
   /** Why the goal has its status, as a code. */
   reason_code: z.string().optional(),
-  controller_note: z.string().optional(),
 });
 export type Goal = z.infer<typeof Goal>;

@@ -1,7 +1,7 @@
 /**
  * Names that become paths. Text from users, agents and files reaches the disk only as one of these: what may be made is
- * narrow (`parseGoalId`, `parseTaskId`, `parseRelPath`), what exists already is only kept from being a path itself
- * (`existingGoalId`, `existingTaskId`). No schema library here: commands that must answer at once use it.
+ * narrow (`parseTaskId`, `parseRelPath`), what exists already is only kept from being a path itself
+ * (`existingGoalId`). No schema library here: commands that must answer at once use it.
  */
 import { OmkError } from "../errors.ts";
 
@@ -32,22 +32,6 @@ export function parseTaskId(text: string): Named<TaskId> {
   return parseId<TaskId>(text);
 }
 
-/** The id of a goal that may exist, white space around it removed. Throws `usage.invalid` for blank and path-like ids. */
-export function existingGoalId(text: string): GoalId {
-  return existingName(text, "goal id", "Use `latest`, or an id that `omk goal list` shows.") as GoalId;
-}
-
-/** The id of a task that may exist, white space around it removed. Throws `usage.invalid` for blank and path-like ids. */
-export function existingTaskId(text: string): TaskId {
-  return existingName(text, "task id", "Use an id that the goal's task-graph.json shows.") as TaskId;
-}
-
-/** A path inside a work tree that omk may write or accept a change of. */
-export function parseRelPath(text: string): Named<RelPath> {
-  const because = whyNoPath(text);
-  return because === undefined ? { ok: true, name: text as RelPath } : { ok: false, because };
-}
-
 function parseId<T>(text: string): Named<T> {
   if (!/^[a-z0-9][a-z0-9._-]{0,63}$/.test(text)) {
     return {
@@ -58,6 +42,17 @@ function parseId<T>(text: string): Named<T> {
   }
   if (text.includes("..")) return { ok: false, because: "an id has no two dots in a row" };
   return { ok: true, name: text as T };
+}
+
+/** The id of a goal that may exist, white space around it removed. Throws `usage.invalid` for blank and path-like ids. */
+export function existingGoalId(text: string): GoalId {
+  return existingName(text, "goal id", "Use `latest`, or an id that `omk goal list` shows.") as GoalId;
+}
+
+/** A path inside a work tree that omk may write or accept a change of. */
+export function parseRelPath(text: string): Named<RelPath> {
+  const because = whyNoPath(text);
+  return because === undefined ? { ok: true, name: text as RelPath } : { ok: false, because };
 }
 
 function existingName(text: string, what: string, hint: string): string {

@@ -131,8 +131,6 @@ export const Proof = z.looseObject({
   log: z.looseObject({ seq: z.int().min(0), digest: z.string() }).optional(),
   evidence: z.array(EvidenceFile).optional(),
   omk_version: z.string().optional(),
-  attestations: z.array(z.looseObject({})).optional(),
-  waivers: z.array(z.looseObject({})).optional(),
   sandbox: z.string().optional(),
 });
 export type Proof = z.infer<typeof Proof>;

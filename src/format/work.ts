@@ -7,7 +7,7 @@ import { OracleEvidence } from "./integration.ts";
 import { AddedTests, BaseCopies, EvidenceFile, ReviewArtifact, Usage } from "./proof.ts";
 
 /** How one path differs between two trees. */
-const TreeChange = z.looseObject({
+export const TreeChange = z.looseObject({
   path: z.string(),
   kind: z.enum(["added", "modified", "deleted", "type_changed"]),
   old_mode: z.string().nullable(),
@@ -33,13 +33,15 @@ export const Attempt = z.looseObject({
   ended_at: Instant.nullable(),
   summary: z.string().nullable(),
   usage: Usage.nullable(),
+  /** What the agent said it is; absent when it never came to that. */
+  agent: z.looseObject({ name: z.string().nullable(), version: z.string().nullable() }).optional(),
   /** Whether it used up one of the attempts that the goal allows. */
   counted: z.boolean(),
 });
 export type Attempt = z.infer<typeof Attempt>;
 
-/** The gates on one tree. */
-const GateWork = z.looseObject({
+/** The gates on one tree, and what followed from them. */
+export const GateWork = z.looseObject({
   tree: z.string(),
   /** Names the folder of the run's logs. */
   run: z.string(),
@@ -51,6 +53,7 @@ const GateWork = z.looseObject({
   /** Paths that the gates changed. */
   side_effects: z.array(z.string()),
 });
+export type GateWork = z.infer<typeof GateWork>;
 
 /** `work.json`. */
 export const Work = z.looseObject({

@@ -1,5 +1,4 @@
 /** Which gates a project has: what `.omk/gates.toml` says, else what its files suggest, and what the user adds. */
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 
 import { parse, TomlError } from "smol-toml";
@@ -8,6 +7,8 @@ import type { z } from "zod";
 import { OmkError, systemCode } from "../errors.ts";
 import { GatesFile, type GateDefinition, type GateSet, type GateSource } from "../format/gate.ts";
 import type { Disk } from "../ports.ts";
+import { sha256 } from "../store/event-line.ts";
+import type { Redactor } from "../store/redact.ts";
 
 /** Larger files of this kind are a mistake. */
 const FILE_BYTES_MAX = 1024 * 1024;
@@ -23,25 +24,50 @@ export function loadGates(
 ): GateSet {
   const configured = readGatesFile(join(request.projectDir, ".omk", "gates.toml"), ports.disk);
   const found = configured ?? detectGates(request.projectDir, ports.disk);
-  const flags = parseGateFlags(request.flags);
-  const definitions = [...found];
-  for (const flag of flags) {
+  const source = configured ? "config" : found.length > 0 ? "detected" : "none";
+  return withGateFlags({ source, digest: digestDefinitions(found), definitions: found }, request.flags);
+}
+
+/** Gates with those of `--gate` among them: each replaces the one of its name, or comes last. Throws `usage.invalid`. */
+export function withGateFlags(set: GateSet, flags: readonly string[]): GateSet {
+  if (flags.length === 0) return set;
+  const definitions = [...set.definitions];
+  for (const flag of parseGateFlags(flags)) {
     const at = definitions.findIndex(({ name }) => name === flag.name);
     if (at === -1) definitions.push(flag);
     else definitions[at] = flag;
   }
-  const fallback = flags.length > 0 ? "flag" : "none";
-  const source = configured ? "config" : found.length > 0 ? "detected" : fallback;
-  return { source, digest: digestDefinitions(definitions), definitions };
+  const source = set.source === "none" ? "flag" : set.source;
+  return { ...set, source, digest: digestDefinitions(definitions), definitions };
+}
+
+/**
+ * Refuses gates that hold what looks like a secret: what is kept is redacted, so another command would be run than was
+ * asked for.
+ */
+export function refuseSecrets(set: GateSet, redactor: Pick<Redactor, "text">): void {
+  for (const { name, command, args, source } of set.definitions) {
+    const words = [name, command, ...args];
+    if (words.every((word) => redactor.text(word) === word)) continue;
+    const shown = redactor.text(name);
+    if (source === "flag") {
+      throw new OmkError("usage.invalid", `--gate ${JSON.stringify(shown)} holds what looks like a secret.`, {
+        hint: `Put it into an environment variable and write $NAME in the command; a gate sees the variables that its table in .omk/gates.toml lists as env = ["NAME"].`,
+      });
+    }
+    throw new OmkError("gates.invalid", `Gate ${JSON.stringify(shown)} holds what looks like a secret.`, {
+      hint: `Put it into an environment variable, list that as env = ["NAME"] in .omk/gates.toml, and use it in the command.`,
+    });
+  }
 }
 
 /** What a project's files suggest, by the first marker that gives a gate; a folder without any has none. */
-function detectGates(projectDir: string, disk: Disk, source: GateSource = "detected"): GateDefinition[] {
+function detectGates(projectDir: string, disk: Disk): GateDefinition[] {
   const project = new Project(projectDir, disk);
   for (const detect of DETECTORS) {
     const commands = detect(project);
     if (commands.length === 0) continue;
-    return commands.map(([name, ...argv]) => definitionOf(name, argv, source));
+    return commands.map(([name, ...argv]) => definitionOf(name, argv, "detected"));
   }
   return [];
 }
@@ -51,7 +77,12 @@ export function parseGateFlag(text: string): GateDefinition {
   const at = text.indexOf("=");
   const name = text.slice(0, at).trim();
   const command = text.slice(at + 1).trim();
-  if (at === -1 || name === "" || command === "" || /\p{Cc}/u.test(name) || command.includes("\0")) {
+  if (/\p{Cc}/u.test(name) || command.includes("\0")) {
+    throw new OmkError("usage.invalid", `--gate ${JSON.stringify(text)} holds control characters.`, {
+      hint: "The name is plain text on one line, and no argument of a command can hold a NUL.",
+    });
+  }
+  if (at === -1 || name === "" || command === "") {
     throw new OmkError(
       "usage.invalid",
       `--gate ${JSON.stringify(text)} is no gate: it is a name, "=" and a command.`,
@@ -65,7 +96,7 @@ export function parseGateFlag(text: string): GateDefinition {
 
 /** SHA-256 (hex) of the definitions, whatever the order of their keys. */
 function digestDefinitions(definitions: readonly GateDefinition[]): string {
-  return createHash("sha256").update(canonical(definitions)).digest("hex");
+  return sha256(canonical(definitions));
 }
 
 function canonical(value: unknown): string {
@@ -200,19 +231,15 @@ function parseToml(text: string, path: string): unknown {
 
 /** The first thing that is wrong, with the line on which it stands as far as that can be known. */
 function invalidEntry(error: z.ZodError, text: string, path: string): OmkError {
-  const issue = error.issues[0];
+  const [issue, ...others] = error.issues;
   const [top, index, key, item] = issue?.path ?? [];
-  const why = issue?.message ?? "it is not understood";
-  if (top !== "gates" || typeof index !== "number") return invalid(path, undefined, `"gates" ${why}`, error);
+  const more = others.length > 0 ? ` (and ${others.length} more)` : "";
+  const why = `${issue?.message ?? "it is not understood"}${more}`;
+  if (top !== "gates" || typeof index !== "number") return invalid(path, undefined, `"gates" ${why}`);
   const gate = `gate ${index + 1}`;
   const place =
     typeof key === "string" ? `${key}${typeof item === "number" ? ` ${item + 1}` : ""} ${why}` : why;
-  return invalid(
-    path,
-    lineOf(text, index, typeof key === "string" ? key : undefined),
-    `${gate}: ${place}`,
-    error,
-  );
+  return invalid(path, lineOf(text, index, typeof key === "string" ? key : undefined), `${gate}: ${place}`);
 }
 
 function invalid(path: string, line: number | undefined, why: string, cause?: unknown): OmkError {

@@ -1,10 +1,10 @@
 /** Runs gates and keeps what they said: straight into files, read at both ends, redacted, logged once. */
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 
 import { OmkError, systemCode } from "../errors.ts";
 import type { GateDefinition, GateResult, GateVerdict, TestCounts } from "../format/gate.ts";
 import type { Child, Clock, Disk, Exit, FileInfo, Processes, Random } from "../ports.ts";
+import { sha256 } from "../store/event-line.ts";
 import { ensureFolder, linkNew } from "../store/files.ts";
 import { countReport, countTests } from "./counts.ts";
 import { captureOutput, summaryOf, tailOf, type Captured } from "./output.ts";
@@ -45,7 +45,7 @@ export interface GatePorts {
 /** What 0 in `timeout_secs` stands for. */
 const TIMEOUT_SECS_DEFAULT = 600;
 
-/** A gate that writes more than this to either stream fails. */
+/** A gate that writes more than this, to both streams together, fails. */
 const OUTPUT_BYTES_MAX = 1024 ** 3;
 /** How often the size of the output is looked at. */
 const TICK_MS = 500;
@@ -304,8 +304,7 @@ async function keepLog(
   if ((await linkNew(logPath, bytes, ports)) === "taken") {
     throw new OmkError("state.io", `${logPath} is there already, and logs are never written over.`);
   }
-  const sha256 = createHash("sha256").update(bytes).digest("hex");
-  return { sha256, bytes: bytes.length, truncated: stdout.leftOut + stderr.leftOut > 0 };
+  return { sha256: sha256(bytes), bytes: bytes.length, truncated: stdout.leftOut + stderr.leftOut > 0 };
 }
 
 /** What a result takes from its definition and the run. */

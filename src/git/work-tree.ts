@@ -7,7 +7,9 @@ import { createHash } from "node:crypto";
 import { dirname, join, posix, relative, resolve } from "node:path";
 
 import { OmkError } from "../errors.ts";
+import { shellQuoted } from "../format/shell.ts";
 import type { Disk, Processes, Random, RunResult } from "../ports.ts";
+import { sha256 } from "../store/event-line.ts";
 
 /** How one path differs between two trees; mode 160000 is a repository inside the project. */
 export interface TreeChange {
@@ -407,10 +409,9 @@ class Git implements WorkTree {
   }
 
   undo(from: string, to: string): string {
-    const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
     // Without a repository of the user's the trees are in the private one; in a subdirectory paths start at its top.
-    const where = this.#user ? "" : ` --git-dir=${quote(this.#gitDir)}`;
-    const into = this.#prefix === "" ? "" : ` --directory=${quote(this.#prefix.slice(0, -1))}`;
+    const where = this.#user ? "" : ` --git-dir=${shellQuoted(this.#gitDir)}`;
+    const into = this.#prefix === "" ? "" : ` --directory=${shellQuoted(this.#prefix.slice(0, -1))}`;
     return `git${where} diff --binary --no-ext-diff --no-color --src-prefix=a/ --dst-prefix=b/ ${from} ${to} | git apply${into}`;
   }
 
@@ -441,7 +442,7 @@ class Git implements WorkTree {
   }
 
   #digestOf(path: string): string {
-    return createHash("sha256").update(this.#ports.disk.readFile(path)).digest("hex");
+    return sha256(this.#ports.disk.readFile(path));
   }
 
   /** What the user's index holds is tracked, also where an ignore rule matches it. Entries in conflict are one entry. */

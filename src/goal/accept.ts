@@ -4,10 +4,13 @@ import { join } from "node:path";
 import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
 import { replaceFile } from "../store/files.ts";
-import { keepEvidence } from "./evidence.ts";
+import { keepEvidence } from "../store/evidence.ts";
 import { factsOf } from "./facts.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { decideVerdict } from "./verdict.ts";
+
+/** Where the plan to roll a rejected result back lies in a goal's folder. */
+export const ROLLBACK_PLAN = "artifacts/integration/rollback-rejected-slice.md";
 
 /** A person's yes (or `--auto-accept`, given in advance). */
 export interface Acceptance {
@@ -53,10 +56,7 @@ export async function rejectGoal(open: OpenGoal, reason: string, ports: GoalPort
     ...(result?.changed_files ?? []).map(({ path, kind }) => `- ${path} (${kind})`),
     "",
   ].join("\n");
-  await ports.disk.writeDerived(
-    join(open.folder, "artifacts", "integration", "rollback-rejected-slice.md"),
-    ports.redactor.text(plan),
-  );
+  await ports.disk.writeDerived(join(open.folder, ROLLBACK_PLAN), ports.redactor.text(plan));
 }
 
 function given(open: OpenGoal, acceptance: Acceptance, ports: GoalPorts) {
@@ -88,7 +88,7 @@ async function decide(
   const kind = yes ? "integration_acceptance" : "integration_rejection";
   const artifacts = [...open.goal.artifacts];
   const wanted: [string, string][] = [[kind, `artifacts/integration/${file}`]];
-  if (!yes) wanted.push(["integration_rollback_plan", "artifacts/integration/rollback-rejected-slice.md"]);
+  if (!yes) wanted.push(["integration_rollback_plan", ROLLBACK_PLAN]);
   for (const [one, path] of wanted) {
     if (!artifacts.some((artifact) => artifact.kind === one))
       artifacts.push({ kind: one, path, created_at: decided_at });

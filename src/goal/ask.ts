@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { OmkError } from "../errors.ts";
 import type { CommandRequest } from "../format/command.ts";
 import { renderDocument } from "../format/json.ts";
+import { chainHolder } from "../store/claim-chain.ts";
 import { foldFolder } from "../store/journal.ts";
 import { postRequest, requestTaken } from "../store/requests.ts";
 import { recoverGoal } from "./drive.ts";
@@ -55,6 +56,8 @@ async function applyHere(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<boolean> {
+  // Whoever cannot be judged gets a whole lease to show that it lives, which is longer than a caller waits.
+  if (chainHolder(join(folder, "controller"), ports)?.liveness === "unknown") return false;
   let open: OpenGoal;
   try {
     open = await OpenGoal.open(id, folder, `goal ${kind}`, ports, signal);

@@ -1,37 +1,39 @@
 /** One turn of an agent on a goal: claimed, started, watched, ended, and kept as evidence whatever came of it. */
 import { join } from "node:path";
 
-import type { EngineEvent, Session, Turn } from "../engine/engine.ts";
-import { OmkError } from "../errors.ts";
+import type { Engine, Turn } from "../engine/engine.ts";
+import {
+  HANDSHAKE_MS,
+  IDLE_MS,
+  isOutside,
+  summaryOf,
+  takeTurn,
+  Transcript,
+  TURN_MS_MAX,
+} from "../engine/turn.ts";
 import { instantOf } from "../format/stamp.ts";
-import { renderDocument, renderLine } from "../format/json.ts";
+import { renderDocument } from "../format/json.ts";
 import type { Attempt } from "../format/work.ts";
-import type { OpenFile } from "../ports.ts";
-import { ensureFolder, ioFailure, writeAll } from "../store/files.ts";
-import type { RedactingStream, Redactor } from "../store/redact.ts";
+import { changedFiles } from "../git/changed-files.ts";
+import { ensureFolder } from "../store/files.ts";
+import { keepEvidence, evidenceOf, type EvidenceFile } from "../store/evidence.ts";
+import { UNHURRIED } from "../store/project-claim.ts";
 import { remainingBudget } from "./budget.ts";
-import { changedFiles } from "./changes.ts";
-import { keepEvidence, evidenceOf, type EvidenceFile } from "./evidence.ts";
+import { TaskClaim } from "./claim.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { workPrompt } from "./prompt.ts";
 import { TASK } from "./scaffold.ts";
-import { UNHURRIED, type Workspace } from "./workspace.ts";
+import type { Workspace } from "./workspace.ts";
 
 /** Who does the work, in events. */
 const WORKER = "goal-agent-worker-0";
-const HANDSHAKE_MS = 20_000;
-/** Without any sign of life, and with no tool call open, an attempt is given up after this long. */
-const IDLE_MS = 10 * 60_000;
-/** The longest turn, whatever the budget. */
-const TURN_MS_MAX = 60 * 60_000;
 const PATCH_BYTES_MAX = 4 * 1024 * 1024;
-const EVENT_LOG_BYTES_MAX = 256 * 1024 * 1024;
 
 /** Runs one attempt to its end and records it. The signal ends it early: then it is not counted. */
 export async function runAttempt(
   open: OpenGoal,
   space: Workspace,
-  number: number,
+  { engine, number }: { engine: Engine; number: number },
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<void> {
@@ -42,9 +44,19 @@ export async function runAttempt(
   const startedMs = ports.clock.monotonicMs();
   const turnMs = Math.min(TURN_MS_MAX, remainingBudget(open.goal, open.work).ms);
   const start = await space.tree.snapshot(signal);
-  const deadline = instantOf(new Date(started.getTime() + turnMs));
-  const claim = { task_id: TASK.execute, worker_id: WORKER, lease_deadline: deadline, attempt: number };
-  const [fence = 0] = await open.record({ kind: "task_claimed", actor: WORKER, payload: claim });
+  const claim = new TaskClaim(open, WORKER, turnMs, ports);
+  const [fence = 0] = await open.record({
+    kind: "task_claimed",
+    actor: WORKER,
+    payload: {
+      task_id: TASK.execute,
+      worker_id: WORKER,
+      lease_deadline: claim.deadline,
+      attempt: number,
+    },
+    changes: [changeTask(TASK.execute, { lease_expires_at: claim.deadline })],
+  });
+  claim.start(fence, number);
   const attempt: Attempt = {
     task_id: TASK.execute,
     number,
@@ -74,8 +86,26 @@ export async function runAttempt(
   const files: EvidenceFile[] = [await keepEvidence(open, join(folder, "prompt.md"), prompt, ports)];
   const transcript = new Transcript(join(folder, "engine-events.jsonl"), ports);
   let turn: Turn;
+  let agent: Attempt["agent"];
   try {
-    turn = await takeTurn(open, space, { attempt, prompt, turnMs, transcript }, ports, signal);
+    ports.tell(`attempt ${number}: ${engine.name} works in ${space.tree.root}`);
+    turn = await takeTurn(
+      {
+        engine,
+        cwd: space.tree.root,
+        environment: ports.environment,
+        spawnId: attempt.spawn_id,
+        limits: { handshakeMs: HANDSHAKE_MS, idleMs: IDLE_MS, turnMs },
+        prompt: { text: prompt, meta: { role: "work", task: attempt.task_id, attempt: number } },
+        transcript,
+        onEvent: (event) => {
+          if (event.kind === "session-started") agent = { name: event.agent, version: event.agent_version };
+        },
+        // Work in the project directory is what the user asked for; policies for single requests come with approvals.
+        decidePermission: () => Promise.resolve({ decision: "allow", rule: "work in the project directory" }),
+      },
+      signal,
+    );
   } finally {
     await transcript.close();
   }
@@ -94,9 +124,13 @@ export async function runAttempt(
     ended_at: instantOf(ports.clock.now()),
     summary: summaryOf(turn, ports.redactor),
     usage: turn.usage,
+    ...(agent && { agent }),
     counted: !interrupted && !outside,
   };
-  await recordEnd(open, space, ended, files, ports.clock.monotonicMs() - startedMs);
+  const isDone = ended.status === "ended" && ended.outcome === "finished";
+  const failures = claim.end(isDone ? "completed" : ended.counted ? "failed" : "not_counted");
+  const elapsedMs = ports.clock.monotonicMs() - startedMs;
+  await recordEnd(open, space, ended, { files, failures, elapsedMs });
   await refuseProposals(open, turn.proposals);
   ports.tell(describe(ended));
 }
@@ -106,14 +140,14 @@ async function recordEnd(
   open: OpenGoal,
   space: Workspace,
   ended: Attempt,
-  files: readonly EvidenceFile[],
-  elapsedMs: number,
+  { files, failures, elapsedMs }: { files: readonly EvidenceFile[]; failures: number; elapsedMs: number },
 ): Promise<void> {
   const { work } = open;
   const ok = ended.status === "ended" && ended.outcome === "finished";
   const tree = ended.result_tree ?? ended.start_tree;
   const attempts = [...work.attempts.slice(0, -1), ended];
-  const changed = await changedFiles(space.tree, { base: work.base, attempts }, tree, [], UNHURRIED);
+  const by = { attempts, outside: [] };
+  const changed = work.base ? await changedFiles(space.tree, work.base.tree, tree, UNHURRIED, by) : [];
   const payload = {
     task_id: TASK.execute,
     worker_id: WORKER,
@@ -146,50 +180,14 @@ async function recordEnd(
           status: ok ? "done" : "blocked",
           owner_role: "executor",
           evidence,
-          retry_count:
-            work.attempts.filter((one) => one.counted).length - (ok ? 1 : 0) + (ended.counted ? 1 : 0),
+          retry_count: failures,
+          lease_expires_at: null,
           ...(ok && { completed_at: ended.ended_at }),
         },
         ok ? undefined : ["completed_at"],
       ),
     ],
   });
-}
-
-async function takeTurn(
-  open: OpenGoal,
-  space: Workspace,
-  run: { attempt: Attempt; prompt: string; turnMs: number; transcript: Transcript },
-  ports: GoalPorts,
-  signal: AbortSignal,
-): Promise<Turn> {
-  const engine = ports.engineNamed(open.goal.engine ?? "auto", space.tree.root);
-  const { attempt } = run;
-  ports.tell(`attempt ${attempt.number}: ${engine.name} works in ${space.tree.root}`);
-  let session: Session | undefined;
-  try {
-    session = await engine.start(
-      {
-        cwd: space.tree.root,
-        environment: ports.environment,
-        spawnId: attempt.spawn_id,
-        limits: { handshakeMs: HANDSHAKE_MS, idleMs: IDLE_MS, turnMs: run.turnMs },
-        onEvent: (event) => run.transcript.add(event),
-        // Work in the project directory is what the user asked for; policies for single requests come with approvals.
-        decidePermission: () => Promise.resolve({ decision: "allow", rule: "work in the project directory" }),
-      },
-      signal,
-    );
-    const meta = { role: "work" as const, task: attempt.task_id, attempt: attempt.number };
-    return await session.run({ text: run.prompt, meta }, signal);
-  } catch (error) {
-    // What the user must mend ends the run; a start that failed is a failed attempt like any other.
-    if (signal.aborted) return noTurn("cancelled", "it was stopped before it began");
-    if (error instanceof OmkError && error.code !== "state.io") throw error;
-    return noTurn("failed", error instanceof Error ? error.message : String(error));
-  } finally {
-    await session?.stop();
-  }
 }
 
 const PROPOSALS_MAX = 50;
@@ -201,22 +199,6 @@ async function refuseProposals(open: OpenGoal, proposals: readonly unknown[]): P
     .slice(0, PROPOSALS_MAX)
     .map((proposal) => ({ kind: "task_rejected", actor: "goal-controller", payload: { reason, proposal } }));
   if (events.length > 0) await open.record(...events);
-}
-
-/**
- * Login, quota and outage, and a program that is not there: the agent could not work, so nobody is charged for it. An
- * empty turn is a failed one.
- */
-function isOutside({ status, failure }: Turn): boolean {
-  if (status !== "failed" || failure === undefined) return false;
-  if (failure.class === "provider") return failure.retryable;
-  return failure.class === "auth" || failure.class === "rate_limit" || failure.class === "config";
-}
-
-function noTurn(status: "failed" | "cancelled", message: string): Turn {
-  const usage = { input_tokens: 0, output_tokens: 0, quality: "missing" as const };
-  const failure = { class: "crashed" as const, message, retryable: true };
-  return { status, text: "", toolCalls: 0, usage, proposals: [], ...(status === "failed" && { failure }) };
 }
 
 /** Keeps what the turn changed: the patch, and the list of files. */
@@ -243,89 +225,6 @@ async function keepChanges(
       ports,
     ),
   ];
-}
-
-/** Text comes in pieces of any size, so a secret may lie across two of them. */
-type TextEvent = Extract<EngineEvent, { text: string }>;
-
-/** Events after which nothing continues the text before them. */
-const ENDS_TEXT: ReadonlySet<EngineEvent["kind"]> = new Set([
-  "tool-started",
-  "tool-finished",
-  "approval-asked",
-  "turn-ended",
-  "session-ended",
-]);
-
-/** The agent's events as they come, redacted, one line each, up to a bound. Pieces of text are joined. */
-class Transcript {
-  readonly path: string;
-  readonly #file: OpenFile;
-  readonly #ports: GoalPorts;
-  readonly #texts = new Map<string, { stream: RedactingStream; last: TextEvent }>();
-  #bytes = 0;
-  #failure: unknown;
-
-  constructor(path: string, ports: GoalPorts) {
-    this.path = path;
-    this.#ports = ports;
-    this.#file = ports.disk.open(path, "create");
-  }
-
-  add(event: EngineEvent): void {
-    if (event.kind === "text" || event.kind === "stderr") return this.#addText(event);
-    if (ENDS_TEXT.has(event.kind)) this.#endTexts();
-    this.#write(event);
-  }
-
-  #addText(event: TextEvent): void {
-    const name = event.kind === "text" && event.thinking ? "thinking" : event.kind;
-    const stream = this.#texts.get(name)?.stream ?? this.#ports.redactor.stream();
-    this.#texts.set(name, { stream, last: event });
-    const text = stream.push(event.text);
-    if (text !== "") this.#write({ ...event, text });
-  }
-
-  #endTexts(): void {
-    for (const { stream, last } of this.#texts.values()) {
-      const text = stream.end();
-      if (text !== "") this.#write({ ...last, text });
-    }
-    this.#texts.clear();
-  }
-
-  #write(event: EngineEvent): void {
-    if (this.#bytes > EVENT_LOG_BYTES_MAX || this.#failure !== undefined) return;
-    const ts = instantOf(this.#ports.clock.now());
-    const redacted = this.#ports.redactor.value(event) as Record<string, unknown>;
-    const line = Buffer.from(`${renderLine({ ts, ...redacted })}\n`);
-    this.#bytes += line.length;
-    try {
-      writeAll(this.#file, line);
-    } catch (error) {
-      // Told at the close: a handler of the agent's messages is no place to end the run from.
-      this.#failure = error;
-    }
-  }
-
-  async close(): Promise<void> {
-    this.#endTexts();
-    try {
-      if (this.#failure !== undefined) throw ioFailure("write", this.path, this.#failure);
-      await this.#file.sync().catch((error: unknown) => {
-        throw ioFailure("sync", this.path, error);
-      });
-    } finally {
-      this.#file.close();
-    }
-  }
-}
-
-/** Redacted before it is cut: half a secret would not be known as one. */
-function summaryOf(turn: Turn, redactor: Pick<Redactor, "text">): string {
-  if (turn.failure) return redactor.text(turn.failure.message);
-  const said = redactor.text(turn.text.trim());
-  return said.length <= 2_000 ? said : `${said.slice(0, 1_000)} […] ${said.slice(-900)}`;
 }
 
 function describe(attempt: Attempt): string {

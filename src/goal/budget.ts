@@ -16,6 +16,19 @@ export function parseDuration(text: string, flag: string): number {
   });
 }
 
+/** `usage.invalid` unless the value is absent or a positive number of the right kind. */
+export function checkPositive(
+  flag: string,
+  value: number | undefined,
+  rule: string,
+  isRight: (value: number) => boolean,
+): void {
+  if (value === undefined || (isRight(value) && value > 0)) return;
+  throw new OmkError("usage.invalid", `${flag} must ${rule}.`, {
+    hint: `Write a number above zero, or leave ${flag} out.`,
+  });
+}
+
 /** What is left; Infinity where no limit was set. */
 export interface Remaining {
   ms: number;

@@ -1,15 +1,21 @@
 /** The steps of the loop one at a time, as a person asks for them: verify, execute, review, accept, reject, resume. */
 import { join } from "node:path";
 
+import type { Engine } from "../engine/engine.ts";
+import { refuseSecretEngine } from "../engine/select.ts";
 import { OmkError } from "../errors.ts";
 import type { GoalStatus } from "../format/goal.ts";
+import { refuseSecrets, withGateFlags } from "../gate/definitions.ts";
 import { chainHolder } from "../store/claim-chain.ts";
+import type { NewEvent } from "../store/event-log.ts";
+import { holdProject } from "../store/project-claim.ts";
 import { acceptGoal, rejectGoal, type Acceptance } from "./accept.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget } from "./budget.ts";
-import { createGoal, type GoalRequest } from "./create.ts";
+import { checkRequest, createGoal, type CheckedRequest, type GoalRequest } from "./create.ts";
 import { recordDrift } from "./drift.ts";
-import { driveGoal, grantResume, isStop, recoverGoal } from "./drive.ts";
+import { driveGoal, grantResume, recoverGoal } from "./drive.ts";
+import { budgetEnding, isStop, outsideEnding, requestedEnding, stopEnding } from "./endings.ts";
 import { findGoal, listGoals, type GoalSummary } from "./find.ts";
 import { hasGates, recordBase, runBaseline, runResultGates, type GateSteps } from "./gate-steps.ts";
 import { gatesState } from "./gate-state.ts";
@@ -37,71 +43,154 @@ export async function runGoal(
   signal: AbortSignal,
   created: (open: OpenGoal) => void,
 ): Promise<Outcome> {
-  const twin = interruptedTwin(request, ports);
-  const open = await createGoal(request, ports, signal);
+  const checked = checkRequest(request, ports);
+  const twin = interruptedTwin(checked, ports);
+  // Before the goal is made: one that cannot be worked on because the directory is taken would only lie about.
+  const held =
+    request.untilReady === true
+      ? await holdProject(checked.projectDir, "goal run", ports, signal)
+      : undefined;
   try {
-    created(open);
-    if (twin) ports.tell(`an interrupted goal with the same text exists: omk goal resume ${twin.id}`);
-    const started: Ending = { status: open.goal.status, reasonCode: open.goal.reason_code ?? "" };
-    if (request.untilReady !== true || open.goal.status === "blocked_on_human") {
-      return { open, ending: started, achieved: open.goal.status !== "blocked_on_human" };
+    const open = await createGoal(checked, ports, signal);
+    try {
+      created(open);
+      if (twin) ports.tell(`an interrupted goal with the same text exists: omk goal resume ${twin.id}`);
+      const { status, reason_code } = open.goal;
+      if (!held || status === "blocked_on_human") {
+        return {
+          open,
+          ending: { status, reasonCode: reason_code ?? "" },
+          achieved: status !== "blocked_on_human",
+        };
+      }
+      const engine = engineOf(open, undefined, ports);
+      const space = await openWorkspace(open, { command: "goal run", held }, ports, signal);
+      const ending = await driveGoal(open, { space, engine }, ports, signal);
+      return { open, ending, achieved: ending.status === "ready" };
+    } finally {
+      await open.close();
     }
-    const ending = await withWorkspace(open, "goal run", ports, signal, (space) =>
-      driveGoal(open, space, ports, signal),
-    );
-    return { open, ending, achieved: ending.status === "ready" };
   } finally {
-    await open.close();
+    await held?.release(true);
   }
 }
 
+/** The engine that works on a goal, by the name a person gives now or the recorded one. Throws when it cannot be used. */
+function engineOf(open: OpenGoal, wanted: string | undefined, ports: GoalPorts): Engine {
+  if (wanted !== undefined) refuseSecretEngine(wanted, ports.redactor);
+  const projectDir = projectDirOf(open.id, open.goal);
+  return ports.engineNamed(
+    wanted ?? open.goal.engine ?? "auto",
+    ports.disk.realPath(projectDir) ?? projectDir,
+  );
+}
+
+/** The event of a person's choice of another engine, from now on. */
+function engineChosen(wanted: string | undefined): NewEvent[] {
+  if (wanted === undefined) return [];
+  const changes = [change("goal.json", { engine: wanted })];
+  return [{ kind: "engine_chosen", actor: "omk-cli", payload: { source: wanted }, changes }];
+}
+
 /** A goal of the same text and directory whose controller died. */
-function interruptedTwin(request: GoalRequest, ports: GoalPorts): GoalSummary | undefined {
-  const text = request.text.trim();
-  const project = ports.disk.realPath(request.projectDir);
+function interruptedTwin(request: CheckedRequest, ports: GoalPorts): GoalSummary | undefined {
+  const { text, projectDir } = request;
   return listGoals(ports.root, ports).goals.find(
     (goal) =>
       goal.status === "running" &&
       goal.originalGoal === text &&
-      goal.record["project_dir"] === project &&
+      goal.record["project_dir"] === projectDir &&
       chainHolder(join(goal.folder, "controller"), ports)?.liveness !== "alive",
   );
 }
 
-/** Runs the gates on the project as it is. */
+/** A step of the loop that a person asks for. */
+export interface StepRequest {
+  /** The goal's id, or `latest`. */
+  wanted: string;
+  /** Reopens a goal that is ready. */
+  again?: boolean;
+}
+
+/** Runs the gates on the project as it is; `gates` are further ones of the user's own, which count from now on. */
 export function verifyGoal(
-  wanted: string,
-  again: boolean,
+  request: StepRequest & { gates?: readonly string[] },
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  return stepByHand(wanted, "goal verify", again, ports, signal, async (open, space, stop) => {
-    const steps = { open, space, ports, signal: stop };
-    // Before any work the project is its own base: one run of the gates serves as both.
-    const isFirst = open.work.baseline === null;
-    if (await layGround(steps)) await runResultGates(steps, isFirst);
-    return gatesState(open.work) === "green";
+  const flags = request.gates ?? [];
+  return stepByHand(
+    {
+      ...request,
+      command: "goal verify",
+      prepare: (open) => ({ given: undefined, events: gatesDefined(open, flags, ports) }),
+      take: async (open, space, _given, stop) => {
+        const steps = { open, space, ports, signal: stop };
+        if (flags.length > 0) await forgetBaseline(steps);
+        // Before any work the project is its own base: one run of the gates serves as both.
+        const isFirst = open.work.baseline === null;
+        if (await layGround(steps)) await runResultGates(steps, isFirst);
+        return gatesState(open.work) === "green";
+      },
+    },
+    ports,
+    signal,
+  );
+}
+
+/** The event of further gates of the user's own. */
+function gatesDefined(open: OpenGoal, flags: readonly string[], ports: GoalPorts): NewEvent[] {
+  if (flags.length === 0) return [];
+  const gates = withGateFlags(open.goal.gates ?? { source: "none", digest: "", definitions: [] }, flags);
+  refuseSecrets(gates, ports.redactor);
+  const names = gates.definitions.filter(({ source }) => source === "flag").map(({ name }) => name);
+  const payload = { name: names, digest: gates.digest };
+  return [{ kind: "gates_defined", actor: "omk-cli", payload, changes: [change("goal.json", { gates })] }];
+}
+
+/** Where nothing was done yet, gates that are new get a baseline like the others. */
+async function forgetBaseline({ open, space, signal }: GateSteps): Promise<void> {
+  const { base, baseline } = open.work;
+  if (!baseline || (await space.tree.snapshot(signal)) !== base?.tree) return;
+  await open.record({
+    kind: "baseline_outdated",
+    actor: "goal-controller",
+    payload: { reason: "gates were added" },
+    changes: [change("work.json", { baseline: null })],
   });
 }
 
-/** One turn of the agent, and the gates on what it left. */
+/** One turn of the agent, and the gates on what it left; `engine` works on the goal from now on. */
 export function executeGoal(
-  wanted: string,
-  again: boolean,
+  request: StepRequest & { engine?: string },
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  return stepByHand(wanted, "goal execute", again, ports, signal, async (open, space, stop) => {
-    const steps = { open, space, ports, signal: stop };
-    const gated = await layGround(steps);
-    const number = currentAttempts(open.work).filter((attempt) => attempt.counted).length + 1;
-    await runAttempt(open, space, number, ports, stop);
-    if (stop.aborted) return false;
-    const last = open.work.attempts.at(-1);
-    if (last?.outcome !== "finished" || !gated) return false;
-    await runResultGates(steps);
-    return gatesState(open.work) === "green";
-  });
+  return stepByHand(
+    {
+      ...request,
+      command: "goal execute",
+      prepare: (open) => ({
+        given: engineOf(open, request.engine, ports),
+        events: engineChosen(request.engine),
+      }),
+      take: async (open, space, engine, stop) => {
+        const steps = { open, space, ports, signal: stop };
+        const gated = await layGround(steps);
+        const number = currentAttempts(open.work).filter((attempt) => attempt.counted).length + 1;
+        await runAttempt(open, space, { engine, number }, ports, stop);
+        if (stop.aborted) return false;
+        const finished = open.work.attempts.at(-1)?.outcome === "finished";
+        // As in the loop: what is outside, or the budget, is what the goal waits for.
+        if (!finished) return outsideEnding(open) ?? budgetEnding(open) ?? false;
+        if (!gated) return false;
+        await runResultGates(steps);
+        return gatesState(open.work) === "green" || (budgetEnding(open) ?? false);
+      },
+    },
+    ports,
+    signal,
+  );
 }
 
 /** Records the base and what the gates say of it, where that has not been done; true when the goal has gates. */
@@ -114,17 +203,21 @@ async function layGround(steps: GateSteps): Promise<boolean> {
 }
 
 /** The review wall over the present result. */
-export function reviewGoal(
-  wanted: string,
-  again: boolean,
-  ports: GoalPorts,
-  signal: AbortSignal,
-): Promise<Outcome> {
-  return stepByHand(wanted, "goal review", again, ports, signal, async (open, space, stop) => {
-    if (!open.work.base) await recordBase({ open, space, signal: stop });
-    await runReview(open, space, ports, stop);
-    return (open.work.review?.sections ?? []).every((section) => section.status !== "blocked");
-  });
+export function reviewGoal(request: StepRequest, ports: GoalPorts, signal: AbortSignal): Promise<Outcome> {
+  return stepByHand(
+    {
+      ...request,
+      command: "goal review",
+      prepare: () => ({ given: undefined, events: [] }),
+      take: async (open, space, _given, stop) => {
+        if (!open.work.base) await recordBase({ open, space, signal: stop });
+        await runReview(open, space, ports, stop);
+        return (open.work.review?.sections ?? []).every((section) => section.status !== "blocked");
+      },
+    },
+    ports,
+    signal,
+  );
 }
 
 /** A person accepts the present result; it becomes ready when all evidence is there. */
@@ -169,11 +262,26 @@ export async function rejectByHand(
   });
 }
 
+/** How a goal is to be continued. */
+export interface ResumeRequest {
+  /** The goal's id, or `latest`. */
+  wanted: string;
+  /** Who works on it from now on. */
+  engine?: string;
+  /** Drives a goal that was made without `--until-ready`, from now on like one that was. */
+  untilReady?: boolean;
+}
+
 /**
  * Continues what was interrupted or paused. A goal made with `--until-ready` is driven on; any other is only put back
  * to `not_ready`. On `ready` there is nothing to do.
  */
-export async function resumeGoal(wanted: string, ports: GoalPorts, signal: AbortSignal): Promise<Outcome> {
+export async function resumeGoal(
+  request: string | ResumeRequest,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { wanted, engine: chosen, untilReady } = typeof request === "string" ? { wanted: request } : request;
   const found = findGoal(ports.root, wanted, ports);
   projectDirOf(found.id, found.record);
   const open = await OpenGoal.open(found.id, found.folder, "goal resume", ports, signal);
@@ -183,14 +291,23 @@ export async function resumeGoal(wanted: string, ports: GoalPorts, signal: Abort
     const { status } = open.goal;
     if (status === "ready") return { open, ending: { status, reasonCode: "ready" }, achieved: true };
     refuseResume(open, status);
-    if (!open.goal.until_ready) {
-      await grantResume(open, undefined);
+    if (!open.goal.until_ready && untilReady !== true) {
+      if (chosen !== undefined) engineOf(open, chosen, ports);
+      await grantResume(open, undefined, engineChosen(chosen));
       const ending = await concludeGoal(open, undefined, undefined, ports);
       return { open, ending, achieved: true };
     }
+    // Named before anything changes: without an agent the goal stays as it is.
+    const engine = engineOf(open, chosen, ports);
+    const drives = {
+      kind: "until_ready_set",
+      actor: "omk-cli",
+      changes: [change("goal.json", { until_ready: true })],
+    };
+    const events = [...engineChosen(chosen), ...(open.goal.until_ready ? [] : [drives])];
     const ending = await withWorkspace(open, "goal resume", ports, signal, async (space) => {
-      await grantResume(open, space);
-      return driveGoal(open, space, ports, signal);
+      await grantResume(open, space, events);
+      return driveGoal(open, { space, engine }, ports, signal);
     });
     return { open, ending, achieved: ending.status === "ready" };
   } finally {
@@ -210,55 +327,55 @@ function refuseResume(open: OpenGoal, status: GoalStatus): void {
   }
 }
 
-async function stepByHand(
-  wanted: string,
-  command: string,
-  again: boolean,
-  ports: GoalPorts,
-  signal: AbortSignal,
-  work: (open: OpenGoal, space: Workspace, stop: AbortSignal) => Promise<boolean>,
-): Promise<Outcome> {
-  const found = findGoal(ports.root, wanted, ports);
+/** A step by hand: what it needs before the goal changes, and what it does. */
+interface StepByHand<T> extends StepRequest {
+  command: string;
+  /** Throws what keeps the step from being taken; its events are recorded as the step begins. */
+  prepare(open: OpenGoal): { given: T; events: NewEvent[] };
+  /** Whether the step achieved what it is for, or the ending it brought the goal to. */
+  take(open: OpenGoal, space: Workspace, given: T, stop: AbortSignal): Promise<boolean | Ending>;
+}
+
+async function stepByHand<T>(step: StepByHand<T>, ports: GoalPorts, signal: AbortSignal): Promise<Outcome> {
+  const { command } = step;
+  const found = findGoal(ports.root, step.wanted, ports);
   projectDirOf(found.id, found.record);
   const open = await OpenGoal.open(found.id, found.folder, command, ports, signal);
   try {
     await applyRequests(open, ports);
-    refuseStep(open, command, again);
+    refuseStep(open, command, step.again === true);
+    const { given, events } = step.prepare(open);
     await recoverGoal(open, ports);
     return await withWorkspace(open, command, ports, signal, async (space) => {
-      await beginStep(open, command);
+      await beginStep(open, command, events);
       let stopped: AbortSignal = signal;
-      const achieved = await serveRequests(open, ports, signal, async (stop) => {
+      const took = await serveRequests(open, ports, signal, async (stop) => {
         stopped = stop;
         try {
-          return await work(open, space, stop);
+          return await step.take(open, space, given, stop);
         } catch (error) {
           // A stop ends the step early; what it had recorded stays.
           if (isStop(error, stop)) return false;
           throw error;
         }
       });
-      const ending = await concludeGoal(open, space, interruptedEnding(open, stopped), ports);
-      return { open, ending, achieved };
+      const reached = typeof took === "boolean" ? undefined : took;
+      const interrupted = requestedEnding(open) ?? (stopped.aborted ? stopEnding(stopped) : undefined);
+      const ending = await concludeGoal(open, space, interrupted ?? reached, ports);
+      return { open, ending, achieved: took === true };
     });
   } finally {
     await open.close();
   }
 }
 
-function interruptedEnding(open: OpenGoal, stop: AbortSignal): Ending | undefined {
-  const { status } = open.goal;
-  if (status === "cancelled") return { status, reasonCode: "cancelled", reason: "cancelled by user" };
-  if (status !== "paused" && !stop.aborted) return undefined;
-  return { status: "paused", reasonCode: "paused", reason: "by the user; nothing is lost" };
-}
-
-async function beginStep(open: OpenGoal, command: string): Promise<void> {
+async function beginStep(open: OpenGoal, command: string, events: readonly NewEvent[]): Promise<void> {
   const changes = [
     change("goal.json", { status: "running", phase: "execution" }, ["completed_at", "failure"]),
     ...(open.goal.status === "ready" ? [change("work.json", { acceptance: null })] : []),
   ];
-  await open.record({ kind: "goal_running", actor: "omk-cli", payload: { action: command }, changes });
+  const running = { kind: "goal_running", actor: "omk-cli", payload: { action: command }, changes };
+  await open.record(...events, running);
   await open.journal.save();
 }
 
@@ -321,7 +438,7 @@ async function withWorkspace<T>(
   signal: AbortSignal,
   work: (space: Workspace) => Promise<T>,
 ): Promise<T> {
-  const space = await openWorkspace(open, command, ports, signal);
+  const space = await openWorkspace(open, { command }, ports, signal);
   try {
     return await work(space);
   } finally {

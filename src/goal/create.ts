@@ -2,13 +2,16 @@
 import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
+import type { GateSet } from "../format/gate.ts";
 import type { DeliveryPolicy, Goal, MergePolicy } from "../format/goal.ts";
 import { instantOf } from "../format/stamp.ts";
 import { renderLine } from "../format/json.ts";
-import { loadGates } from "../gate/definitions.ts";
+import { refuseSecretEngine } from "../engine/select.ts";
+import { loadGates, refuseSecrets } from "../gate/definitions.ts";
 import { stateFolder } from "../store/state-root.ts";
-import { parseDuration } from "./budget.ts";
+import { checkPositive, parseDuration } from "./budget.ts";
 import { checkGoalText, normalizeGoal, testability } from "./intake.ts";
+import { attemptsAllowed } from "./next-step.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
 import { concludeGoal } from "./proof.ts";
 import {
@@ -40,15 +43,20 @@ export interface GoalRequest {
   noLlmPlanner?: boolean;
 }
 
-const MAX_ATTEMPTS_DEFAULT = 3;
 const MAX_ATTEMPTS_LIMIT = 20;
 
-/** Makes a goal and returns it under this process's control. Bad input is refused before anything exists. */
-export async function createGoal(
-  request: GoalRequest,
-  ports: GoalPorts,
-  signal: AbortSignal,
-): Promise<OpenGoal> {
+/** A request that can be made a goal. */
+export interface CheckedRequest extends GoalRequest {
+  /** Without secrets. */
+  text: string;
+  normalized: string;
+  /** Its real path. */
+  projectDir: string;
+  gateSet: GateSet;
+}
+
+/** Checks everything about a request; bad input is refused before anything exists. */
+export function checkRequest(request: GoalRequest, ports: GoalPorts): CheckedRequest {
   const text = ports.redactor.text(checkGoalText(request.text));
   const normalized = normalizeGoal(text);
   checkLimits(request);
@@ -58,11 +66,23 @@ export async function createGoal(
       hint: "Run omk in the folder of the project.",
     });
   }
-  const gates = loadGates({ projectDir, flags: [...(request.gates ?? [])] }, ports);
+  const gateSet = loadGates({ projectDir, flags: [...(request.gates ?? [])] }, ports);
+  refuseSecrets(gateSet, ports.redactor);
   // Looks at the engine's name and files now: a goal that cannot be worked on is better refused than made.
   if (request.engine !== undefined || request.untilReady === true) {
-    ports.engineNamed(request.engine ?? "auto", projectDir);
+    const engine = request.engine ?? "auto";
+    refuseSecretEngine(engine, ports.redactor);
+    ports.engineNamed(engine, projectDir);
   }
+  return { ...request, text, normalized, projectDir, gateSet };
+}
+
+/** Makes a goal and returns it under this process's control. */
+export async function createGoal(
+  request: CheckedRequest,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<OpenGoal> {
   const folder = await stateFolder(ports.root, "goals", ports);
   const now = ports.clock.now();
   const id = goalId(now, ports.random.uuid());
@@ -74,8 +94,8 @@ export async function createGoal(
     signal,
   );
   try {
-    const { goal, question } = newGoal(id, text, normalized, now, { ...request, projectDir }, open.folder);
-    await recordCreation(open, { ...goal, gates }, question, ports);
+    const { goal, question } = newGoal(id, request, now, open.folder);
+    await recordCreation(open, goal, question, ports);
     return open;
   } catch (error) {
     await open.journal.abandon();
@@ -112,19 +132,6 @@ function checkLimits(request: GoalRequest): void {
   }
 }
 
-/** `usage.invalid` unless the value is absent or a positive number of the right kind. */
-export function checkPositive(
-  flag: string,
-  value: number | undefined,
-  rule: string,
-  isRight: (value: number) => boolean,
-): void {
-  if (value === undefined || (isRight(value) && value > 0)) return;
-  throw new OmkError("usage.invalid", `${flag} must ${rule}.`, {
-    hint: `Write a number above zero, or leave ${flag} out.`,
-  });
-}
-
 /** `goal-YYYYMMDD-HHMMSS-mmm-xxxxxxxx`, as 0.5.0 made them. */
 function goalId(now: Date, uuid: string): string {
   const [date = "", time = ""] = now.toISOString().split("T");
@@ -134,12 +141,11 @@ function goalId(now: Date, uuid: string): string {
 
 function newGoal(
   id: string,
-  text: string,
-  normalized: string,
+  request: CheckedRequest,
   now: Date,
-  request: GoalRequest,
   folder: string,
 ): { goal: Goal; question: string | undefined } {
+  const { text, normalized } = request;
   const created_at = instantOf(now);
   const verdict = testability(normalized);
   const question = verdict.testable ? undefined : verdict.question;
@@ -166,8 +172,9 @@ function newGoal(
     ...(question !== undefined && { failure: { reason: question, recorded_at: created_at } }),
     state_dir: folder,
     project_dir: request.projectDir,
+    gates: request.gateSet,
     ...(request.engine !== undefined && { engine: request.engine }),
-    max_attempts: request.maxAttempts ?? MAX_ATTEMPTS_DEFAULT,
+    max_attempts: attemptsAllowed({ max_attempts: request.maxAttempts }),
     auto_accept: request.autoAccept ?? false,
     no_llm_planner: request.noLlmPlanner ?? false,
     reason_code: question === undefined ? "agent_not_executed" : "not_testable",
@@ -184,7 +191,7 @@ async function recordCreation(
 ): Promise<void> {
   const graph = scaffoldGraph(open.id, goal.created_at);
   for (const task of graph.tasks) {
-    if (task.id === TASK.execute) task.max_retries = (goal.max_attempts ?? MAX_ATTEMPTS_DEFAULT) - 1;
+    if (task.id === TASK.execute) task.max_retries = attemptsAllowed(goal) - 1;
   }
   const task = (task_id: string, title: string) => {
     const payload = { task_id, worker_id: "goal-controller" };

@@ -4,40 +4,35 @@
  */
 import { join } from "node:path";
 
-import { OmkError } from "../errors.ts";
+import type { Engine } from "../engine/engine.ts";
 import type { Attempt } from "../format/work.ts";
+import { sweepGateRemains } from "../gate/steps.ts";
+import type { NewEvent } from "../store/event-log.ts";
+import { UNHURRIED } from "../store/project-claim.ts";
 import { acceptGoal } from "./accept.ts";
 import { runAttempt } from "./attempt.ts";
-import { exhaustedBudget, spent } from "./budget.ts";
+import { exhaustedBudget } from "./budget.ts";
 import { recordDrift } from "./drift.ts";
+import { budgetEnding, isStop, outsideEnding, requestedEnding, stopEnding } from "./endings.ts";
 import { factsOf } from "./facts.ts";
-import { hasGates, recordBase, runBaseline, runResultGates, sweepGateRemains } from "./gate-steps.ts";
-import { currentAttempts, nextStep } from "./next-step.ts";
-import { change, type GoalPorts, type OpenGoal } from "./open.ts";
+import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
+import { attemptsAllowed, currentAttempts, nextStep } from "./next-step.ts";
+import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
-import { serveRequests, StopRequest } from "./requests.ts";
+import { serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
 import { TASK } from "./scaffold.ts";
 import { onlyAcceptanceMissing } from "./verdict.ts";
 import { assureRecords } from "./verify-proof.ts";
-import { UNHURRIED, type Workspace } from "./workspace.ts";
+import type { Workspace } from "./workspace.ts";
 
 /** More steps than any goal needs: attempts are bounded, and each is followed by at most three others. */
 const STEPS_MAX = 500;
-/** Attempts in a row that nobody is charged for, and that brought no word from the engine. */
-const UNCHARGED_MAX = 5;
-
-const PAUSED: Ending = {
-  status: "paused",
-  reasonCode: "paused",
-  reason: "by the user; nothing is lost",
-};
-const CANCELLED: Ending = { status: "cancelled", reasonCode: "cancelled", reason: "cancelled by user" };
 
 /** Drives a goal until it has an ending, and writes it down. */
 export async function driveGoal(
   open: OpenGoal,
-  space: Workspace,
+  { space, engine }: { space: Workspace; engine: Engine },
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Ending> {
@@ -49,7 +44,7 @@ export async function driveGoal(
   await open.journal.save();
   const reached = await serveRequests(open, ports, signal, async (stop): Promise<Ending | undefined> => {
     for (let steps = 0; steps < STEPS_MAX; steps++) {
-      const ended = await oneStep(open, space, ports, stop);
+      const ended = await oneStep(open, { space, engine }, ports, stop);
       if (ended) return ended === "verdict" ? undefined : ended;
       await open.journal.save();
     }
@@ -81,18 +76,18 @@ export async function driveGoal(
 /** Takes the next step: undefined to go on, `verdict` when the evidence decides, or an ending of another kind. */
 async function oneStep(
   open: OpenGoal,
-  space: Workspace,
+  { space, engine }: { space: Workspace; engine: Engine },
   ports: GoalPorts,
   stop: AbortSignal,
 ): Promise<Ending | "verdict" | undefined> {
   const limits = {
     hasGates: hasGates(open.goal.gates?.definitions),
-    maxAttempts: open.goal.max_attempts ?? 3,
+    maxAttempts: attemptsAllowed(open.goal),
   };
   const step = nextStep(open.work, limits);
   const steps = { open, space, ports, signal: stop };
   try {
-    if (stop.aborted) return stopped(stop);
+    if (stop.aborted) return stopEnding(stop);
     const moved = await otherHand(open, space, stop);
     if (moved) return moved;
     switch (step.kind) {
@@ -105,8 +100,8 @@ async function oneStep(
       case "run_attempt": {
         const blocked = outsideEnding(open) ?? budgetEnding(open);
         if (blocked) return blocked;
-        await runAttempt(open, space, step.number, ports, stop);
-        return stop.aborted ? stopped(stop) : outsideEnding(open);
+        await runAttempt(open, space, { engine, number: step.number }, ports, stop);
+        return stop.aborted ? stopEnding(stop) : outsideEnding(open);
       }
       case "run_gates":
         await runResultGates(steps);
@@ -119,84 +114,21 @@ async function oneStep(
         return (step.because === "attempts_used_up" ? budgetEnding(open) : undefined) ?? "verdict";
     }
   } catch (error) {
-    if (isStop(error, stop)) return stopped(stop);
+    if (isStop(error, stop)) return stopEnding(stop);
     throw error;
   }
-}
-
-/** A step that ended because it was told to: with the reason itself, or with what the reason made fail. */
-export function isStop(error: unknown, stop: AbortSignal): boolean {
-  return stop.aborted && (error === stop.reason || !(error instanceof OmkError));
-}
-
-/** A pause or cancel that was acknowledged holds, even when it came with the last step. */
-function requestedEnding(open: OpenGoal): Ending | undefined {
-  if (open.goal.status === "cancelled") return CANCELLED;
-  return open.goal.status === "paused" ? PAUSED : undefined;
-}
-
-/** The ending that a stop asks for: a request is in the log already, a signal pauses. */
-function stopped(stop: AbortSignal): Ending {
-  const { reason } = stop as { reason: unknown };
-  if (reason instanceof StopRequest && reason.kind === "cancel") {
-    return CANCELLED;
-  }
-  return PAUSED;
 }
 
 /** HEAD or the index moved while no agent worked: somebody else is at work here, so a person decides. */
 async function otherHand(open: OpenGoal, space: Workspace, signal: AbortSignal): Promise<Ending | undefined> {
   const recorded = open.work.base?.position;
   if (recorded === undefined) return undefined;
-  const last = open.work.attempts.at(-1);
-  if (last?.status === "running" || (await space.tree.position(signal)) === recorded) return undefined;
+  if ((await space.tree.position(signal)) === recorded) return undefined;
   return {
     status: "blocked_on_human",
     reasonCode: "repository_moved",
     reason: `HEAD or the index was moved by another hand; \`omk goal resume ${open.id}\` goes on from here`,
   };
-}
-
-function budgetEnding(open: OpenGoal): Ending | undefined {
-  const source = exhaustedBudget(open.goal, open.work);
-  if (!source) return undefined;
-  const used = spent(open.work);
-  const values = {
-    time: `${Math.round(used.activeMs / 1_000)}s of ${open.goal.budget_time}`,
-    tokens: `${used.tokens} of ${String(open.goal.budget_tokens)} tokens`,
-    cost: `$${used.usd.toFixed(6)} of $${String(open.goal.budget_usd)}`,
-  };
-  const reason = `${source}: ${values[source]} used; add more with \`omk goal budget-add ${open.id}\``;
-  return { status: "needs_more_budget", reasonCode: `budget_${source}`, reason };
-}
-
-/** Login, quota and outage are nobody's failed attempt: the goal waits, and goes on when they are mended. */
-function outsideEnding(open: OpenGoal): Ending | undefined {
-  const attempts = currentAttempts(open.work);
-  const last = attempts.at(-1);
-  if (last && isOutside(last) && !isAnswered(open, last)) {
-    const reason = last.summary ?? "the agent could not work";
-    return { status: "blocked_on_external", reasonCode: `agent_${last.outcome_code}`, reason };
-  }
-  const uncharged = attempts.slice(-UNCHARGED_MAX);
-  if (
-    uncharged.length === UNCHARGED_MAX &&
-    uncharged.every((one) => one.status === "interrupted" && !one.summary)
-  ) {
-    const reason = `${UNCHARGED_MAX} attempts in a row ended without a word from the agent`;
-    return { status: "failed_infra", reasonCode: "attempts_lost", reason };
-  }
-  return undefined;
-}
-
-/** It ended by itself and was not charged: something outside kept the agent from working. */
-function isOutside(attempt: Attempt): boolean {
-  return attempt.status === "ended" && !attempt.counted;
-}
-
-/** A resume after the failure says: try again. */
-function isAnswered(open: OpenGoal, attempt: Attempt): boolean {
-  return (open.work.resumed_fence ?? 0) >= attempt.fence;
 }
 
 function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
@@ -215,7 +147,7 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
       ports.tell(`ended ${ended} leftover process${ended === 1 ? "" : "es"} of an interrupted run`);
   }
   // Only now: what still ran could write there.
-  sweepGateRemains(open, ports);
+  sweepGateRemains(open.folder, ports);
   const { work } = open;
   if (!work.attempts.some((attempt) => attempt.status === "running")) return;
   const attempts = work.attempts.map((attempt) =>
@@ -235,7 +167,9 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
         fence: attempt.fence,
         spawn_id: attempt.spawn_id,
       },
-      ...(at === 0 && { changes: [change("work.json", { attempts })] }),
+      ...(at === 0 && {
+        changes: [change("work.json", { attempts }), changeTask(TASK.execute, { lease_expires_at: null })],
+      }),
     })),
   );
 }
@@ -255,13 +189,17 @@ function spokeOf(open: OpenGoal, attempt: Attempt, ports: GoalPorts): string | n
     : null;
 }
 
-/** After a person said to go on: fresh attempts where they were used up, and the present HEAD is the new ground. */
-export async function grantResume(open: OpenGoal, space: Workspace | undefined): Promise<void> {
+/** After a person said to go on (and what else they said, in `events`): fresh attempts where they were used up, and the present HEAD is the new ground. */
+export async function grantResume(
+  open: OpenGoal,
+  space: Workspace | undefined,
+  events: readonly NewEvent[],
+): Promise<void> {
   const { work, goal } = open;
   const last = work.attempts.at(-1);
   const counted = currentAttempts(work).filter((attempt) => attempt.counted).length;
-  const usedUp = goal.status === "failed_infra" || counted >= (goal.max_attempts ?? 3);
-  await open.record({
+  const usedUp = goal.status === "failed_infra" || counted >= attemptsAllowed(goal);
+  await open.record(...events, {
     kind: "goal_resumed",
     actor: "omk-cli",
     payload: { status: goal.status, phase: goal.phase, updated_at: goal.updated_at },

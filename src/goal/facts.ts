@@ -1,7 +1,8 @@
 /** Reads the facts of the decision table from a goal's documents, for the proof and for whoever checks it later. */
 import type { Goal } from "../format/goal.ts";
 import type { Work } from "../format/work.ts";
-import { gatesState, isReviewed, redGates } from "./gate-state.ts";
+import { redGates } from "../gate/state.ts";
+import { gatesState, isReviewed } from "./gate-state.ts";
 import { goalKind } from "./intake.ts";
 import type { Facts } from "./verdict.ts";
 
@@ -14,7 +15,6 @@ export function factsOf(goal: Goal, work: Work): Facts {
   const copies = work.gates?.tree === tree ? work.gates?.base_copies : null;
   const checks = reviewed ? (work.review?.oracle.checks ?? []) : [];
   return {
-    goal: goal.normalized_goal,
     executed: last?.status === "ended" && last.outcome === "finished",
     gates: definitions.some((gate) => !gate.skip) ? gatesState(work) : "none",
     redGates: redGates(work.gates?.results ?? []).map((gate) => `${gate.name} (${gate.verdict ?? "failed"})`),
@@ -25,10 +25,7 @@ export function factsOf(goal: Goal, work: Work): Facts {
     blockedSections: reviewed
       ? (work.review?.sections ?? [])
           .filter((section) => section.status === "blocked")
-          .map((section) => ({
-            section: section.pass,
-            gap: section.known_gaps[0] ?? `${section.pass} is blocked`,
-          }))
+          .map((section) => section.known_gaps[0] ?? `${section.pass} is blocked`)
       : [],
     baseCopies: copies?.status ?? "not_needed",
     protectedFiles: copies?.files ?? [],

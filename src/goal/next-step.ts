@@ -17,6 +17,14 @@ export interface LoopLimits {
   maxAttempts: number;
 }
 
+/** Where nobody said otherwise. */
+const ATTEMPTS_DEFAULT = 3;
+
+/** How often the goal's task may be executed. */
+export function attemptsAllowed(goal: { max_attempts?: number | undefined }): number {
+  return goal.max_attempts ?? ATTEMPTS_DEFAULT;
+}
+
 /** Decides the next step of driving a goal to a verdict. */
 export function nextStep(work: Work, limits: LoopLimits): Step {
   if (!work.base) return { kind: "record_base" };

@@ -6,13 +6,14 @@ import type { GateResult } from "../format/gate.ts";
 import { Goal } from "../format/goal.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { Proof } from "../format/proof.ts";
-import { TaskGraph } from "../format/task-graph.ts";
+import { problemsOf } from "../format/problems.ts";
+import { checkTaskGraph, TaskGraph } from "../format/task-graph.ts";
 import { Work } from "../format/work.ts";
 import type { GateRun } from "../gate/run.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import type { Processes } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
-import { Journal, type JournalPorts } from "../store/journal.ts";
+import { applyChanges, Journal, type Documents, type JournalPorts } from "../store/journal.ts";
 import type { Redactor } from "../store/redact.ts";
 import { scaffoldGraph, scaffoldWork } from "./scaffold.ts";
 
@@ -37,6 +38,8 @@ export interface GoalPorts extends JournalPorts {
 export const GOAL_DOCUMENTS = ["goal.json", "task-graph.json", "work.json", "proof.json"] as const;
 type GoalDocument = (typeof GOAL_DOCUMENTS)[number];
 
+const GRAPH = "task-graph.json";
+
 /** A change of one document; `goal.json` gets its `updated_at` by itself. */
 export function change(file: GoalDocument, set: Record<string, unknown>, unset?: string[]): DocumentChange {
   return { file, set, ...(unset && { unset }) };
@@ -56,6 +59,8 @@ export class OpenGoal {
   readonly orphanedSpawns: readonly string[];
   /** Requests that were applied already, so that a file left behind is not applied again. */
   readonly appliedRequests: Set<string>;
+  /** Files among the requests that are none, as far as they were told of. */
+  readonly foreignRequests = new Set<string>();
   readonly #ports: GoalPorts;
 
   private constructor(
@@ -121,6 +126,7 @@ export class OpenGoal {
 
   /** Appends events; resolves when they are durable. A change of `goal.json` also sets its `updated_at`. */
   async record(...events: NewEvent[]): Promise<number[]> {
+    this.#checkGraph(events.flatMap(({ changes }) => changes ?? []));
     const now = instantOf(this.#ports.clock.now());
     const stamped = events.map((event) => ({
       ...event,
@@ -131,6 +137,25 @@ export class OpenGoal {
       }),
     }));
     return (await this.journal.append(...stamped)).map((event) => event.seq);
+  }
+
+  /** A graph that is unsound is never recorded: what comes later trusts the log. */
+  #checkGraph(changes: readonly DocumentChange[]): void {
+    const touching = changes.filter(({ file }) => file === GRAPH);
+    if (touching.length === 0) return;
+    const before = this.journal.documents.get(GRAPH) as TaskGraph | undefined;
+    const copy: Documents = new Map([
+      [GRAPH, { ...before, ...(before && { tasks: before.tasks.map((task) => ({ ...task })) }) }],
+    ]);
+    applyChanges(copy, touching);
+    const read = TaskGraph.safeParse(copy.get(GRAPH));
+    const problems = read.success ? checkTaskGraph(read.data) : problemsOf(read.error);
+    if (problems.length === 0) return;
+    throw new OmkError(
+      "state.damaged",
+      `Goal ${this.id} would get a task graph that is not sound: ${problems.join("; ")}.`,
+      { hint: "Nothing was changed. Start the goal anew with `omk goal run`." },
+    );
   }
 
   close(): Promise<void> {
@@ -148,9 +173,13 @@ export class OpenGoal {
     const goal = Goal.safeParse(documents.get("goal.json"));
     if (!goal.success) {
       await this.journal.abandon();
-      throw new OmkError("state.damaged", `Goal ${this.id} has an invalid goal.json: ${goal.error.message}`, {
-        hint: "Other goals are not affected.",
-      });
+      throw new OmkError(
+        "state.damaged",
+        `Goal ${this.id} has an invalid goal.json: ${problemsOf(goal.error).join("; ")}.`,
+        {
+          hint: "Other goals are not affected.",
+        },
+      );
     }
     const changes: DocumentChange[] = [];
     for (const [name, schema, scaffold] of [

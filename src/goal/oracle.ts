@@ -5,7 +5,7 @@ import type { GateResult } from "../format/gate.ts";
 import type { OracleEvidence } from "../format/integration.ts";
 import type { Work } from "../format/work.ts";
 import type { WorkTree } from "../git/work-tree.ts";
-import { areGreen, mendedGates, worsenedGates } from "./gate-state.ts";
+import { areGreen, mendedGates, worsenedGates } from "../gate/state.ts";
 import { goalKind, REQUIRED_CHECKS } from "./intake.ts";
 
 type Check = OracleEvidence["checks"][number];

@@ -2,7 +2,7 @@
 import type { GateDefinition, GateResult } from "../format/gate.ts";
 import type { Goal } from "../format/goal.ts";
 import type { Attempt, Work } from "../format/work.ts";
-import { redGates } from "./gate-state.ts";
+import { redGates } from "../gate/state.ts";
 
 const FEEDBACK_CHARACTERS_MAX = 12_000;
 

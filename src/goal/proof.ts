@@ -6,15 +6,16 @@ import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
 import type { OracleEvidence } from "../format/integration.ts";
 import type { Proof } from "../format/proof.ts";
-import type { TaskGraph } from "../format/task-graph.ts";
 import type { Work } from "../format/work.ts";
+import { countedResults } from "../gate/state.ts";
 import { sha256 } from "../store/event-line.ts";
+import { UNHURRIED } from "../store/project-claim.ts";
 import { spent } from "./budget.ts";
 import { factsOf } from "./facts.ts";
-import { countedResults } from "./gate-state.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
+import { countTasks } from "./replay.ts";
 import { decideVerdict, STATE_CONTROLLED, type Verdict } from "./verdict.ts";
-import { UNHURRIED, type Workspace } from "./workspace.ts";
+import type { Workspace } from "./workspace.ts";
 
 /** Version of omk that wrote a proof; the bundle replaces it. */
 declare const OMK_VERSION: string;
@@ -50,7 +51,7 @@ export async function concludeGoal(
   const git = space && (await space.tree.evidence(UNHURRIED));
   const proof = ports.redactor.value(buildProof(open, verdict, final, now, git)) as Proof;
   const done = final.status === "ready" || final.status === "cancelled";
-  const failed = STATE_CONTROLLED[final.status] !== undefined;
+  const failure = failureOf(open, final);
   await open.record({
     kind: "proof_written",
     actor: null,
@@ -72,9 +73,9 @@ export async function concludeGoal(
           phase: "proof",
           reason_code: final.reasonCode,
           ...(done && { completed_at: now }),
-          ...(failed && { failure: { reason: final.reason ?? "", recorded_at: now } }),
+          ...(failure !== undefined && { failure: { reason: failure, recorded_at: now } }),
         },
-        [...(done ? [] : ["completed_at"]), ...(failed ? [] : ["failure"])],
+        [...(done ? [] : ["completed_at"]), ...(failure !== undefined ? [] : ["failure"])],
       ),
     ],
   });
@@ -84,6 +85,12 @@ export async function concludeGoal(
     await ports.disk.writeDerived(join(open.folder, "failure.json"), renderDocument(open.goal));
   }
   return final;
+}
+
+/** What went wrong, for statuses that evidence does not explain, and for a result that a person rejected. */
+function failureOf({ work }: Pick<OpenGoal, "work">, final: Ending): string | undefined {
+  if (STATE_CONTROLLED[final.status] !== undefined) return final.reason ?? "";
+  return final.reasonCode === "rejected" ? work.acceptance?.summary : undefined;
 }
 
 /** Keeps both trees in git and returns the command that takes the work back, if there is any. */
@@ -126,7 +133,7 @@ function buildProof(
     summary: summaryOf(open, ending),
     generated_at: generatedAt,
     artifacts: goal.artifacts,
-    task_graph_summary: summarizeGraph(graph),
+    task_graph_summary: countTasks(graph.tasks),
     ...(open.proof?.delivery_metadata && { delivery_metadata: open.proof.delivery_metadata }),
     ...(work.review && { review_artifacts: work.review.sections }),
     ...(integration && { integration_evidence: integration }),
@@ -160,7 +167,7 @@ function buildProof(
         counted,
       }),
     ),
-    engine: { name: goal.engine ?? null, said: last?.summary ?? null },
+    engine: { name: goal.engine ?? null, ...agentOf(work), said: last?.summary ?? null },
     budget_spent: { active_ms: Math.round(used.activeMs), tokens: used.tokens, usd: used.usd },
     gates_digest: goal.gates?.digest ?? null,
     sandbox: "off",
@@ -168,6 +175,12 @@ function buildProof(
     log: { seq: open.journal.position.seq, digest: open.journal.position.digest },
     evidence: work.evidence,
   };
+}
+
+/** What the agent that worked last said it was. */
+function agentOf({ attempts }: Work): { agent: string | null; version: string | null } {
+  const known = attempts.findLast(({ agent }) => agent !== undefined)?.agent;
+  return { agent: known?.name ?? null, version: known?.version ?? null };
 }
 
 /** Checks that a person attested when accepting are shown as attested, never as passed. */
@@ -201,17 +214,6 @@ function summaryOf(open: Pick<OpenGoal, "goal" | "work">, ending: Ending): strin
   const count = open.work.gates?.results.length ?? 0;
   const gates = count === 1 ? "1 gate result" : `${count} gate results`;
   return `${open.goal.normalized_goal}: ${gates}, ${ending.status}`;
-}
-
-/** Counts of a graph's tasks by state. */
-function summarizeGraph(graph: TaskGraph): Proof["task_graph_summary"] {
-  const count = (status: string) => graph.tasks.filter((task) => task.status === status).length;
-  return {
-    total_tasks: graph.tasks.length,
-    pending_tasks: count("pending"),
-    blocked_tasks: count("blocked"),
-    done_tasks: count("done"),
-  };
 }
 
 /** The proof for people: the same facts, in the order in which one asks for them. */

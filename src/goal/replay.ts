@@ -139,14 +139,18 @@ export function graphSummary(
   const found = folded ?? documentOrNothing(join(folder, "task-graph.json"), ports);
   const tasks = found?.["tasks"];
   const list = Array.isArray(tasks) ? (tasks as { status?: string }[]) : [];
-  const count = (status: string) => list.filter((task) => task.status === status).length;
-  const summary = {
-    total_tasks: list.length,
+  return { readable: Array.isArray(tasks), summary: countTasks(list) };
+}
+
+/** Counts of tasks by state. */
+export function countTasks(tasks: readonly { status?: string }[]) {
+  const count = (status: string) => tasks.filter((task) => task.status === status).length;
+  return {
+    total_tasks: tasks.length,
     pending_tasks: count("pending"),
     blocked_tasks: count("blocked"),
     done_tasks: count("done"),
   };
-  return { readable: Array.isArray(tasks), summary };
 }
 
 function documentOrNothing(path: string, ports: { disk: Disk }): Record<string, unknown> | undefined {

@@ -1,70 +1,26 @@
 /** Serving what other processes ask of a goal: each request is applied once, in the order of the log. */
 import type { CommandRequest } from "../format/command.ts";
+import { instantOf } from "../format/stamp.ts";
 import { pendingRequests, removeRequest } from "../store/requests.ts";
+import { whileServing } from "../store/serve-requests.ts";
 import { parseDuration, spent } from "./budget.ts";
+import { budgetEnding, StopRequest } from "./endings.ts";
+import { factsOf } from "./facts.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
-
-/** How often the folder of requests is looked at while a goal works. */
-const LOOK_MS = 200;
-
-/** Why a step was stopped: a person asked another process for it. */
-export class StopRequest extends Error {
-  override readonly name = "StopRequest";
-  readonly kind: "pause" | "cancel";
-  constructor(kind: "pause" | "cancel") {
-    super(`a person asked to ${kind}`);
-    this.kind = kind;
-  }
-}
+import { decideVerdict } from "./verdict.ts";
 
 /** Runs `work` with a signal that also fires on a pause or cancel from another process. */
-export async function serveRequests<T>(
+export function serveRequests<T>(
   open: OpenGoal,
   ports: GoalPorts,
   signal: AbortSignal,
   work: (stop: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const stop = new AbortController();
-  const done = new AbortController();
-  const forward = () => stop.abort(signal.reason);
-  if (signal.aborted) forward();
-  else signal.addEventListener("abort", forward, { once: true });
-  let failure: { error: unknown } | undefined;
-  const serving = watchRequests(open, stop, done.signal, ports).catch((error: unknown) => {
-    failure = { error };
-  });
-  try {
-    return await work(stop.signal);
-  } finally {
-    signal.removeEventListener("abort", forward);
-    done.abort();
-    await serving;
-    // oxlint-disable-next-line eslint/no-unsafe-finally -- it is why the work ended, whatever the work made of it
-    if (failure) throw failure.error;
-  }
-}
-
-async function watchRequests(
-  open: OpenGoal,
-  stop: AbortController,
-  done: AbortSignal,
-  ports: GoalPorts,
-): Promise<void> {
-  while (!done.aborted) {
-    try {
-      const asked = await applyRequests(open, ports);
-      if (asked) stop.abort(new StopRequest(asked));
-    } catch (error) {
-      // Told when the work has been stopped: it must not go on while nobody can reach it.
-      stop.abort(error);
-      throw error;
-    }
-    try {
-      await ports.clock.sleep(LOOK_MS, done);
-    } catch {
-      return; // the work has ended; what is asked from now on is applied by whoever comes next
-    }
-  }
+  const look = async () => {
+    const asked = await applyRequests(open, ports);
+    return asked && new StopRequest(asked);
+  };
+  return whileServing(open.folder, look, work, ports, signal);
 }
 
 /** Applies what waits, each once and in order; returns the stop that was asked for, if any. */
@@ -73,7 +29,12 @@ export async function applyRequests(
   ports: GoalPorts,
 ): Promise<"pause" | "cancel" | undefined> {
   let asked: "pause" | "cancel" | undefined;
-  const { requests } = pendingRequests(open.folder, ports);
+  const { requests, foreign } = pendingRequests(open.folder, ports);
+  for (const name of foreign) {
+    if (open.foreignRequests.has(name)) continue;
+    open.foreignRequests.add(name);
+    ports.tell(`commands/${name} is no request of omk's: it was left alone`);
+  }
   for (const request of requests) {
     if (!open.appliedRequests.has(request.id)) {
       const stop = await applyRequest(open, request, ports);
@@ -108,7 +69,7 @@ async function applyRequest(
       });
       return "pause";
     case "cancel": {
-      const now = ports.clock.now().toISOString();
+      const now = instantOf(ports.clock.now());
       const failure = { reason: "cancelled by user", recorded_at: now };
       await open.record({
         kind: "manual_interrupt",
@@ -124,7 +85,7 @@ async function applyRequest(
       await open.record({
         kind: "goal_budget_extended",
         actor: "goal-controller",
-        ...budgetChange(open, request),
+        ...budgetChange(open, request, ports),
       });
       return undefined;
     default:
@@ -138,7 +99,7 @@ async function applyRequest(
 }
 
 /** Afterwards at least the added amount is available, even when the old limit was overrun; no limit stays no limit. */
-function budgetChange(open: OpenGoal, request: CommandRequest) {
+function budgetChange(open: OpenGoal, request: CommandRequest, ports: Pick<GoalPorts, "clock">) {
   const { goal, work } = open;
   const used = spent(work);
   const payload: Record<string, unknown> = { request_id: request.id };
@@ -158,8 +119,20 @@ function budgetChange(open: OpenGoal, request: CommandRequest) {
     set["budget_usd"] = Math.max(Number(goal.budget_usd), used.usd) + usd;
     Object.assign(payload, { previous_budget_usd: goal.budget_usd, added_budget_usd: usd });
   }
-  if (goal.status === "needs_more_budget") set["status"] = "not_ready";
-  return { payload: { ...payload, ...set }, changes: [change("goal.json", set)] };
+  if (goal.status !== "needs_more_budget") {
+    return { payload: { ...payload, ...set }, changes: [change("goal.json", set)] };
+  }
+  const extended = { ...goal, ...set };
+  // More of one thing helps nobody while another is used up.
+  const still = budgetEnding({ id: open.id, goal: extended, work });
+  const now = instantOf(ports.clock.now());
+  const stands = still
+    ? { reason_code: still.reasonCode, failure: { reason: still.reason ?? "", recorded_at: now } }
+    : { status: "not_ready", reason_code: decideVerdict(factsOf(extended, work)).readinessCode };
+  return {
+    payload: { ...payload, ...set, status: still ? goal.status : "not_ready" },
+    changes: [change("goal.json", { ...set, ...stands }, still ? [] : ["failure"])],
+  };
 }
 
 /** Seconds in the largest unit that divides them: `90m`, `8h`, `45s`. */

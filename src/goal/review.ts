@@ -6,7 +6,7 @@ import { printable } from "../format/printable.ts";
 import type { ReviewArtifact } from "../format/proof.ts";
 import type { Work } from "../format/work.ts";
 import { replaceFile } from "../store/files.ts";
-import { keepEvidence } from "./evidence.ts";
+import { keepEvidence } from "../store/evidence.ts";
 import { gatesState } from "./gate-state.ts";
 import { goalKind } from "./intake.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";

@@ -29,7 +29,6 @@ export type GapCode =
 
 /** What the table looks at; each is read from the goal's documents. */
 export interface Facts {
-  goal: string;
   /** The agent's last turn ended by itself and left something to check. */
   executed: boolean;
   /** Required gates on exactly the result: `green` needs at least one gate that counts. */
@@ -41,8 +40,8 @@ export interface Facts {
   changedFiles: number;
   reviewed: boolean;
   securityReviewed: boolean;
-  /** Blocked sections of the review wall, with the sentence each gives. */
-  blockedSections: readonly { section: string; gap: string }[];
+  /** What each blocked section of the review wall says. */
+  blockedSections: readonly string[];
   /** Gates with the base's copies of changed test files. */
   baseCopies: "not_needed" | "passed" | "failed" | "unusable" | "not_run";
   protectedFiles: readonly string[];
@@ -98,7 +97,7 @@ function findGaps(facts: Facts): Gap[] {
   if (executed && !facts.securityReviewed)
     add("security_review_missing", "security review evidence is missing");
   if (facts.reviewed || facts.securityReviewed) {
-    for (const { gap } of facts.blockedSections) add("review_blocked", gap);
+    for (const gap of facts.blockedSections) add("review_blocked", gap);
   }
   if (facts.gates === "none") add("no_gates", "no verification gates were detected or configured");
   if (facts.gates === "not_run") add("gates_not_run", "verification gates have not run");

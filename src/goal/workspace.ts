@@ -1,11 +1,8 @@
 /** The project directory a goal works in: held by one goal at a time, seen through its own private git. */
-import { createHash } from "node:crypto";
-import { join } from "node:path";
-
 import { OmkError } from "../errors.ts";
 import type { WorkTree } from "../git/work-tree.ts";
-import { claimChain, type HeldChain } from "../store/claim-chain.ts";
-import { stateFolder } from "../store/state-root.ts";
+import type { HeldChain } from "../store/claim-chain.ts";
+import { holdProject } from "../store/project-claim.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 
 /** A held project directory. Release it at the end. */
@@ -14,10 +11,10 @@ export interface Workspace {
   release(): Promise<void>;
 }
 
-/** Takes the project directory of a goal; `state.busy` while another goal or run works in it. */
+/** Takes the project directory of a goal, unless the caller holds it already; `state.busy` while another goal or run works in it. */
 export async function openWorkspace(
   open: OpenGoal,
-  command: string,
+  { command, held: already }: { command: string; held?: HeldChain | undefined },
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Workspace> {
@@ -32,7 +29,7 @@ export async function openWorkspace(
       },
     );
   }
-  const held = await holdProject(real, command, ports, signal);
+  const held = already ?? (await holdProject(real, command, ports, signal));
   try {
     const tree = await ports.openWorkTree({ projectDir: real, goalDir: open.folder, goalId: open.id });
     if (tree.kind === "folder")
@@ -52,17 +49,3 @@ export function projectDirOf(id: string, record: Readonly<Record<string, unknown
     hint: "It was made by an older omk. Start it anew with `omk goal run` in the project's folder.",
   });
 }
-
-async function holdProject(
-  real: string,
-  command: string,
-  ports: GoalPorts,
-  signal: AbortSignal,
-): Promise<HeldChain> {
-  const name = createHash("sha256").update(real).digest("hex");
-  const folder = join(await stateFolder(ports.root, "projects", ports), name, "controller");
-  return claimChain(folder, { command, what: `The directory ${real}` }, ports, signal);
-}
-
-/** A signal that never fires, for recording what happened: that must not be cut short, and git has its own deadlines. */
-export const UNHURRIED: AbortSignal = new AbortController().signal;

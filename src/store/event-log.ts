@@ -37,7 +37,7 @@ export interface LogPosition {
 
 /** An event whose line is larger keeps payload and changes in `blobs/`. */
 const EVENT_BYTES_MAX = 256 * 1024;
-/** Events of one goal; the next one is refused, and the goal pauses. */
+/** Events of one goal or run; the next one is refused with `state.io`, and so is what it was to record. */
 const EVENTS_MAX = 1_000_000;
 
 interface Waiting {
@@ -117,7 +117,9 @@ export class EventLog {
     const count = round.reduce((sum, waiting) => sum + waiting.events.length, 0);
     let { seq, digest } = this.#position;
     if (seq + count > EVENTS_MAX) {
-      throw new OmkError("state.io", `${this.#path} is full: a goal holds at most ${EVENTS_MAX} events.`);
+      throw new OmkError("state.io", `${this.#path} is full: it holds at most ${EVENTS_MAX} events.`, {
+        hint: "Start the work anew; what it has done stays in the project and in the log.",
+      });
     }
     const first = seq + 1;
     const lines: string[] = [];

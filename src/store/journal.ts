@@ -92,10 +92,19 @@ export function applyChanges(documents: Documents, changes: readonly DocumentCha
   }
 }
 
+/** Where each task of a document stands, so that a change of one of many tasks does not look through all. */
+const placesOf = new WeakMap<object, Map<string, Record<string, unknown>>>();
+
 function taskOf(document: Record<string, unknown>, id: string): Record<string, unknown> {
   const tasks = (document["tasks"] ??= []) as Record<string, unknown>[];
-  let task = tasks.find((one) => one["id"] === id);
-  if (!task) tasks.push((task = { id }));
+  // A change that sets all tasks at once brings another list, which has no places yet.
+  let places = placesOf.get(tasks);
+  if (!places) placesOf.set(tasks, (places = new Map(tasks.map((one) => [String(one["id"]), one]))));
+  let task = places.get(id);
+  if (!task) {
+    tasks.push((task = { id }));
+    places.set(id, task);
+  }
   return task;
 }
 
@@ -166,6 +175,8 @@ export class Journal {
   readonly #chain: HeldChain;
   readonly #log: EventLog;
   readonly #ports: JournalPorts;
+  /** Documents that have a file; others are only in the log. */
+  readonly #snapshots: ReadonlySet<string>;
   readonly #dirty = new Set<string>();
 
   private constructor(
@@ -173,14 +184,15 @@ export class Journal {
     chain: HeldChain,
     log: EventLog,
     documents: Documents,
-    repairs: readonly string[],
+    opened: { snapshots: readonly string[]; repairs: readonly string[] },
     ports: JournalPorts,
   ) {
     this.folder = folder;
+    this.#snapshots = new Set(opened.snapshots);
     this.#chain = chain;
     this.#log = log;
     this.documents = documents;
-    this.repairs = repairs;
+    this.repairs = opened.repairs;
     this.#ports = ports;
   }
 
@@ -211,7 +223,14 @@ export class Journal {
       const folded = await repairLog(folder, chain.isClean, repairs, request.visit, ports);
       const path = join(folder, LOG);
       log = new EventLog(path, request.runId, chain, folded.position, ports);
-      const journal = new Journal(folder, chain, log, folded.documents, repairs, ports);
+      const journal = new Journal(
+        folder,
+        chain,
+        log,
+        folded.documents,
+        { snapshots: request.snapshots, repairs },
+        ports,
+      );
       await ports.disk.syncFolder(folder);
       if (!folded.imported) await journal.#import(request.snapshots, folded);
       else await journal.#checkSnapshots(request.snapshots);
@@ -243,7 +262,7 @@ export class Journal {
     for (const event of written) {
       if (!event.changes) continue;
       applyChanges(this.documents, event.changes);
-      for (const change of event.changes) this.#dirty.add(change.file);
+      for (const { file } of event.changes) if (this.#snapshots.has(file)) this.#dirty.add(file);
     }
     return written;
   }

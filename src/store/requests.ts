@@ -11,7 +11,8 @@ import { renderDocument } from "../format/json.ts";
 import type { Clock, Disk } from "../ports.ts";
 import { ensureFolder, linkNew, type FilePorts } from "./files.ts";
 
-const COMMANDS = "commands";
+/** The folder of a goal or run in which other processes leave what they ask. */
+export const COMMANDS = "commands";
 const REQUEST_BYTES_MAX = 1024 * 1024;
 /** How often a caller looks for its answer; it looks for at most ten seconds. */
 const LOOK_MS = 50;

@@ -7,6 +7,7 @@ import { BROKEN_SUM, Place, REPAIR } from "../support/cli.ts";
 
 const GOAL = "Fix the failing test in sum.test.js";
 const DRIVE = ["--until-ready", "--auto-accept"];
+const SECRET = `ghp_${"a1B2c3D4e5".repeat(4)}`;
 
 async function brokenSum(): Promise<Place> {
   const place = new Place(BROKEN_SUM);
@@ -191,6 +192,7 @@ describe("omk goal run --until-ready", () => {
     const second = await place.run("goal", "run", GOAL, ...DRIVE, "--engine", engine);
     expect(second).toMatchObject({ status: 75 });
     expect(second.stderr).toContain(String(first.child.pid));
+    expect(readdirSync(join(place.state, "goals"))).toHaveLength(1);
     place.write({ go: "" });
     expect(await first.ended).toMatchObject({ status: 0 });
   });
@@ -311,6 +313,13 @@ describe("bad input", () => {
     ["an unknown flag", ["goal", "run", GOAL, "--nonsense"], 2, "--nonsense"],
     ["--json beside --format", ["goal", "show", "--json", "--format", "text"], 2, "--format"],
     ["a bad gate", ["goal", "run", GOAL, "--gate", "nonsense"], 2, "nonsense"],
+    ["a gate with a secret", ["goal", "run", GOAL, "--gate", `x=echo ${SECRET}`], 2, "environment variable"],
+    [
+      "an engine with a secret",
+      ["goal", "run", GOAL, "--engine", `acp:a ${SECRET}`],
+      2,
+      "environment variable",
+    ],
     ["no engine for a drive", ["goal", "run", GOAL, "--until-ready"], 4, "--engine"],
     [
       "an engine's script that is not there",
@@ -404,6 +413,53 @@ describe("the steps by hand", () => {
     expect(await place.run("goal", "verify", "latest", "--again")).toMatchObject({ status: 0 });
   });
 
+  test("each names the command that comes next, all the way from a goal that was only created", async () => {
+    using place = await brokenSum();
+    const engine = place.script({ turns: [{ steps: REPAIR }] });
+    const created = await place.run("goal", "create", GOAL);
+    const id = place.goalFolder().split("/").at(-1) ?? "";
+    expect(created.stdout).toContain(`omk goal resume ${id} --until-ready --engine <engine>`);
+    expect((await place.run("goal", "status")).stdout).toContain(`omk goal execute ${id}`);
+    const missing = await place.run("goal", "execute");
+    expect(missing).toMatchObject({ status: 4 });
+    expect(place.json("goal.json")).toMatchObject({ status: "not_ready" });
+    expect((await place.run("goal", "verify")).stdout).toContain(`omk goal execute ${id}`);
+    const executed = await place.run("goal", "execute", "latest", "--engine", engine);
+    expect(executed).toMatchObject({ status: 0 });
+    expect(executed.stdout).toContain(`Next: omk goal review ${id}`);
+    const reviewed = await place.run("goal", "review");
+    expect(reviewed.stdout).toContain(`omk goal accept ${id} --summary`);
+    const accepted = await place.run("goal", "accept", "--summary", "fine");
+    expect(accepted.stdout).toContain(`omk proof verify ${id}`);
+    const proof = place.json("proof.json") as { engine: { version: unknown } };
+    expect(proof.engine.version).toEqual(expect.any(String));
+    expect(place.json("goal.json")["base_commit"]).toMatch(/^[0-9a-f]{40}$/);
+  });
+
+  test("a goal that was only planned is driven by resume, with the engine given there", async () => {
+    using place = await brokenSum();
+    const engine = place.script({ turns: [{ steps: REPAIR }] });
+    await place.run("goal", "plan", GOAL);
+    const ran = await place.run("goal", "resume", "latest", "--until-ready", "--engine", engine);
+    expect(ran).toMatchObject({ status: 3 });
+    expect(ran.stdout).toContain("omk goal accept");
+  });
+
+  test("verify takes a gate where the project has none, and it counts from then on", async () => {
+    using place = new Place({ "notes.txt": "nothing to test here\n" });
+    const engine = place.script({ default: [{ write: "made.txt", text: "x" }] });
+    await place.run("goal", "create", "Add a file made.txt", "--engine", engine);
+    expect((await place.run("goal", "status")).stdout).toContain("omk goal verify");
+    const verified = await place.run("goal", "verify", "latest", "--gate", "made=test -f made.txt");
+    expect(verified).toMatchObject({ status: 1 });
+    expect(verified.stdout).toContain("made: failed");
+    expect(await place.run("goal", "execute")).toMatchObject({ status: 0 });
+    expect(place.json("proof.json")["gates"]).toMatchObject([
+      { name: "made", verdict: "passed", base: "failed", source: "flag" },
+    ]);
+    expect(await place.run("goal", "verify", "latest", "--gate", "nonsense")).toMatchObject({ status: 2 });
+  });
+
   test("reject keeps the reason and a plan to roll back", async () => {
     using place = await brokenSum();
     const engine = place.script({ turns: [{ steps: REPAIR }] });
@@ -412,6 +468,12 @@ describe("the steps by hand", () => {
     expect(rejected).toMatchObject({ status: 0 });
     expect(rejected.stdout).toContain("not what I meant");
     expect(place.json("goal.json")).toMatchObject({ status: "not_ready", reason_code: "rejected" });
+    expect(place.json("goal.json")["failure"]).toMatchObject({ reason: "not what I meant" });
+    const plan = /^Rollback plan: (.+)$/m.exec(rejected.stdout)?.[1] ?? "";
+    expect(existsSync(plan)).toBe(true);
+    const undo = /^Undo the change: (.+)$/m.exec(rejected.stdout)?.[1] ?? "";
+    expect(await place.shell(undo)).toBe(0);
+    expect(readFileSync(join(place.work, "sum.js"), "utf8")).toBe(BROKEN_SUM["sum.js"]);
   });
 });
 
@@ -445,4 +507,20 @@ test("a secret behind a zero byte does not get past the review", async () => {
   const ran = await place.run("goal", "run", GOAL, ...DRIVE, "--max-attempts", "1", "--engine", engine);
   expect(ran).toMatchObject({ status: 1 });
   expect(place.json("proof.json")).toMatchObject({ status: "not_ready", reason_code: "review_blocked" });
+});
+
+test("help for a command of a command is the same as its own", async () => {
+  using place = new Place();
+  const own = await place.run("goal", "run", "--help");
+  expect(own.stdout).toContain("omk goal run");
+  expect(await place.run("help", "goal", "run")).toMatchObject({ status: 0, stdout: own.stdout });
+  expect((await place.run("help")).stdout).toBe((await place.run("--help")).stdout);
+  expect(await place.run("help", "goal", "nonsense")).toMatchObject({ status: 2 });
+});
+
+test("a budget for a planner that asks nobody is said to have no effect", async () => {
+  using place = await brokenSum();
+  const ran = await place.run("goal", "create", GOAL, "--planner-token-budget", "100");
+  expect(ran).toMatchObject({ status: 0 });
+  expect(ran.stderr).toContain("--planner-token-budget has no effect");
 });

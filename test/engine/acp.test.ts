@@ -408,7 +408,7 @@ describe("a turn", () => {
     });
     expect((await turnOf((_method, agent) => agent.answer({ stopReason: "cancelled" }))).turn).toMatchObject({
       status: "failed",
-      failure: { class: "provider" },
+      failure: { class: "protocol" },
     });
     expect((await turnOf((_method, agent) => agent.answer({ stopReason: "refusal" }))).turn.status).toBe(
       "refused",

@@ -5,7 +5,8 @@ import path from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import { OmkError } from "../../src/errors.ts";
-import { loadGates, parseGateFlag } from "../../src/gate/definitions.ts";
+import { loadGates, parseGateFlag, refuseSecrets, withGateFlags } from "../../src/gate/definitions.ts";
+import { createRedactor } from "../../src/store/redact.ts";
 import { createWorld } from "../../src/world.ts";
 
 const world = createWorld();
@@ -333,4 +334,57 @@ test("the digest changes with any part of a definition, and with nothing else", 
     'env = ["A"]',
   ].map(gate);
   expect(new Set([...changed, gate("")]).size).toBe(6);
+});
+
+describe("gates given later", () => {
+  test("replace those of their name or come last, and change the digest", () => {
+    const set = load({ "go.mod": "" });
+    expect(withGateFlags(set, [])).toBe(set);
+    const more = withGateFlags(set, ["tests=go test .", "docs=true"]);
+    expect(more.definitions.map(({ name, source }) => `${name} ${source}`)).toEqual([
+      "format detected",
+      "vet detected",
+      "tests flag",
+      "docs flag",
+    ]);
+    expect(more.source).toBe("detected");
+    expect(more.digest).not.toBe(set.digest);
+    expect(withGateFlags(load({}), ["tests=true"])).toEqual(load({}, "tests=true"));
+  });
+
+  test("say what is wrong with a name that holds control characters", () => {
+    const error = failure(() => parseGateFlag("a\u001b[2Jb=true"));
+    expect(error).toMatchObject({ code: "usage.invalid" });
+    expect(error.message).toContain("control characters");
+    expect(error.message).not.toContain("\u001b");
+  });
+});
+
+describe("a secret", () => {
+  const token = `ghp_${"a1B2c3D4e5".repeat(4)}`;
+  const redactor = createRedactor({ environment: { MY_TOKEN: "canary-canary-canary-7" } });
+
+  test("in a gate is refused without being shown, whoever wrote the gate", () => {
+    const byFlag = failure(() => refuseSecrets(load({}, `deploy=curl -H ${token}`), redactor));
+    expect(byFlag).toMatchObject({ code: "usage.invalid", exitStatus: 2 });
+    const toml = `[[gates]]\nname = "deploy"\ncommand = "curl"\nargs = ["canary-canary-canary-7"]`;
+    const byFile = failure(() => refuseSecrets(load({ ".omk/gates.toml": toml }), redactor));
+    expect(byFile).toMatchObject({ code: "gates.invalid", exitStatus: 78 });
+    for (const { message, hint } of [byFlag, byFile]) {
+      expect(message).not.toMatch(/ghp_|canary/);
+      expect(hint).toContain("environment variable");
+    }
+  });
+
+  test("that is only named in a gate is fine", () => {
+    const toml = `[[gates]]\nname = "deploy"\ncommand = "sh"\nargs = ["-c", "curl -H $MY_TOKEN"]\nenv = ["MY_TOKEN"]`;
+    const set = load({ ".omk/gates.toml": toml }, "x=echo $MY_TOKEN");
+    expect(() => refuseSecrets(set, redactor)).not.toThrow();
+  });
+});
+
+test("the library's own words about a broken file are not shown", () => {
+  const error = failure(() => load({ ".omk/gates.toml": "[[gates]]\nname = 1\n[[gates]]\nargs = 3" }));
+  expect(error.message).toMatch(/gates\.toml:2: gate 1: name must be text \(and \d more\)\.$/);
+  expect(error.cause).toBeUndefined();
 });

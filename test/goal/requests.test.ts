@@ -26,7 +26,7 @@ const REQUEST = {
 };
 const DRIVEN = { ...REQUEST, untilReady: true, autoAccept: true };
 
-type Ports = GoalPorts & { disk: SimulatedDisk; clock: ManualClock };
+type Ports = GoalPorts & { disk: SimulatedDisk; clock: ManualClock; stories: string[] };
 
 /** Who lives, as every process of a test sees it. */
 type Living = Map<number, "alive" | "dead" | "unknown">;
@@ -128,7 +128,7 @@ describe("while a goal works, another process", () => {
     const { mine, other, outcome } = await atWork();
     const asked = askGoal("latest", { kind }, other, never);
     await other.clock.someoneSleeps();
-    await mine.clock.advance(200);
+    await mine.clock.advance(2_000);
     const { open, ending } = await outcome;
     await other.clock.advance(1_000);
 
@@ -151,7 +151,7 @@ describe("while a goal works, another process", () => {
       never,
     );
     await other.clock.someoneSleeps();
-    await mine.clock.advance(200);
+    await mine.clock.advance(2_000);
     await other.clock.advance(1_000);
     expect((await asked).outcome).toBe("applied");
     agent.finish();
@@ -167,9 +167,9 @@ describe("while a goal works, another process", () => {
     const posted: string[] = [];
     for (let tokens = 1; tokens <= 20; tokens++) {
       posted.push(await postRequest(folder, { kind: "budget_add", payload: { tokens } }, other));
-      if (tokens % 7 === 0) await mine.clock.advance(200);
+      if (tokens % 7 === 0) await mine.clock.advance(2_000);
     }
-    await mine.clock.advance(200);
+    await mine.clock.advance(2_000);
     agent.finish();
     const { open } = await outcome;
     expect(eventsOf(folder, mine.disk).map(({ request }) => request)).toEqual(posted);
@@ -185,7 +185,7 @@ describe("while a goal works, another process", () => {
     expect(became).toBe("recorded");
     const { folder } = findGoal(ROOT, id, other);
     expect(pending(folder, mine.disk)).toHaveLength(1);
-    await mine.clock.advance(200);
+    await mine.clock.advance(2_000);
     expect(pending(folder, mine.disk)).toEqual([]);
     agent.finish();
     expect((await outcome).open.goal.budget_tokens).toBe(150);
@@ -259,6 +259,46 @@ describe("while a goal rests", () => {
     expect((await resumeGoal("latest", ports, never)).ending.status).toBe("ready");
   });
 
+  test("more of one thing does not free a goal that lacks another, and the reason is the one that is left", async () => {
+    const disk = new SimulatedDisk(GROUND);
+    const ports = portsOf(disk, 1, new Map(), new SimulatedProject(2));
+    const engine = ports.engineNamed("simulated", PROJECT);
+    ports.engineNamed = () => ({
+      ...engine,
+      start: async (options, signal) => {
+        await ports.clock.advance(2_000);
+        return engine.start(options, signal);
+      },
+    });
+    const request = { ...DRIVEN, budgetTokens: 10, budgetTime: "1s" };
+    const { ending } = await runGoal(request, ports, never, () => undefined);
+    expect(ending).toMatchObject({ status: "needs_more_budget", reasonCode: "budget_time" });
+    await askGoal("latest", { kind: "budget_add", payload: { seconds: 60 } }, ports, never);
+    expect(findGoal(ROOT, "latest", ports)).toMatchObject({
+      status: "needs_more_budget",
+      record: {
+        reason_code: "budget_tokens",
+        failure: { reason: expect.stringContaining("15 of 10 tokens") as string },
+      },
+    });
+    await askGoal("latest", { kind: "budget_add", payload: { tokens: 50 } }, ports, never);
+    const { status, record } = findGoal(ROOT, "latest", ports);
+    expect([status, record["reason_code"], record["failure"]]).toEqual(["not_ready", "gates_red", undefined]);
+  });
+
+  test("whose holder cannot be judged, a request is recorded within ten seconds", async () => {
+    const { disk, ports, id, folder } = await atRest();
+    await OpenGoal.open(id, folder, "goal run", portsOf(disk, 1), never);
+    const other = portsOf(disk, 2, new Map([[4243, "unknown"]]));
+    const started = other.clock.monotonicMs();
+    const asked = askGoal("latest", { kind: "pause" }, other, never);
+    await other.clock.someoneSleeps();
+    await other.clock.advance(11_000);
+    expect((await asked).outcome).toBe("recorded");
+    expect(other.clock.monotonicMs() - started).toBe(11_000);
+    expect(pending(folder, ports.disk)).toHaveLength(1);
+  });
+
   test("what is no request lies there undisturbed and disturbs nothing", async () => {
     const { disk, ports, folder } = await atRest();
     await askGoal("latest", { kind: "pause" }, ports, never);
@@ -272,6 +312,14 @@ describe("while a goal rests", () => {
     await askGoal("latest", { kind: "budget_add", payload: { tokens: 1 } }, ports, never);
     expect(pending(folder, disk)).toEqual(Object.keys(foreign).sort());
     expect(eventsOf(folder, disk)).toHaveLength(2);
+    // And whoever wrote it is told, once a run.
+    const before = ports.stories.length;
+    await resumeGoal({ wanted: "latest", untilReady: true }, ports, never);
+    const told = ports.stories.slice(before).filter((line) => line.includes("no request"));
+    expect(told).toEqual([
+      expect.stringContaining("commands/broken.json"),
+      expect.stringContaining("commands/other-name.json"),
+    ]);
   });
 
   test("a request of a kind this omk does not serve is refused in the log and not left to wait", async () => {
@@ -312,7 +360,7 @@ describe("a goal that is", () => {
     await runGoal({ ...REQUEST, text: "Fix it" }, ports, never, () => undefined);
     await askGoal("latest", { kind: "pause" }, ports, never);
     expect(await codeOf(resumeGoal("latest", ports, never))).toBe("goal.refused");
-    expect(await codeOf(executeGoal("latest", false, ports, never))).toBe("goal.refused");
+    expect(await codeOf(executeGoal({ wanted: "latest" }, ports, never))).toBe("goal.refused");
   });
 });
 

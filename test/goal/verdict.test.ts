@@ -14,7 +14,6 @@ import {
 } from "../../src/goal/verdict.ts";
 
 const READY: Facts = {
-  goal: "Fix the failing test",
   executed: true,
   gates: "green",
   redGates: [],
@@ -32,7 +31,7 @@ const READY: Facts = {
   acceptance: "accepted",
 };
 
-const BLOCKED = { section: "security", gap: "security review is blocked: a.js:1 github-token" };
+const BLOCKED = "security review is blocked: a.js:1 github-token";
 
 /** Everything the table can be asked. */
 function* allFacts(): Iterable<Facts> {

@@ -776,6 +776,9 @@ class RealDisk implements Pick<Disk, keyof Disk> {
       return undefined;
     }
   }
+  watch(): () => void {
+    return () => undefined;
+  }
   freeBytes(): number {
     return 0;
   }

@@ -571,6 +571,11 @@ export class SimulatedDisk implements Disk {
     return this.#handle(inode, path, how === "read" || how === "edit", how !== "read");
   }
 
+  /** Nobody is woken: what waits looks by itself. */
+  watch(): () => void {
+    return () => undefined;
+  }
+
   rename(from: string, to: string): void {
     const source = this.#find(from, "rename", false, to);
     // Both folders are looked up before the names in them.

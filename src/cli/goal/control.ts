@@ -3,12 +3,11 @@ import { join } from "node:path";
 
 import { OmkError } from "../../errors.ts";
 import { askGoal } from "../../goal/ask.ts";
-import { parseDuration } from "../../goal/budget.ts";
-import { checkPositive } from "../../goal/create.ts";
+import { checkPositive, parseDuration } from "../../goal/budget.ts";
 import { findGoal } from "../../goal/find.ts";
 import type { App } from "../app.ts";
 import { goalPorts } from "../runtime.ts";
-import { textTime, textUsd } from "../text.ts";
+import { oneLine, textTime, textUsd } from "../text.ts";
 
 /** Pauses or cancels a goal. */
 export async function controlCommand(
@@ -74,6 +73,13 @@ export async function budgetAddCommand(
     ...(flags.time === undefined ? [] : [`Time added: ${flags.time.trim()}`]),
     ...(flags.tokens === undefined ? [] : [`Tokens added: ${flags.tokens}`]),
     ...(flags.usd === undefined ? [] : [`USD added: ${textUsd(flags.usd)}`]),
+    ...(status === "needs_more_budget" ? stillNeeded(record) : []),
   ];
   app.output.result(record, () => lines.join("\n"), flags.json);
+}
+
+/** More of one thing helps nobody while another is used up. */
+function stillNeeded(record: Readonly<Record<string, unknown>>): string[] {
+  const failure = record["failure"] as { reason?: string } | undefined;
+  return failure?.reason ? [`Still needed: ${oneLine(failure.reason)}`] : [];
 }

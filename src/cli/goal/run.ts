@@ -7,7 +7,9 @@ import type { OpenGoal } from "../../goal/open.ts";
 import type { App } from "../app.ts";
 import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
-import { oneLine, shellQuoted, textTime } from "../text.ts";
+import { shellQuoted } from "../../format/shell.ts";
+import { oneLine, textTime } from "../text.ts";
+import { engineFlag, nextSteps, type Standing } from "./next.ts";
 
 /** Makes a goal and, for `run --until-ready`, drives it to an ending. */
 export async function createCommand(
@@ -20,6 +22,8 @@ export async function createCommand(
   const untilReady = flags["untilReady"] === true;
   const json = flags["json"] === true;
   if (name === "run") app.output.story(plannerLine(flags["llmPlanner"] !== false));
+  if (flags["plannerTokenBudget"] !== undefined)
+    app.output.story("--planner-token-budget has no effect: this omk plans by rules, which cost no tokens");
   const created = (open: OpenGoal) => {
     // The id comes first, so that whatever happens next the user can name the goal.
     if (untilReady) app.output.story(`goal ${open.id}`);
@@ -49,9 +53,15 @@ function plannerLine(wanted: boolean): string {
 }
 
 /** Goes on with a goal. */
-export async function resumeCommand(app: App, id: string, flags: { json: boolean }): Promise<void> {
+export async function resumeCommand(
+  app: App,
+  id: string,
+  flags: { engine?: string; untilReady: boolean; json: boolean },
+): Promise<void> {
   app.listen();
-  const outcome = await resumeGoal(id, await goalPorts(app), app.signal);
+  const { engine, untilReady } = flags;
+  const request = { wanted: id, untilReady, ...(engine !== undefined && { engine }) };
+  const outcome = await resumeGoal(request, await goalPorts(app), app.signal);
   const { goal } = outcome.open;
   app.exitStatus = goal.until_ready ? exitStatusOf(outcome.ending) : 0;
   app.output.result(goal, () => (goal.until_ready ? renderRun(outcome) : renderResumed(outcome)), flags.json);
@@ -80,6 +90,7 @@ function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): stri
       '  omk goal run "Fix the failing test in sum.test.js"',
     ].join("\n");
   }
+  const who = goal.engine ? "" : " --engine <engine>";
   const steps =
     name === "plan"
       ? [
@@ -89,14 +100,12 @@ function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): stri
       : [
           "  1. omk goal show latest      what was planned",
           "  2. omk goal verify latest    run the gates on the project as it is",
-          "  3. omk goal execute latest   let the agent work",
+          `  3. omk goal execute latest${who}   let the agent work`,
           "  4. omk goal review latest    go through the review wall",
+          '  5. omk goal accept latest --summary "<why>"',
         ];
-  return [...head(title, open), "", "Next steps:", ...steps].join("\n");
-}
-
-function engineFlag(engine: string | null | undefined): string {
-  return engine ? ` --engine ${shellQuoted(engine)}` : "";
+  const verdict = `Or to a verdict in one go: omk goal resume ${open.id} --until-ready${who}`;
+  return [...head(title, open), "", "Next steps:", ...steps, verdict].join("\n");
 }
 
 const ICONS: Readonly<Record<string, string>> = {
@@ -109,53 +118,32 @@ const ICONS: Readonly<Record<string, string>> = {
 };
 
 function renderRun({ open, ending }: Outcome): string {
+  const next = nextSteps(standingOf(open, ending.status, ending.reasonCode));
   const lines = [...head("Goal run completed", open), "", "Narrative:"];
   narrative(open).forEach(([kind, summary], at) =>
     lines.push(`  ${at}. ${ICONS[kind] ?? "-"} ${kind} — ${summary}`),
   );
-  if (ending.status === "ready") {
-    lines.push("", `Check it: omk proof verify ${open.id}`);
-    return lines.join("\n");
-  }
+  if (ending.status === "ready") return [...lines, "", ...next].join("\n");
   const readiness = open.proof?.readiness ?? ending.reason ?? ending.reasonCode;
-  if (ending.status === "blocked_on_human") {
-    lines.push("", `Decision needed: ${oneLine(ending.reason ?? readiness)}`);
-    const next =
-      ending.reasonCode === "not_testable"
-        ? "Next: refine the goal and start it anew with omk goal run."
-        : `Next: omk goal resume ${open.id}`;
-    lines.push(next);
-  } else {
-    lines.push(
-      "",
-      `Blocked: ${oneLine(readiness)}`,
-      `Reason code: ${ending.reasonCode}`,
-      ...nextOf(open, ending.reasonCode),
-    );
-  }
-  return lines.join("\n");
+  const why =
+    ending.status === "blocked_on_human"
+      ? [`Decision needed: ${oneLine(ending.reason ?? readiness)}`]
+      : [`Blocked: ${oneLine(readiness)}`, `Reason code: ${ending.reasonCode}`];
+  return [...lines, "", ...why, ...next].join("\n");
 }
 
-function nextOf(open: OpenGoal, code: string): string[] {
-  if (code === "acceptance_needed") {
-    return [`Next: look at the change, then: omk goal accept ${open.id} --summary "<why>"`];
-  }
-  if (code === "cancelled") return [];
-  const more: Record<string, string> = {
-    budget_time: "--time 30m",
-    budget_tokens: "--tokens 100000",
-    budget_cost: "--usd 1",
+/** How a goal that this process controls stands. */
+export function standingOf(open: OpenGoal, status: string, code: string): Standing {
+  const checks = open.proof?.oracle_evidence?.checks ?? [];
+  return {
+    id: open.id,
+    status,
+    code,
+    untilReady: open.goal.until_ready,
+    engine: open.goal.engine ?? undefined,
+    missingChecks: checks.filter((check) => check.status === "blocked").map(({ name }) => name),
+    undo: open.work.undo,
   };
-  if (more[code]) {
-    return [`Next: omk goal budget-add ${open.id} ${more[code]}`, `Then: omk goal resume ${open.id}`];
-  }
-  if (code === "oracle_missing") {
-    const checks = (open.proof?.oracle_evidence?.checks ?? []).filter(({ status }) => status === "blocked");
-    const vouched = checks.map(({ name }) => `--attest ${name}="<how you know>"`).join(" ");
-    return [`Next: add a test, or vouch for it: omk goal accept ${open.id} --summary "<why>" ${vouched}`];
-  }
-  if (code === "no_gates") return ["Next: start it anew with a gate, for example --gate 'tests=npm test'"];
-  return [`Next: omk goal proof ${open.id}; go on with: omk goal resume ${open.id}`];
 }
 
 /** The steps that were taken, from what the goal's documents say. */
@@ -203,5 +191,6 @@ function renderResumed({ open }: Outcome): string {
     `Status: ${goal.status}`,
     `Phase: ${goal.phase}`,
     `Updated: ${textTime(goal.updated_at)}`,
+    ...nextSteps(standingOf(open, goal.status, goal.reason_code ?? "")),
   ].join("\n");
 }

@@ -6,6 +6,7 @@ import { chainHolder } from "../../store/claim-chain.ts";
 import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
 import { oneLine, textTime } from "../text.ts";
+import { nextSteps } from "./next.ts";
 
 /** Lists all goals, newest first; what cannot be read is named on stderr and hides nothing. */
 export function listCommand(app: App, json: boolean): void {
@@ -52,11 +53,20 @@ function renderStatus(goal: GoalSummary, controller: string): string {
   }
   const code = goal.record["reason_code"];
   if (!reason && goal.status === "not_ready" && typeof code === "string") lines.push(`  Reason:  ${code}`);
-  if (code === "acceptance_needed") {
-    lines.push(`  Next:    look at the change, then: omk goal accept ${goal.id} --summary "<why>"`);
-  }
-  if (goal.status === "paused") lines.push(`  Next:    omk goal resume ${goal.id}`);
+  if (goal.status !== "running") lines.push(...nextOf(goal, code));
   return lines.join("\n");
+}
+
+function nextOf({ id, status, record }: GoalSummary, code: unknown): string[] {
+  const { engine, until_ready } = record;
+  const standing = {
+    id,
+    status,
+    code: typeof code === "string" ? code : undefined,
+    untilReady: until_ready === true,
+    engine: typeof engine === "string" ? engine : undefined,
+  };
+  return nextSteps(standing).map((line) => `  ${line.replace(/^(Next|Then): /, "$1:    ")}`);
 }
 
 function controllerOf(goal: GoalSummary, app: App): string {

@@ -1,4 +1,6 @@
 /** `omk goal verify`, `execute`, `review`, `accept` and `reject`: the loop's steps by hand. */
+import { join } from "node:path";
+
 import { OmkError } from "../../errors.ts";
 import {
   acceptByHand,
@@ -8,23 +10,28 @@ import {
   verifyGoal,
   type Outcome,
 } from "../../goal/by-hand.ts";
+import { ROLLBACK_PLAN } from "../../goal/accept.ts";
 import { TASK } from "../../goal/scaffold.ts";
 import type { App } from "../app.ts";
 import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
 import { oneLine } from "../text.ts";
+import { nextSteps } from "./next.ts";
+import { standingOf } from "./run.ts";
 
 /** Takes one step of the loop. */
 export async function stepCommand(
   app: App,
   name: "verify" | "execute" | "review",
   id: string,
-  flags: { again: boolean; json: boolean },
+  flags: { again: boolean; json: boolean; gate?: string[]; engine?: string },
 ): Promise<void> {
   app.listen();
   const take = { verify: verifyGoal, execute: executeGoal, review: reviewGoal }[name];
   const render = { verify: renderVerify, execute: renderExecute, review: renderReview }[name];
-  const outcome = await take(id, flags.again, await goalPorts(app), app.signal);
+  const { again, gate: gates = [], engine } = flags;
+  const request = { wanted: id, again, gates, ...(engine !== undefined && { engine }) };
+  const outcome = await take(request, await goalPorts(app), app.signal);
   app.exitStatus = outcome.achieved
     ? 0
     : outcome.ending.status === "not_ready"
@@ -43,7 +50,7 @@ export async function acceptCommand(
   const attested = Object.fromEntries(flags.attest.map(parseAttestation));
   const outcome = await acceptByHand(id, { summary, attested }, await goalPorts(app), app.signal);
   app.exitStatus = outcome.achieved ? 0 : 1;
-  app.output.result(outcome.open.proof, () => renderDecision(outcome), flags.json);
+  app.output.result(outcome.open.proof, () => renderDecision(outcome, []), flags.json);
 }
 
 /** Rejects a result, with the reason. */
@@ -54,7 +61,12 @@ export async function rejectCommand(
 ): Promise<void> {
   const reason = notEmpty("--reason", flags.reason);
   const outcome = await rejectByHand(id, reason, await goalPorts(app), app.signal);
-  app.output.result(outcome.open.proof, () => renderDecision(outcome), flags.json);
+  const plan = join(outcome.open.folder, ROLLBACK_PLAN);
+  app.output.result(
+    outcome.open.proof,
+    () => renderDecision(outcome, [`Rollback plan: ${plan}`]),
+    flags.json,
+  );
 }
 
 function notEmpty(flag: string, text: string): string {
@@ -79,8 +91,14 @@ function renderVerify({ open, ending }: Outcome): string {
     `Readiness: ${oneLine(open.proof?.readiness ?? "")}`,
     ...(gates.length === 0 ? ["Gates: none"] : ["Gates:"]),
     ...gates.map((gate) => `  ${gate.name}: ${gate.passed ? "passed" : "failed"}${detail(gate)}`),
-    "Proof: proof.json",
+    ...closing({ open, ending }),
   ].join("\n");
+}
+
+/** Where the proof is, and what comes next. */
+function closing({ open, ending }: Pick<Outcome, "open" | "ending">): string[] {
+  const next = nextSteps(standingOf(open, ending.status, ending.reasonCode));
+  return ["Proof: proof.json", ...next];
 }
 
 function detail(gate: { verdict?: string | undefined; output_path?: string | undefined }): string {
@@ -103,15 +121,17 @@ function renderTasks(title: string, { open, ending }: Outcome, ids: readonly str
     `Readiness: ${oneLine(open.proof?.readiness ?? "")}`,
     `Done tasks: ${tasks.filter((task) => task.status === "done").length}/${tasks.length}`,
     ...ids.flatMap((id) => tasks.filter((task) => task.id === id).map((task) => `${id}: ${task.status}`)),
-    "Proof: proof.json",
+    ...closing({ open, ending }),
   ].join("\n");
 }
 
-function renderDecision({ open, ending }: Outcome): string {
+function renderDecision({ open, ending }: Outcome, more: readonly string[]): string {
   const gaps = open.proof?.known_gaps ?? [];
   return [
     `Acceptance: ${ending.status}`,
     `Readiness: ${oneLine(open.proof?.readiness ?? "")}`,
     ...(gaps.length > 0 ? ["Known gaps:", ...gaps.map((gap) => `  - ${oneLine(gap)}`)] : []),
+    ...more,
+    ...nextSteps(standingOf(open, ending.status, ending.reasonCode)),
   ].join("\n");
 }

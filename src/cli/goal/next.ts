@@ -1,0 +1,90 @@
+/** What to do next with a goal, as commands to copy, from how it stands. */
+import { shellQuoted } from "../../format/shell.ts";
+
+/** What the next step depends on; read from the goal's record, so that light commands can ask, too. */
+export interface Standing {
+  id: string;
+  status: string;
+  /** Why it has that status. */
+  code: string | undefined;
+  untilReady: boolean;
+  engine: string | undefined;
+  /** Checks of the oracle that nothing shows. */
+  missingChecks?: readonly string[];
+  /** The command that takes the work back. */
+  undo?: string | undefined;
+}
+
+/** Lines that name the next command; none where nothing is left to do. */
+export function nextSteps(standing: Standing): string[] {
+  const { id, status, code = "" } = standing;
+  switch (status) {
+    case "ready":
+      return [`Check it: omk proof verify ${id}`];
+    case "cancelled":
+      return [];
+    case "paused":
+      return [`Next: omk goal resume ${id}`];
+    case "blocked_on_human":
+      return code === "not_testable"
+        ? ["Next: refine the goal and start it anew with omk goal run."]
+        : [`Next: omk goal resume ${id}`];
+    case "blocked_on_external":
+      return [`Next: mend what is named above, then: ${onwards(standing)}`];
+    case "needs_more_budget":
+      return [`Next: omk goal budget-add ${id} ${MORE[code] ?? "--time 30m"}`, `Then: ${onwards(standing)}`];
+    case "not_ready":
+      return notReady(standing);
+    default:
+      return [`Next: ${onwards(standing)}`];
+  }
+}
+
+const MORE: Readonly<Record<string, string>> = {
+  budget_time: "--time 30m",
+  budget_tokens: "--tokens 100000",
+  budget_cost: "--usd 1",
+};
+
+function notReady(standing: Standing): string[] {
+  const { id, code = "", missingChecks = [], undo } = standing;
+  switch (code) {
+    case "acceptance_needed":
+      return [`Next: look at the change, then: omk goal accept ${id} --summary "<why>"`];
+    case "oracle_missing": {
+      const vouched = missingChecks.map((name) => ` --attest ${name}="<how you know>"`).join("");
+      return [`Next: add a test, or vouch for it: omk goal accept ${id} --summary "<why>"${vouched}`];
+    }
+    case "no_gates":
+      return [`Next: omk goal verify ${id} --gate 'tests=<your test command>'`];
+    case "gates_not_run":
+    case "gates_not_rerun":
+    case "result_changed":
+      return [`Next: omk goal verify ${id}`];
+    case "review_missing":
+    case "security_review_missing":
+      return [`Next: omk goal review ${id}`];
+    case "rejected":
+      return [
+        ...(undo === undefined ? [] : [`Undo the change: ${undo}`]),
+        `Next: another try: ${onwards(standing)}`,
+      ];
+    case "agent_not_executed":
+      return [`Next: ${onwards(standing)}`];
+    default:
+      return [`Next: what was found: omk goal proof ${id}; another try: ${onwards(standing)}`];
+  }
+}
+
+/** The command that has the agent work again: to a verdict where that was asked for, else one turn. */
+function onwards({ id, untilReady, engine }: Standing): string {
+  const who = engine === undefined ? " --engine <engine>" : "";
+  return untilReady
+    ? `omk goal resume ${id}${who}`
+    : `omk goal execute ${id}${who} (to a verdict: omk goal resume ${id} --until-ready${who})`;
+}
+
+/** ` --engine …` as it was given, or nothing. */
+export function engineFlag(engine: string | null | undefined): string {
+  return engine ? ` --engine ${shellQuoted(engine)}` : "";
+}

@@ -1,0 +1,281 @@
+/**
+ * Running the gates around a change: on its base, on its result, with the base's copies of tests that were changed, and
+ * on the base with tests that were added. Goals and team runs differ in where they write that down, so both bring a
+ * subject.
+ */
+import { join } from "node:path";
+
+import type { GateDefinition, GateResult } from "../format/gate.ts";
+import type { GateWork } from "../format/work.ts";
+import type { TreeChange, WorkTree } from "../git/work-tree.ts";
+import type { NewEvent } from "../store/event-log.ts";
+import { evidenceOf, type EvidenceFile } from "../store/evidence.ts";
+import { ensureFolder, type FilePorts } from "../store/files.ts";
+import { isRunnerConfiguration, protectedTestChanges } from "./protected.ts";
+import type { GateRun } from "./run.ts";
+import { areGreen, mendedGates } from "./state.ts";
+import { testsRun } from "./verdict.ts";
+
+/** What running gates needs of the world. */
+export interface GateStepPorts extends FilePorts {
+  /** Variables that gates may see. */
+  environment: Readonly<Record<string, string>>;
+  runGates(run: GateRun, signal: AbortSignal): Promise<GateResult[]>;
+  /** One line of the story for whoever watches. */
+  tell(line: string): void;
+}
+
+/** What the gates are about: a goal or a team run, as far as gates know it. */
+export interface GateSubject {
+  /** Where logs, raw output and temporary copies lie. */
+  folder: string;
+  definitions: readonly GateDefinition[];
+  /** What the change starts from. */
+  base: { tree: string } | undefined;
+  /** What the gates said of the base. */
+  baseline: readonly GateResult[];
+  /** The `seq` of the next event: it makes names of runs unique. */
+  nextSeq(): number;
+  record(...events: NewEvent[]): Promise<number[]>;
+  tree: WorkTree;
+}
+
+/** One run of gates: its name, its results in the order of the definitions, and their logs. */
+export interface GateSetRun {
+  id: string;
+  results: GateResult[];
+  evidence: EvidenceFile[];
+}
+
+/** Runs every gate once, each start and end an event, and names their logs as evidence. */
+export async function runGateSet(
+  subject: GateSubject,
+  request: { tree: string; where: "worktree" | "base_copies"; cwd: string; name: string; only?: "tests" },
+  ports: GateStepPorts,
+  signal: AbortSignal,
+): Promise<GateSetRun> {
+  const definitions = request.only === "tests" ? testingGates(subject.definitions) : subject.definitions;
+  const id = `${subject.nextSeq()}-${request.name}`;
+  const rawFolder = join(subject.folder, "raw");
+  await ensureFolder(rawFolder, ports);
+  const results = await ports.runGates(
+    {
+      definitions,
+      cwd: request.cwd,
+      logFolder: join(subject.folder, "artifacts", "gates", id),
+      rawFolder,
+      environment: ports.environment,
+      tree: request.tree,
+      where: request.where,
+      base: new Map(subject.baseline.map((gate) => [gate.name, gate])),
+      onStart: async (gate, spawnId) => {
+        ports.tell(`gate ${gate.name}: ${[gate.command, ...gate.args].join(" ")}`);
+        const { name } = gate;
+        const payload = { gate_id: name, name, run: id, tree: request.tree, spawn_id: spawnId };
+        await subject.record({ kind: "command_started", actor: null, payload });
+      },
+      onEnd: async (gate, spawnId) => {
+        const payload = gatePayload(gate, spawnId);
+        const kind = gate.passed ? "gate_passed" : "gate_failed";
+        await subject.record(
+          { kind: "command_finished", actor: null, payload },
+          { kind, actor: null, payload: { ...payload, run: id } },
+        );
+      },
+    },
+    signal,
+  );
+  const evidence = results.flatMap((gate) =>
+    gate.output_path === undefined ? [] : [evidenceOf(subject, gate.output_path, ports)],
+  );
+  return { id, results, evidence };
+}
+
+/** What the gates say of a result: the record of it, the logs, and whether they passed in every form. */
+export interface ResultJudgement {
+  gates: GateWork;
+  evidence: EvidenceFile[];
+  passed: boolean;
+}
+
+/**
+ * Runs the gates on a result, which is what lies in the work tree, and, where they are green, with base copies of touched
+ * tests and with added tests on the base. `reusable` is what the same gates said of the same tree before.
+ */
+export async function judgeResult(
+  subject: GateSubject,
+  tree: string,
+  { reusable }: { reusable?: readonly GateResult[] },
+  ports: GateStepPorts,
+  signal: AbortSignal,
+): Promise<ResultJudgement> {
+  const run = reusable
+    ? { id: "baseline", results: [...reusable], evidence: [] }
+    : await runGateSet(
+        subject,
+        { tree, where: "worktree", cwd: subject.tree.root, name: "result" },
+        ports,
+        signal,
+      );
+  const side_effects = await writtenSince(subject.tree, tree, signal);
+  const evidence = [...run.evidence];
+  const steps = { subject, tree, evidence, ports, signal };
+  const green = areGreen(run.results);
+  let base_copies: GateWork["base_copies"] = null;
+  let added_tests: GateWork["added_tests"] = null;
+  if (green && !reusable) {
+    base_copies = await runBaseCopies(steps);
+    if (base_copies?.status !== "failed") added_tests = await runAddedTests(steps, run.results);
+  }
+  const passed = green && base_copies?.status !== "failed" && base_copies?.status !== "unusable";
+  const gates = { tree, run: run.id, results: run.results, base_copies, added_tests, side_effects };
+  return { gates, evidence, passed };
+}
+
+/** Paths that differ in the work tree from what it was: where gates ran in between, what they wrote. */
+export async function writtenSince(tree: WorkTree, since: string, signal: AbortSignal): Promise<string[]> {
+  const after = await tree.snapshot(signal);
+  return (await tree.changes(since, after, signal)).map(({ path }) => path);
+}
+
+/** After a controller's death: nothing of its gates' raw output or temporary copies is kept. */
+export function sweepGateRemains(folder: string, ports: Pick<GateStepPorts, "disk">): void {
+  for (const name of ["raw", "checkout"]) ports.disk.removeTree(join(folder, name));
+}
+
+/**
+ * The gates that can tell whether tests hold: those known to run tests or, when none of them is required, all. A script
+ * may run tests without saying so, and running nothing must not look like passing.
+ */
+function testingGates(all: readonly GateDefinition[]): readonly GateDefinition[] {
+  const tests = all.filter((gate) => gate.kind === "test");
+  return tests.some((gate) => gate.required && !gate.skip) ? tests : all;
+}
+
+function gatePayload(gate: GateResult, spawnId: string | null): Record<string, unknown> {
+  return {
+    gate_id: gate.name,
+    name: gate.name,
+    required: gate.required,
+    command_line: gate.command_line,
+    ...(gate.exit_code !== undefined && { exit_code: gate.exit_code }),
+    timed_out: gate.timed_out,
+    verdict: gate.verdict,
+    stdout_summary: gate.stdout_summary,
+    stderr_summary: gate.stderr_summary,
+    output_path: gate.output_path,
+    timeout_secs: gate.timeout_secs,
+    ...(spawnId !== null && { spawn_id: spawnId }),
+  };
+}
+
+/** A result that is judged, and where logs are gathered. */
+interface Judging {
+  subject: GateSubject;
+  tree: string;
+  evidence: EvidenceFile[];
+  ports: GateStepPorts;
+  signal: AbortSignal;
+}
+
+/** The gates with the base's copies of test files that the change touched. */
+async function runBaseCopies(steps: Judging): Promise<GateWork["base_copies"]> {
+  const { subject, tree, signal } = steps;
+  if (!subject.base) return null;
+  const base = subject.base.tree;
+  const changes = await subject.tree.changes(base, tree, signal);
+  // Where tests ran on the base, they must also pass without the company of what the change adds to them: a source that
+  // ends the runner early would otherwise hide behind one added test.
+  const counted = subject.baseline.some((gate) => testsRun(gate.counts) > 0);
+  const configuration = changes.map(({ path }) => path).filter(isRunnerConfiguration);
+  const files = [
+    ...new Set([
+      ...protectedTestChanges(changes),
+      ...(await changedScripts(subject.tree, base, tree, changes, signal)),
+      ...(counted ? [...addedTests(changes), ...configuration] : []),
+    ]),
+  ];
+  if (files.length === 0) return null;
+  const overlay = { tree: base, paths: files };
+  const run = await runInCopy(steps, { tree, overlay, name: "base-copies" });
+  if (areGreen(run.results)) return { status: "passed", files, results: run.results };
+  // Red in a copy may be the copy's fault: without the base's files the same gates are green where they should be.
+  const calibration = await runInCopy(steps, { tree, name: "copy-check" });
+  const usable = areGreen(calibration.results);
+  return { status: usable ? "failed" : "unusable", files, results: run.results };
+}
+
+/** Tests that the change adds, laid over the base: red there and green now shows that they test the change. */
+async function runAddedTests(
+  steps: Judging,
+  results: readonly GateResult[],
+): Promise<GateWork["added_tests"]> {
+  const { subject, tree, signal } = steps;
+  // A gate that turned from red to green shows as much, and costs nothing.
+  if (!subject.base || mendedGates(results).length > 0) return null;
+  const base = subject.base.tree;
+  const changes = await subject.tree.changes(base, tree, signal);
+  const files = addedTests(changes);
+  const tests = subject.definitions.some((gate) => gate.kind === "test" && !gate.skip);
+  if (files.length === 0 || !tests) return null;
+  const calibration = await runInCopy(steps, { tree: base, name: "base-check" });
+  const wasGreen = subject.baseline.filter((gate) => gate.verdict === "passed");
+  const usable = wasGreen.every(
+    (gate) => calibration.results.find((one) => one.name === gate.name)?.passed ?? true,
+  );
+  if (!usable) return { status: "unusable", files, results: calibration.results };
+  const overlay = { tree, paths: files };
+  const run = await runInCopy(steps, { tree: base, overlay, name: "added-tests" });
+  const red = run.results.some((gate) => gate.verdict === "failed" || gate.verdict === "failed_on_base_too");
+  return { status: red ? "red_on_base" : "green_on_base", files, results: run.results };
+}
+
+function addedTests(changes: readonly TreeChange[]): string[] {
+  const asModified = changes
+    .filter((one) => one.kind === "added")
+    .map((one) => ({ path: one.path, kind: "modified" as const }));
+  return protectedTestChanges(asModified);
+}
+
+/** Manifests whose scripts changed: what a gate reaches through them is a gate's input like a test is. */
+async function changedScripts(
+  workTree: WorkTree,
+  base: string,
+  tree: string,
+  changes: readonly TreeChange[],
+  signal: AbortSignal,
+): Promise<string[]> {
+  const touched = changes.some(({ path, kind }) => path === "package.json" && kind !== "added");
+  if (!touched) return [];
+  const scripts = async (from: string) => {
+    const bytes = await workTree.read(from, "package.json", 1024 * 1024, signal);
+    try {
+      const manifest = JSON.parse(Buffer.from(bytes ?? "").toString("utf8")) as { scripts?: unknown };
+      return JSON.stringify(manifest.scripts ?? null);
+    } catch {
+      // A manifest that is no JSON counts as changed against any other.
+      return `unreadable in ${from}`;
+    }
+  };
+  return (await scripts(base)) === (await scripts(tree)) ? [] : ["package.json"];
+}
+
+/** Runs the gates that test in a temporary copy of a tree, with some files from another. */
+async function runInCopy(
+  { subject, evidence, ports, signal }: Judging,
+  request: { tree: string; overlay?: { tree: string; paths: readonly string[] }; name: string },
+): Promise<GateSetRun> {
+  const { tree, overlay, name } = request;
+  const folder = join(subject.folder, "checkout", `${subject.nextSeq()}-${name}`);
+  await ensureFolder(folder, ports);
+  try {
+    const options = { linkIgnored: true, ...(overlay && { overlay }) };
+    await subject.tree.checkout(tree, folder, options, signal);
+    const set = { tree, where: "base_copies", cwd: folder, name, only: "tests" } as const;
+    const run = await runGateSet(subject, set, ports, signal);
+    evidence.push(...run.evidence);
+    return run;
+  } finally {
+    ports.disk.removeTree(folder);
+  }
+}

@@ -1,0 +1,40 @@
+/** Bringing snapshots up to date from the few events behind them: how a run stands is known without its whole log. */
+import type { Disk } from "../ports.ts";
+import { readLine } from "./event-line.ts";
+import { applyChanges, logPath, type Documents } from "./journal.ts";
+import { forEachLine } from "./log-reader.ts";
+
+/**
+ * Applies the events behind `from` to the documents given, and to no others; the documents may be newer than that place
+ * and include the events up to `from.included`. Gives undefined when the events do not continue it (the log was
+ * replaced, an event keeps its changes elsewhere): then the whole log has to be folded.
+ */
+export function catchUp(
+  folder: string,
+  documents: Documents,
+  from: { seq: number; bytes: number; included?: number },
+  ports: { disk: Disk },
+): Documents | undefined {
+  const path = logPath(folder, ports);
+  const size = ports.disk.stat(path)?.size ?? 0;
+  if (size < from.bytes) return undefined;
+  const included = from.included ?? from.seq;
+  let expected = from.seq + 1;
+  let continues = true;
+  forEachLine(path, from.bytes, ports, (line) => {
+    const read = readLine(line);
+    // A torn end was never acknowledged; a bad line in the middle shows by the next event's number.
+    if (!continues || read.kind === "bad") return;
+    const moved = read.kind === "event" && typeof read.event.payload?.["blob"] === "string";
+    if (read.kind === "legacy" || moved || read.event.seq !== expected) {
+      continues = false;
+      return;
+    }
+    if (expected++ <= included) return;
+    applyChanges(
+      documents,
+      (read.event.changes ?? []).filter(({ file }) => documents.has(file)),
+    );
+  });
+  return continues && expected > included ? documents : undefined;
+}
