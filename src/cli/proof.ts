@@ -1,21 +1,59 @@
-/** `omk proof verify`: checks a proof offline and names whatever does not hold. */
+/** `omk proof show`, the proof of a run, and `omk proof verify`, which checks one offline and names what does not hold. */
 import { findGoalFolder } from "../goal/find.ts";
 import { verifyProof, type ProofCheck } from "../goal/verify-proof.ts";
+import { findRun, listTeams } from "../team/find.ts";
+import { OmkError } from "../errors.ts";
+import { proofMarkdown, proofText, proofToShow } from "../team/proof-view.ts";
+import { verifyRunProof, type RunProofCheck } from "../team/verify-proof.ts";
 import type { App } from "./app.ts";
+import { printFormatted, type FormatFlags } from "./formatted.ts";
 
-/** Verifies the proof of a goal; exit status 1 when anything does not hold. */
-export function proofVerifyCommand(app: App, id: string, flags: { json: boolean }): void {
-  const goal = findGoalFolder(app.root(), id, app.world);
-  const check = verifyProof(goal.folder, goal.id, app.world);
+/** Prints the proof of a run; a missing one is made from the log, in memory only: a finished run is never written to. */
+export function proofShow(app: App, wanted: string, flags: FormatFlags & { regenerate: boolean }): void {
+  const run = findRun(app.root(), wanted, app.world);
+  const proof = proofToShow(run, { regenerate: flags.regenerate }, app.world);
+  const shown = { json: flags.json, format: flags.format ?? "md" };
+  printFormatted(app, proof, { text: proofText, md: proofMarkdown }, shown);
+}
+
+/** Verifies the proof of a goal or a team run; exit status 1 when anything does not hold. */
+export function proofVerifyCommand(app: App, wanted: string, flags: { json: boolean }): void {
+  const check = verifyNamed(app, wanted);
   app.exitStatus = check.valid ? 0 : 1;
   app.output.result(check, renderCheck, flags.json);
 }
 
+/** A goal's id and a run's name look alike; goals are looked for first, and `latest` is the newest goal when there is one. */
+function verifyNamed(app: App, wanted: string): ProofCheck | RunProofCheck {
+  const root = app.root();
+  let missing: unknown;
+  try {
+    const goal = findGoalFolder(root, wanted, app.world);
+    return verifyProof(goal.folder, goal.id, app.world);
+  } catch (error) {
+    if (!(error instanceof OmkError) || error.code !== "goal.not_found") throw error;
+    missing = error;
+  }
+  const team = listTeams(root, app.world).teams.find(({ name }) => wanted === "latest" || name === wanted);
+  // Neither: what is said about goals holds for runs, too.
+  if (!team) throw missing;
+  if (team.isImported) {
+    throw new OmkError(
+      "proof.missing",
+      `Team run ${team.name} was imported: the evidence of its proof is not here.`,
+      {
+        hint: "Check it where it was made: omk proof verify there, before it is exported.",
+      },
+    );
+  }
+  return verifyRunProof(team.folder, team.name, app.world);
+}
+
 /** The check as text. */
-export function renderCheck(check: ProofCheck): string {
+export function renderCheck(check: ProofCheck | RunProofCheck): string {
   const later = check.later_events.length;
   return [
-    `Proof ${check.valid ? "verified" : "NOT valid"}: ${check.goal_id}`,
+    `Proof ${check.valid ? "verified" : "NOT valid"}: ${"goal_id" in check ? check.goal_id : check.run_id}`,
     `Status: ${check.status}`,
     `Events: ${check.events}`,
     `Evidence files: ${check.evidence_files}`,

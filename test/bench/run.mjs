@@ -15,11 +15,13 @@ import * as follow from "./follow.mjs";
 import * as frames from "./frames.mjs";
 import * as gate from "./gate.mjs";
 import { lineOf } from "./measure.mjs";
+import * as sched from "./sched.mjs";
 import * as startup from "./startup.mjs";
 import * as store from "./store.mjs";
+import * as team from "./team.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const suites = [startup, store, follow, gate, frames, demo];
+const suites = [startup, store, follow, gate, frames, sched, team, demo];
 
 /** The runtime's parts that are measured inside this process, as one CommonJS bundle like the shipped one. */
 async function bundleOf(folder) {

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import type { Engine, Turn } from "../../src/engine/engine.ts";
 import type { GateResult } from "../../src/format/gate.ts";
 import type { TreeChange, WorkTree } from "../../src/git/work-tree.ts";
-import { OpenGoal, type GoalPorts } from "../../src/goal/open.ts";
+import type { GoalPorts } from "../../src/goal/open.ts";
 import { createRedactor } from "../../src/store/redact.ts";
 import { ManualClock, CountingRandom, NoProcesses } from "./fakes.ts";
 import type { SimulatedDisk } from "./simulated-disk.ts";
@@ -151,32 +151,4 @@ function simulatedEngine(disk: SimulatedDisk, project: SimulatedProject): Engine
         stop: () => Promise.resolve(),
       }),
   } as unknown as Engine;
-}
-
-/** One acknowledged event: its number, and how many disk operations had been done when it was acknowledged. */
-export interface Acknowledged {
-  seq: number;
-  operations: number;
-}
-
-/** Notes every event that the goal runtime acknowledges to its caller while `run` runs. */
-export async function acknowledgedDuring<T>(
-  disk: SimulatedDisk,
-  run: () => Promise<T>,
-): Promise<{ result: T | undefined; error: unknown; acknowledged: Acknowledged[] }> {
-  const acknowledged: Acknowledged[] = [];
-  // oxlint-disable-next-line typescript/unbound-method -- it is called with its own `this` below
-  const record = OpenGoal.prototype.record;
-  OpenGoal.prototype.record = async function (...events) {
-    const seqs = await record.apply(this, events);
-    for (const seq of seqs) acknowledged.push({ seq, operations: disk.operationCount });
-    return seqs;
-  };
-  try {
-    return { result: await run(), error: undefined, acknowledged };
-  } catch (error) {
-    return { result: undefined, error, acknowledged };
-  } finally {
-    OpenGoal.prototype.record = record;
-  }
 }

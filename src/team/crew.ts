@@ -1,0 +1,604 @@
+/**
+ * The workers of a run at work: each asks the scheduler for the next task, and what came of it is written down before
+ * the next one. Nothing polls: workers are woken when something changed, and one timer waits for the next lease,
+ * backoff or budget to end.
+ */
+import { createHash } from "node:crypto";
+import { basename, join } from "node:path";
+
+import type { Assignment } from "../format/agent-run.ts";
+import { OutboxLine, type Report } from "../format/agent-run.ts";
+import { instantOf } from "../format/stamp.ts";
+import type { RunAttempt } from "../format/team-work.ts";
+import { nowOf, type Claimed, type Now, type Scheduler, type TaskChange } from "../scheduler/scheduler.ts";
+import { evidenceOf } from "../store/evidence.ts";
+import { writeOnce } from "../store/files.ts";
+import { renderDocument } from "../format/json.ts";
+import type { NewEvent } from "../store/event-log.ts";
+import type { RunBudget } from "./budget.ts";
+import { changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
+import { jsonOf, Worker } from "./worker.ts";
+
+/** Why workers stopped before all tasks had ended. */
+export type Stop = {
+  code: string;
+  reason: string;
+};
+
+/** What limits the work of a crew. */
+export interface CrewLimits {
+  idleMs: number;
+  /** How long a silent worker keeps its task; null follows from `idleMs`. */
+  leaseMs: number | null;
+  /** The longest turn. */
+  turnMs: number;
+}
+
+/** How much later than the agent's own limits a lease ends: the engine's word comes first when it still has one. */
+const LEASE_MARGIN_MS = 60_000;
+/** How often heartbeats are written. */
+const BEAT_MS = 10_000;
+/** How often the log says that a busy worker lives. */
+const BEAT_EVENT_MS = 60_000;
+/** Executions in a row that were interrupted before the agent said anything: something here does not work at all. */
+const UNHEARD_MAX = 5;
+
+/** An execution under way. */
+interface Running {
+  worker: Worker;
+  taskId: string;
+  fence: number;
+  attempt: RunAttempt;
+  startedMs: number;
+  turnMs: number;
+  abort: AbortController;
+  /** Its lease is over: whatever comes of it changes nothing. */
+  isLost: boolean;
+  isAnswered: boolean;
+  /** What its worker said after its lease was over: it changes nothing, and is charged. */
+  late?: Report;
+}
+
+/** All workers of a run. */
+export class Crew {
+  readonly #open: OpenRun;
+  readonly #workers: readonly Worker[];
+  readonly #scheduler: Scheduler;
+  readonly #budget: RunBudget;
+  readonly #limits: CrewLimits;
+  readonly #ports: RunPorts;
+  readonly #running = new Map<Worker, Running>();
+  readonly #changed = new Bell();
+  /** By fence: attempts that the log knew when this controller began. */
+  readonly #earlier: ReadonlyMap<string, RunAttempt>;
+  /** By task: how many of its latest executions were cut off before the agent had said anything. */
+  readonly #unheard = new Map<string, number>();
+  /** Ends the timers. */
+  readonly #over = new AbortController();
+  #stop: Stop | undefined;
+  #failure: { error: unknown } | undefined;
+
+  constructor(
+    open: OpenRun,
+    workers: readonly Worker[],
+    scheduler: Scheduler,
+    work: { budget: RunBudget; limits: CrewLimits },
+    ports: RunPorts,
+  ) {
+    this.#open = open;
+    this.#workers = workers;
+    this.#scheduler = scheduler;
+    this.#budget = work.budget;
+    this.#limits = work.limits;
+    this.#ports = ports;
+    this.#earlier = new Map(open.attempts.map((one) => [one.id, one]));
+    for (const { task_id, status, summary } of open.attempts) {
+      const isUnheard = status === "interrupted" && summary === null;
+      this.#unheard.set(task_id, isUnheard ? (this.#unheard.get(task_id) ?? 0) + 1 : 0);
+    }
+  }
+
+  /**
+   * Works until every task has ended, or until something stops the work: then what runs is ended and stays to be done.
+   * Rejects with what made going on impossible; nothing runs any more then, either.
+   */
+  async work(signal: AbortSignal): Promise<Stop | undefined> {
+    const onAbort = () => this.#endAll({ code: "interrupted", reason: "stopped by the user" });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+    const timers = [this.#keepTime(), this.#beat()].map((timer) => timer.catch(this.#fail));
+    try {
+      await Promise.all(this.#workers.map((worker) => this.#serve(worker).catch(this.#fail)));
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      this.#over.abort();
+      this.#changed.ring();
+      await Promise.all(timers);
+    }
+    if (this.#failure) throw this.#failure.error;
+    return this.#stop;
+  }
+
+  /** Hears what workers of an earlier controller reported and nobody had taken down: their work is not done again. */
+  async hearEarlier(): Promise<void> {
+    const heard = new Set<string>();
+    for (const worker of this.#workers) {
+      for (const { report, line } of this.#reportsOf(worker)) {
+        const attempt = this.#earlier.get(String(report?.fence));
+        const isTheirs = attempt?.worker_id === worker.name && attempt.task_id === report?.task_id;
+        if (report && attempt && isTheirs && attempt.status === "running" && !heard.has(attempt.id)) {
+          heard.add(attempt.id);
+          await this.#settle(attempt, report);
+        } else if (!isTheirs || heard.has(attempt.id)) await this.#keepLate(worker, line, report);
+      }
+    }
+  }
+
+  readonly #fail = (error: unknown): void => {
+    // The first one is why; what follows from it says less.
+    this.#failure ??= { error };
+    this.#endAll({ code: "failed", reason: "omk could not go on" });
+  };
+
+  #endAll(stop: Stop): void {
+    this.#stop ??= stop;
+    for (const { abort } of this.#running.values()) abort.abort(new Error(stop.reason));
+    this.#changed.ring();
+  }
+
+  /** One worker's life: claim, work, report, until nothing is left or the work is stopped. */
+  async #serve(worker: Worker): Promise<void> {
+    await worker.beat("ready");
+    for (let claimed = await this.#nextClaim(worker); claimed; claimed = await this.#nextClaim(worker)) {
+      await this.#execute(worker, claimed);
+      this.#changed.ring();
+    }
+    this.#changed.ring();
+  }
+
+  async #nextClaim(worker: Worker): Promise<Claimed | undefined> {
+    while (!this.#stop && !this.#scheduler.isDone) {
+      const spentUp = this.#scheduler.counts().pending > 0 ? this.#budget.exhausted() : undefined;
+      // Running work is paid for and may end; nothing new is begun.
+      if (spentUp) {
+        this.#stop = spentUp;
+        break;
+      }
+      const othersIdle = this.#running.size + 1 < this.#workers.length;
+      const claimed = this.#scheduler.claimNext(worker.name, this.#leaseMs(false), this.#now(), {
+        othersIdle,
+      });
+      if (claimed) return claimed;
+      await this.#changed.wait();
+    }
+    return undefined;
+  }
+
+  async #execute(worker: Worker, { task, change: claim }: Claimed): Promise<void> {
+    const { clock, random } = this.#ports;
+    if ((this.#unheard.get(task.id) ?? 0) >= UNHEARD_MAX) {
+      this.#scheduler.release(task.id, undefined, this.#now());
+      this.#stop ??= {
+        code: "attempts_lost",
+        reason: `${UNHEARD_MAX} executions of ${task.id} in a row ended without a word from the agent`,
+      };
+      return;
+    }
+    const number = task.retry_count + 1;
+    const [fence = 0] = await this.#open.record({
+      kind: "task_claimed",
+      actor: worker.name,
+      payload: {
+        task_id: task.id,
+        worker_id: worker.name,
+        lease_deadline: task.lease_expires,
+        attempt: number,
+      },
+      changes: [taskChange(claim)],
+    });
+    const attempt: RunAttempt = {
+      id: String(fence),
+      task_id: task.id,
+      number,
+      worker_id: worker.name,
+      spawn_id: `omk-${random.name(20)}`,
+      status: "running",
+      outcome: null,
+      outcome_code: null,
+      summary: null,
+      usage: null,
+      counted: false,
+      started_at: instantOf(clock.now()),
+      ended_at: null,
+      evidence: [],
+    };
+    const turnMs = Math.max(1, Math.min(this.#limits.turnMs, this.#budget.leftMs()));
+    const started = this.#scheduler.start(task.id, { fence, attempt: number }, this.#now());
+    if (!started) throw new Error(`The claim ${fence} of task ${task.id} was gone before it began.`);
+    const budget_secs = Math.ceil(turnMs / 1_000);
+    await this.#open.record({
+      kind: "task_started",
+      actor: worker.name,
+      payload: {
+        task_id: task.id,
+        worker_id: worker.name,
+        budget_secs,
+        attempt: number,
+        fence,
+        spawn_id: attempt.spawn_id,
+      },
+      changes: [taskChange(started), changeAttempt(fence, attempt)],
+    });
+    const running: Running = {
+      worker,
+      taskId: task.id,
+      fence,
+      attempt,
+      startedMs: clock.monotonicMs(),
+      turnMs,
+      abort: new AbortController(),
+      isLost: false,
+      isAnswered: false,
+    };
+    this.#running.set(worker, running);
+    if (this.#stop) running.abort.abort(new Error(this.#stop.reason));
+    this.#changed.ring();
+    try {
+      worker.mailbox.assign(assignmentOf(task, fence, budget_secs));
+      this.#ports.tell(`${worker.name}: ${task.id}${number > 1 ? `, attempt ${number}` : ""}`);
+      await worker.workNext(
+        {
+          spawnId: attempt.spawn_id,
+          attempt: number,
+          turnMs,
+          onSign: (isBusy) =>
+            this.#scheduler.signOfLife(task.id, fence, this.#leaseMs(isBusy, running), this.#now()),
+        },
+        running.abort.signal,
+      );
+      await this.#hear(running);
+    } finally {
+      this.#running.delete(worker);
+    }
+  }
+
+  /** Takes what lies in the worker's outbox: the answer to what runs is its result, everything else is evidence. */
+  async #hear(running: Running): Promise<void> {
+    const { worker } = running;
+    for (const { report, line } of this.#reportsOf(worker)) {
+      const isAnswer =
+        report?.fence === running.fence && report.task_id === running.taskId && !running.isAnswered;
+      if (isAnswer && running.isLost) running.late ??= report;
+      if (!isAnswer || running.isLost) await this.#keepLate(worker, line, report);
+      else {
+        running.isAnswered = true;
+        if (running.abort.signal.aborted) await this.#interrupt(running.attempt, report);
+        else await this.#settle(running.attempt, report);
+      }
+    }
+    if (running.isLost) await this.#lose(running);
+    else if (!running.isAnswered) {
+      await this.#settle(running.attempt, {
+        task_id: running.taskId,
+        status: "failed",
+        summary: "nothing was found in the worker's outbox",
+        artifacts: [],
+        elapsed_secs: 0,
+        outcome: "failed",
+      });
+    }
+  }
+
+  /** Lines of an outbox that nobody has taken yet. */
+  #reportsOf(worker: Worker): { line: string; report: Report | undefined }[] {
+    const { lines, skipped } = worker.mailbox.reports();
+    if (skipped > 0)
+      this.#ports.tell(`${worker.name}: ${skipped} lines of its outbox are too long and were left out`);
+    return lines.map((line) => {
+      const parsed = OutboxLine.safeParse(jsonOf(line));
+      return {
+        line,
+        report: parsed.success && "task_id" in parsed.data ? (parsed.data as Report) : undefined,
+      };
+    });
+  }
+
+  /** A result that counts. */
+  async #settle(attempt: RunAttempt, report: Report): Promise<void> {
+    const fence = Number(attempt.id);
+    const isOutside = report.outside === true;
+    const isDone = report.status === "success";
+    const changed = isDone
+      ? this.#scheduler.complete(attempt.task_id, fence, this.#now())
+      : isOutside
+        ? this.#scheduler.release(attempt.task_id, fence, this.#now())
+        : this.#scheduler.fail(attempt.task_id, fence, { retryable: true }, this.#now());
+    if (changed.length === 0)
+      return this.#keepLate(this.#workerNamed(attempt.worker_id), JSON.stringify(report), report);
+    const ended = this.#endOf(attempt, report, { counted: !isOutside });
+    this.#budget.settle(report.usage ?? null);
+    const payload = {
+      task_id: attempt.task_id,
+      worker_id: attempt.worker_id,
+      fence,
+      attempt: attempt.number,
+      spawn_id: attempt.spawn_id,
+      outcome: report.outcome ?? report.status,
+      ...(isDone ? { output_summary: report.summary } : { error: report.summary }),
+    };
+    await this.#open.record(
+      {
+        kind: isDone ? "task_completed" : "task_failed",
+        actor: attempt.worker_id,
+        payload,
+        changes: [...changed.map(taskChange), changeAttempt(fence, ended)],
+      },
+      ...this.#followUps(attempt, changed, report),
+    );
+    this.#tellEnd(attempt, report, changed);
+    if (isOutside) {
+      const code = `agent_${report.outcome_code ?? "provider"}`;
+      this.#stop ??= { code, reason: report.summary };
+    }
+  }
+
+  /** What a failed attempt brings about beside itself: a retry, or the end of tasks that waited for it. */
+  #followUps(attempt: RunAttempt, changed: readonly TaskChange[], report: Report): NewEvent[] {
+    const [own, ...others] = changed;
+    const retried = own?.set.state === "pending" && report.outside !== true;
+    return [
+      ...(retried ? [retryEvent(attempt, report.summary)] : []),
+      ...others.map((one) => cancelledEvent(one, attempt.task_id)),
+    ];
+  }
+
+  /** An execution that was ended because the run stops: it is not counted, and the task stays to be done. */
+  async #interrupt(attempt: RunAttempt, report: Report): Promise<void> {
+    const fence = Number(attempt.id);
+    const changed = this.#scheduler.release(attempt.task_id, fence, this.#now());
+    const ended = { ...this.#endOf(attempt, report, { counted: false }), status: "interrupted" as const };
+    this.#budget.settle(report.usage ?? null);
+    await this.#open.record({
+      kind: "retry_scheduled",
+      actor: "scheduler",
+      payload: { ...retryEvent(attempt, this.#stop?.reason ?? "the run was stopped").payload },
+      changes: [...changed.map(taskChange), changeAttempt(fence, ended)],
+    });
+  }
+
+  /** A lease is over and the worker's agent has been ended: only now may the task be done again. */
+  async #lose(running: Running): Promise<void> {
+    const { attempt, worker, fence } = running;
+    const reason = "stale lease recovered";
+    const marker = `workers/${worker.name}/stale-worker-cleanup.json`;
+    const cleaned_at = instantOf(this.#ports.clock.now());
+    const dead = { worker_id: worker.name, task_id: attempt.task_id, reason, action: "quarantined" };
+    await worker.mailbox.keep("stale-worker-cleanup.json", { ...dead, cleaned_at });
+    const changed = this.#scheduler.recoverLease(attempt.task_id, fence, this.#now());
+    const usage = running.late?.usage ?? null;
+    this.#budget.settle(usage);
+    const lost: RunAttempt = {
+      ...attempt,
+      status: "lost",
+      outcome: "lost",
+      summary: "its worker gave no sign of life for a whole lease",
+      usage,
+      counted: true,
+      ended_at: cleaned_at,
+      evidence: transcriptEvidence(this.#open, attempt, this.#ports),
+    };
+    const others = changed.slice(1).map((one) => cancelledEvent(one, attempt.task_id));
+    const own = changed[0];
+    await this.#open.record(
+      { kind: "worker_dead", actor: "scheduler", payload: { ...dead, cleanup_marker: marker, fence } },
+      {
+        ...(own?.set.state === "pending"
+          ? retryEvent(attempt, reason)
+          : {
+              kind: "task_failed",
+              actor: "scheduler",
+              payload: { task_id: attempt.task_id, worker_id: worker.name, error: reason, fence },
+            }),
+        changes: [...changed.map(taskChange), changeAttempt(fence, lost)],
+      },
+      ...others,
+      // Its agent is gone, its files are its own: the next assignment gets a fresh process.
+      { kind: "worker_recovered", actor: worker.name, payload: { worker_id: worker.name } },
+    );
+    this.#ports.tell(`${worker.name}: no sign of life on ${attempt.task_id}; its agent was ended`);
+  }
+
+  /** Keeps a line that changes nothing: an answer that came too late or twice, or that nobody asked for. */
+  async #keepLate(worker: Worker, line: string, report: Report | undefined): Promise<void> {
+    const text = renderDocument({ line: this.#ports.redactor.text(line) });
+    const name = `${report?.fence ?? "unknown"}-${createHash("sha256").update(text).digest("hex").slice(0, 16)}.json`;
+    const path = join(worker.mailbox.path("late"), name);
+    if (this.#ports.disk.stat(path)) return;
+    await writeOnce(path, text, this.#ports);
+    const current = report && this.#scheduler.get(report.task_id)?.["fence"];
+    await this.#open.record({
+      kind: "late_result",
+      actor: "scheduler",
+      payload: {
+        task_id: report?.task_id ?? null,
+        worker_id: worker.name,
+        fence: report?.fence ?? null,
+        current_fence: current ?? null,
+        kept_as: `workers/${worker.name}/late/${basename(path)}`,
+      },
+    });
+    this.#ports.tell(`${worker.name}: an answer that nobody waits for was kept and changes nothing`);
+  }
+
+  #endOf(attempt: RunAttempt, report: Report, how: { counted: boolean }): RunAttempt {
+    return {
+      ...attempt,
+      status: "ended",
+      outcome: report.outcome ?? report.status,
+      outcome_code: report.outcome_code ?? null,
+      summary: report.summary,
+      usage: report.usage ?? null,
+      counted: how.counted,
+      ended_at: instantOf(this.#ports.clock.now()),
+      evidence: transcriptEvidence(this.#open, attempt, this.#ports),
+    };
+  }
+
+  #workerNamed(name: string): Worker {
+    const worker = this.#workers.find((one) => one.name === name) ?? this.#workers[0];
+    if (!worker) throw new Error("A run has at least one worker.");
+    return worker;
+  }
+
+  #tellEnd(attempt: RunAttempt, report: Report, changed: readonly TaskChange[]): void {
+    const said = report.summary.split("\n", 1)[0] ?? "";
+    const next =
+      changed[0]?.set.state === "pending" && report.outside !== true ? " (will be tried again)" : "";
+    const what = report.status === "success" ? "done" : (report.outcome ?? "failed");
+    this.#ports.tell(
+      `${attempt.worker_id}: ${attempt.task_id} ${what}${next}${said === "" ? "" : `: ${said}`}`,
+    );
+  }
+
+  /** How long the lease of an execution runs from now. */
+  #leaseMs(isBusy: boolean, running?: Running): number {
+    const { leaseMs, idleMs, turnMs } = this.#limits;
+    const passedMs = running ? this.#ports.clock.monotonicMs() - running.startedMs : 0;
+    const restMs = Math.max(0, (running?.turnMs ?? turnMs) - passedMs);
+    // While a tool runs, silence means work: only the ceiling of the whole turn applies.
+    if (isBusy) return restMs + LEASE_MARGIN_MS;
+    return leaseMs ?? Math.min(idleMs, restMs) + LEASE_MARGIN_MS;
+  }
+
+  #now(): Now {
+    return nowOf(this.#ports.clock);
+  }
+
+  /** Waits for the next moment that matters: a lease or a backoff that ends, or the budget's last second. */
+  async #keepTime(): Promise<void> {
+    while (!this.#over.signal.aborted) {
+      const next = this.#scheduler.nextWakeMs(this.#now());
+      const waitMs = Math.min(next ?? Number.POSITIVE_INFINITY, this.#budget.leftMs());
+      const isTime = await this.#changed.waitAtMost(waitMs, this.#ports.clock);
+      if (this.#over.signal.aborted) return;
+      if (!isTime) continue;
+      for (const { fence } of this.#scheduler.expired(this.#now())) {
+        const running = [...this.#running.values()].find((one) => one.fence === fence);
+        if (!running || running.isLost) continue;
+        running.isLost = true;
+        running.abort.abort(new Error("its lease is over"));
+      }
+      const spentUp = this.#budget.leftMs() <= 0 ? this.#budget.exhausted() : undefined;
+      if (spentUp && !this.#stop) this.#endAll(spentUp);
+      this.#changed.ring();
+    }
+  }
+
+  async #beat(): Promise<void> {
+    const { clock } = this.#ports;
+    let toldMs = clock.monotonicMs();
+    while (!this.#over.signal.aborted) {
+      // Ends early only when the work is over.
+      await clock.sleep(BEAT_MS, this.#over.signal).catch(() => undefined);
+      if (this.#over.signal.aborted) return;
+      for (const worker of this.#workers) await worker.beat(this.#running.has(worker) ? "alive" : "ready");
+      if (clock.monotonicMs() - toldMs < BEAT_EVENT_MS) continue;
+      toldMs = clock.monotonicMs();
+      const busy = this.#workers.filter((worker) => worker.lastSign !== undefined);
+      const timestamp = instantOf(clock.now());
+      await this.#open.record(
+        ...busy.map(({ name }) => ({
+          kind: "worker_heartbeat",
+          actor: name,
+          payload: { worker_id: name, timestamp },
+        })),
+      );
+      await this.#open.saveLiveViews();
+    }
+  }
+}
+
+/** An attempt's transcript as evidence; none when the attempt did not come that far. */
+export function transcriptEvidence(
+  open: Pick<OpenRun, "folder">,
+  attempt: Pick<RunAttempt, "id" | "task_id">,
+  ports: Pick<RunPorts, "disk">,
+): RunAttempt["evidence"] {
+  const path = Worker.transcriptPath(open.folder, attempt.task_id, Number(attempt.id));
+  return ports.disk.stat(path) ? [{ ...evidenceOf(open, path, ports) }] : [];
+}
+
+function taskChange({ id, set }: TaskChange): ReturnType<typeof changeTask> {
+  return changeTask(id, set);
+}
+
+/** A task that was cancelled because it needs one that has failed. */
+function cancelledEvent({ id, because }: TaskChange, failed: string): NewEvent {
+  const error = `${because?.task ?? failed}, which it needs, has failed`;
+  return { kind: "task_failed", actor: "scheduler", payload: { task_id: id, worker_id: null, error } };
+}
+
+function retryEvent(attempt: RunAttempt, reason: string): NewEvent & { payload: Record<string, unknown> } {
+  return {
+    kind: "retry_scheduled",
+    actor: "scheduler",
+    payload: {
+      task_id: attempt.task_id,
+      reason,
+      stale_worker_id: attempt.worker_id,
+      attempt: attempt.number,
+      fence: Number(attempt.id),
+      spawn_id: attempt.spawn_id,
+    },
+  };
+}
+
+function assignmentOf(task: Claimed["task"], fence: number, budget_secs: number): Assignment {
+  const context = [
+    `Budget: ${budget_secs} seconds`,
+    ...(task.read_set.length > 0 ? [`Read set: ${task.read_set.join(", ")}`] : []),
+    ...(task.write_set.length > 0 ? [`Write set: ${task.write_set.join(", ")}`] : []),
+  ];
+  return {
+    id: task.id,
+    task: task.description,
+    acceptance_criteria: task.acceptance ?? [],
+    context: context.join("\n"),
+    budget_secs,
+    fence,
+  };
+}
+
+/** Wakes everybody who waits for something to change. */
+class Bell {
+  #waiting: (() => void)[] = [];
+
+  ring(): void {
+    const woken = this.#waiting;
+    this.#waiting = [];
+    for (const wake of woken) wake();
+  }
+
+  wait(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+    });
+  }
+
+  /** True when the time was over before it rang. */
+  async waitAtMost(ms: number, clock: RunPorts["clock"]): Promise<boolean> {
+    const rung = new AbortController();
+    const ring = this.wait().then(() => rung.abort());
+    if (!Number.isFinite(ms)) {
+      await ring;
+      return false;
+    }
+    try {
+      await clock.sleep(Math.max(0, ms), rung.signal);
+      return true;
+    } catch (error) {
+      if (!rung.signal.aborted) throw error;
+      return false;
+    }
+  }
+}

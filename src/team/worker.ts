@@ -1,0 +1,219 @@
+/**
+ * A worker: a mailbox, and a loop in the controller's process that takes an assignment from the inbox, lets a fresh
+ * agent process work on it, and puts what came of it into the outbox.
+ */
+import { join } from "node:path";
+
+import type { Engine, EngineEvent, PermissionRequest, Turn } from "../engine/engine.ts";
+import { HANDSHAKE_MS, isOutside, summaryOf, takeTurn, Transcript } from "../engine/turn.ts";
+import { Assignment, type Heartbeat, type Report } from "../format/agent-run.ts";
+import { parseJson } from "../format/json.ts";
+import { instantOf } from "../format/stamp.ts";
+import type { Mailbox } from "./mailbox.ts";
+import type { RunPorts } from "./open.ts";
+import { allowsTool, type RolePack } from "./roles.ts";
+
+/** Short tasks follow each other faster than anybody looks at heartbeats. */
+const BEAT_MS_MIN = 1_000;
+
+/** What every worker of a run works with. */
+export interface Workplace {
+  runFolder: string;
+  projectDir: string;
+  engine: Engine;
+  role: RolePack;
+  idleMs: number;
+}
+
+/** An assignment that is being worked on. */
+interface Current {
+  taskId: string;
+  /** Null until the agent has said or done something. */
+  lastSign: Date | null;
+  /** Tool calls and requests that are open: while there are any, silence means work. */
+  open: Set<string>;
+}
+
+/** What the controller passes beside the inbox line, because it is no business of other programs. */
+export interface Launch {
+  spawnId: string;
+  attempt: number;
+  turnMs: number;
+  /** Called at each sign of life; `isBusy` while a tool call or request is open. */
+  onSign(isBusy: boolean): void;
+}
+
+/** One worker. */
+export class Worker {
+  readonly name: string;
+  readonly mailbox: Mailbox;
+  readonly #place: Workplace;
+  readonly #ports: RunPorts;
+  #current: Current | undefined;
+  #beatMs = Number.NEGATIVE_INFINITY;
+
+  constructor(name: string, mailbox: Mailbox, place: Workplace, ports: RunPorts) {
+    this.name = name;
+    this.mailbox = mailbox;
+    this.#place = place;
+    this.#ports = ports;
+  }
+
+  /** Where the transcript of an attempt lies. */
+  static transcriptPath(runFolder: string, taskId: string, fence: number): string {
+    return join(runFolder, "artifacts", "agent-runs", `${fence}-${taskId}.jsonl`);
+  }
+
+  /**
+   * Takes the next assignment from the inbox and works on it to its end, whatever that is; resolves when its report is
+   * in the outbox and nothing of its agent is left. Rejects with what the user must mend (an OmkError) and with bugs.
+   */
+  async workNext(launch: Launch, signal: AbortSignal): Promise<void> {
+    const { lines } = this.mailbox.assignments();
+    for (const line of lines) {
+      const parsed = Assignment.safeParse(jsonOf(line));
+      // What another program wrote into the inbox is nothing the controller gave out.
+      if (!parsed.success || parsed.data.fence === undefined) {
+        this.#ports.tell(`${this.name}: a line in its inbox is no assignment and was left out`);
+        continue;
+      }
+      await this.#work(parsed.data, parsed.data.fence, launch, signal);
+    }
+  }
+
+  async #work(assignment: Assignment, fence: number, launch: Launch, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#ports;
+    const startedMs = clock.monotonicMs();
+    const current: Current = { taskId: assignment.id, lastSign: null, open: new Set() };
+    this.#current = current;
+    await this.beat("alive");
+    const path = Worker.transcriptPath(this.#place.runFolder, assignment.id, fence);
+    const transcript = new Transcript(path, this.#ports);
+    let turn: Turn;
+    try {
+      turn = await this.#turn(assignment, launch, transcript, current, signal);
+    } finally {
+      await transcript.close();
+      this.#current = undefined;
+    }
+    const elapsedMs = clock.monotonicMs() - startedMs;
+    this.mailbox.report(this.#reportOf(assignment, fence, turn, path, elapsedMs));
+    await this.beat("ready");
+  }
+
+  #turn(
+    assignment: Assignment,
+    launch: Launch,
+    transcript: Transcript,
+    current: Current,
+    signal: AbortSignal,
+  ): Promise<Turn> {
+    const { engine, projectDir, role, idleMs } = this.#place;
+    const text = workerPrompt(this.name, role, assignment);
+    transcript.note({ kind: "prompt", text });
+    return takeTurn(
+      {
+        engine,
+        cwd: projectDir,
+        environment: this.#ports.environment,
+        spawnId: launch.spawnId,
+        limits: { handshakeMs: HANDSHAKE_MS, idleMs, turnMs: launch.turnMs },
+        prompt: { text, meta: { role: "work", task: assignment.id, attempt: launch.attempt } },
+        transcript,
+        decidePermission: (request) => Promise.resolve(decideByRole(role, request)),
+        onEvent: (event) => {
+          followOpen(current.open, event);
+          current.lastSign = this.#ports.clock.now();
+          launch.onSign(current.open.size > 0);
+        },
+      },
+      signal,
+    );
+  }
+
+  #reportOf(
+    assignment: Assignment,
+    fence: number,
+    turn: Turn,
+    transcript: string,
+    elapsedMs: number,
+  ): Report {
+    return {
+      task_id: assignment.id,
+      status: turn.status === "finished" ? "success" : "failed",
+      summary: summaryOf(turn, this.#ports.redactor),
+      artifacts: [transcript],
+      elapsed_secs: Math.round(elapsedMs / 1_000),
+      fence,
+      outcome: turn.status,
+      outcome_code: turn.failure?.class ?? null,
+      outside: isOutside(turn),
+      usage: turn.usage,
+    };
+  }
+
+  /** Writes the heartbeat; at most once a second, but for the last one. */
+  async beat(status: Heartbeat["status"]): Promise<void> {
+    const nowMs = this.#ports.clock.monotonicMs();
+    if (status !== "stopped" && nowMs - this.#beatMs < BEAT_MS_MIN) return;
+    this.#beatMs = nowMs;
+    await this.mailbox.beat({
+      status,
+      name: this.name,
+      ts: instantOf(this.#ports.clock.now()),
+      task_id: this.#current?.taskId ?? null,
+      last_sign_of_life: this.#current?.lastSign ? instantOf(this.#current.lastSign) : null,
+    });
+  }
+
+  /** The time at which its agent was last heard of; undefined when it has none or it has not spoken. */
+  get lastSign(): Date | undefined {
+    return this.#current?.lastSign ?? undefined;
+  }
+}
+
+/** What a worker is told. */
+function workerPrompt(name: string, role: RolePack, assignment: Assignment): string {
+  const criteria = assignment.acceptance_criteria.map((one) => `- ${one}`);
+  return [
+    `You are ${name}, working as ${role.id} in this directory. Other workers may be at work here at the same time.`,
+    "",
+    ...(role.systemPrompt === "" ? [] : [role.systemPrompt, ""]),
+    "Your task:",
+    "",
+    assignment.task,
+    "",
+    ...(criteria.length === 0 ? [] : ["It is done when:", ...criteria, ""]),
+    ...(assignment.context === undefined ? [] : ["What else is known:", assignment.context, ""]),
+    "When you are done, say in one or two sentences what you did and what is left. The project's own checks decide",
+    "whether it is right.",
+  ].join("\n");
+}
+
+/** A role without a tool gets no leave to use it. */
+function decideByRole(
+  role: RolePack,
+  request: PermissionRequest,
+): { decision: "allow" | "reject"; rule: string } {
+  return allowsTool(role, request.kind)
+    ? { decision: "allow", rule: `role ${role.id} may ${request.kind}` }
+    : { decision: "reject", rule: `role ${role.id} may not ${request.kind}` };
+}
+
+/** Keeps track of what is open in a turn. */
+function followOpen(open: Set<string>, event: EngineEvent): void {
+  if (event.kind === "tool-started") open.add(event.tool_id);
+  else if (event.kind === "tool-finished") open.delete(event.tool_id);
+  else if (event.kind === "approval-asked") open.add(event.request_id);
+  else if (event.kind === "approval-answered") open.delete(event.request_id);
+}
+
+/** The value of a line, or undefined when it is no JSON. */
+export function jsonOf(line: string): unknown {
+  try {
+    return parseJson(Buffer.from(line));
+  } catch {
+    // Torn, or written by something that does not speak the protocol.
+    return undefined;
+  }
+}
