@@ -1,8 +1,9 @@
 /** The command line: names, arguments and flags. What a command does is loaded when it runs. */
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 
 import { printable } from "../format/printable.ts";
 import type { App } from "./app.ts";
+import { collect, examples, number } from "./flags.ts";
 import { hudCommand, proofShowCommand, runCommand, teamCommand } from "./team-program.ts";
 
 /** Builds the program for one run. */
@@ -325,22 +326,6 @@ function scriptedAgentCommand(app: App): Command {
       const { scriptedAgentCommand: agent } = await import("./scripted-agent.ts");
       await agent(app, file);
     });
-}
-
-function collect(value: string, before: string[]): string[] {
-  return [...before, value];
-}
-
-function number(text: string): number {
-  // Values that are numbers but no sensible ones are refused later, by the rule of their flag.
-  if (/^[+-]?(nan|inf(inity)?)$/i.test(text.trim())) return Number.NaN;
-  const value = Number(text);
-  if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("Write a number.");
-  return value;
-}
-
-function examples(...lines: string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}\n`;
 }
 
 const GOAL_HELP = `

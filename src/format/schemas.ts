@@ -23,6 +23,9 @@ import { IntegrationEvidence, IntegratorMetadata, MergeConflict, PolicyBlocker }
 import { Proof, RunProof } from "./proof.ts";
 import { RunManifest, Task } from "./run.ts";
 import { TaskGraph } from "./task-graph.ts";
+import { RoleFrontMatter } from "./role.ts";
+import { ImportMark, TeamExport } from "./team-export.ts";
+import { TeamWork } from "./team-work.ts";
 import { TeamState } from "./team.ts";
 import { Work } from "./work.ts";
 
@@ -64,6 +67,10 @@ const FORMATS: ReadonlyMap<string, Format> = new Map([
   ],
   ["merge-conflict", { schema: MergeConflict, describes: "merge-conflict-<task>.json" }],
   ["team-state", { schema: TeamState, describes: "team-state.json" }],
+  ["team-work", { schema: TeamWork, describes: "team-work.json: what was done for a team run so far" }],
+  ["team-export", { schema: TeamExport, describes: "the file omk team export writes" }],
+  ["import", { schema: ImportMark, describes: "import.json of an imported run" }],
+  ["role", { schema: RoleFrontMatter, describes: "what stands between the --- lines of .omk/roles/<id>.md" }],
   ["manifest", { schema: RunManifest, describes: "manifest.json of a run" }],
   ["tasks", { schema: Task, describes: "one line of tasks.jsonl of a run" }],
   ["run-proof", { schema: RunProof, describes: "proof.json of a team run" }],

@@ -8,6 +8,7 @@ import type { Engine } from "../engine/engine.ts";
 import type { Attempt } from "../format/work.ts";
 import { sweepGateRemains } from "../gate/steps.ts";
 import type { NewEvent } from "../store/event-log.ts";
+import { endLeftovers } from "../store/open-ends.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { acceptGoal } from "./accept.ts";
 import { runAttempt } from "./attempt.ts";
@@ -141,11 +142,7 @@ function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
 
 /** Puts a goal that was interrupted back on its way: what its controller left is ended and named. */
 export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<void> {
-  if (open.orphanedSpawns.length > 0) {
-    const ended = await ports.processes.sweep(open.orphanedSpawns);
-    if (ended > 0)
-      ports.tell(`ended ${ended} leftover process${ended === 1 ? "" : "es"} of an interrupted run`);
-  }
+  await endLeftovers(open.orphanedSpawns, ports);
   // Only now: what still ran could write there.
   sweepGateRemains(open.folder, ports);
   const { work } = open;

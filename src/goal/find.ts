@@ -5,13 +5,11 @@
 import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
-import type { Event } from "../format/event.ts";
 import type { GoalPhase, GoalStatus } from "../format/goal.ts";
 import { existingGoalId } from "../format/names.ts";
 import type { Disk } from "../ports.ts";
-import { readLine } from "../store/event-line.ts";
-import { applyChanges, foldFolder, logPath, readDocument, type Documents } from "../store/journal.ts";
-import { forEachLine } from "../store/log-reader.ts";
+import { catchUp } from "../store/catch-up.ts";
+import { foldFolder, readDocument, type Documents } from "../store/journal.ts";
 
 /** The fields of a goal that every list and status shows; `record` has the others. */
 export interface GoalSummary {
@@ -144,30 +142,8 @@ function upToDate(
   record: Record<string, unknown>,
   ports: { disk: Disk },
 ): Record<string, unknown> | undefined {
-  const { seq, log_bytes: offset } = record;
-  if (typeof seq !== "number" || typeof offset !== "number") return record;
-  const path = logPath(folder, ports);
-  const size = ports.disk.stat(path)?.size ?? 0;
-  if (size === offset) return record;
-  if (size < offset) return undefined;
+  const { seq, log_bytes: bytes } = record;
+  if (typeof seq !== "number" || typeof bytes !== "number") return record;
   const documents: Documents = new Map([["goal.json", { ...record }]]);
-  let expected = seq + 1;
-  let continues = true;
-  forEachLine(path, offset, ports, (line) => {
-    const read = readLine(line);
-    // A torn end was never acknowledged; a bad line in the middle shows by the next event's number.
-    if (!continues || read.kind === "bad") return;
-    const moved = read.kind === "event" && typeof read.event.payload?.["blob"] === "string";
-    if (read.kind === "legacy" || moved || read.event.seq !== expected) {
-      continues = false;
-      return;
-    }
-    expected++;
-    applyChanges(documents, goalChanges(read.event));
-  });
-  return continues ? documents.get("goal.json") : undefined;
-}
-
-function goalChanges(event: Event) {
-  return (event.changes ?? []).filter((change) => change.file === "goal.json");
+  return catchUp(folder, documents, { seq, bytes }, ports)?.get("goal.json");
 }

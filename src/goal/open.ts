@@ -1,7 +1,7 @@
 /** A goal that this process controls: its journal, with the documents typed. */
 import { OmkError } from "../errors.ts";
 import type { Engine } from "../engine/engine.ts";
-import type { DocumentChange } from "../format/event.ts";
+import type { DocumentChange, Event } from "../format/event.ts";
 import type { GateResult } from "../format/gate.ts";
 import { Goal } from "../format/goal.ts";
 import { instantOf } from "../format/stamp.ts";
@@ -14,6 +14,7 @@ import type { WorkTree } from "../git/work-tree.ts";
 import type { Processes } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { applyChanges, Journal, type Documents, type JournalPorts } from "../store/journal.ts";
+import { OpenEnds } from "../store/open-ends.ts";
 import type { Redactor } from "../store/redact.ts";
 import { scaffoldGraph, scaffoldWork } from "./scaffold.ts";
 
@@ -63,17 +64,12 @@ export class OpenGoal {
   readonly foreignRequests = new Set<string>();
   readonly #ports: GoalPorts;
 
-  private constructor(
-    id: string,
-    journal: Journal,
-    seen: { spawns: Set<string>; requests: Set<string> },
-    ports: GoalPorts,
-  ) {
+  private constructor(id: string, journal: Journal, ends: OpenEnds, ports: GoalPorts) {
     this.id = id;
     this.folder = journal.folder;
     this.journal = journal;
-    this.orphanedSpawns = [...seen.spawns];
-    this.appliedRequests = seen.requests;
+    this.orphanedSpawns = ends.spawns;
+    this.appliedRequests = ends.appliedRequests;
     this.#ports = ports;
   }
 
@@ -85,25 +81,17 @@ export class OpenGoal {
     ports: GoalPorts,
     signal: AbortSignal,
   ): Promise<OpenGoal> {
-    const seen = { spawns: new Set<string>(), requests: new Set<string>() };
+    const ends = new OpenEnds();
     const request = {
       runId: id,
       command,
       what: `Goal ${id}`,
       snapshots: GOAL_DOCUMENTS,
-      visit: (event: { kind: string; payload?: Record<string, unknown> | undefined }) => {
-        const spawn = event.payload?.["spawn_id"];
-        if (typeof spawn === "string") {
-          if (SPAWN_STARTS.has(event.kind)) seen.spawns.add(spawn);
-          else seen.spawns.delete(spawn);
-        }
-        const asked = event.payload?.["request_id"];
-        if (typeof asked === "string") seen.requests.add(asked);
-      },
+      visit: (event: Event) => ends.visit(event),
     };
     const journal = await Journal.open(folder, request, ports, signal);
     for (const repair of journal.repairs) ports.tell(`repaired: ${repair}`);
-    const open = new OpenGoal(id, journal, seen, ports);
+    const open = new OpenGoal(id, journal, ends, ports);
     if (journal.position.seq > 0) await open.#check();
     return open;
   }
@@ -200,6 +188,3 @@ export class OpenGoal {
     }
   }
 }
-
-/** Kinds of events that say that a process was started; every other event with its spawn id says that it ended. */
-const SPAWN_STARTS: ReadonlySet<string> = new Set(["command_started", "task_started"]);

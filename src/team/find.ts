@@ -320,7 +320,7 @@ const SHOWN: Readonly<Record<string, TeamState["tasks"][number]["status"]>> = {
 };
 
 /** A task of the scheduler as `team-state.json` shows it. */
-function shownTask(task: Readonly<Record<string, unknown>>): TeamState["tasks"][number] {
+export function shownTask(task: Readonly<Record<string, unknown>>): TeamState["tasks"][number] {
   const text = (key: string) => (typeof task[key] === "string" ? task[key] : null);
   return {
     id: text("id") ?? "",

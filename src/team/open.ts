@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import type { Engine } from "../engine/engine.ts";
 import { OmkError } from "../errors.ts";
-import type { DocumentChange } from "../format/event.ts";
+import type { DocumentChange, Event } from "../format/event.ts";
 import type { GateResult } from "../format/gate.ts";
 import { renderDocument, renderLine } from "../format/json.ts";
 import type { RunProof } from "../format/proof.ts";
@@ -16,8 +16,10 @@ import type { Processes } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { ensureFolder, replaceFile } from "../store/files.ts";
 import { Journal, type Documents, type JournalPorts } from "../store/journal.ts";
+import { OpenEnds } from "../store/open-ends.ts";
 import type { Redactor } from "../store/redact.ts";
 import { stateFolder } from "../store/state-root.ts";
+import { shownTask } from "./find.ts";
 
 /** What the team runtime needs of the world; git, gates and agents are ports, so that a test can script them. */
 export interface RunPorts extends JournalPorts {
@@ -66,9 +68,6 @@ export function changeAttempt(fence: number, set: Partial<RunAttempt>): Document
 /** Only these have a file that is nothing but the fold; the others are rendered together by `saveViews`. */
 const SNAPSHOTS = ["team-work.json", "proof.json"] as const;
 
-/** Kinds of events that say that a process was started; every other event with its spawn id says that it ended. */
-const SPAWN_STARTS: ReadonlySet<string> = new Set(["command_started", "task_started", "helper_started"]);
-
 /** Above this many tasks the rendered files are written only when a phase ends: they grow, the log does not care. */
 const LIVE_VIEW_TASKS_MAX = 200;
 
@@ -88,42 +87,37 @@ export class OpenRun {
   private constructor(
     id: string,
     journal: Journal,
-    seen: { spawns: Set<string>; requests: Set<string>; isProven: boolean },
+    seen: { ends: OpenEnds; wasProven: boolean },
     ports: RunPorts,
   ) {
     this.id = id;
     this.folder = journal.folder;
     this.journal = journal;
-    this.orphanedSpawns = [...seen.spawns];
-    this.appliedRequests = seen.requests;
-    this.wasProven = seen.isProven;
+    this.orphanedSpawns = seen.ends.spawns;
+    this.appliedRequests = seen.ends.appliedRequests;
+    this.wasProven = seen.wasProven;
     this.#ports = ports;
   }
 
   /** Takes control of a run, or of a folder that is to become one; `state.busy` while another living omk has it. */
   static async open(id: string, command: string, ports: RunPorts, signal: AbortSignal): Promise<OpenRun> {
     const folder = join(await stateFolder(ports.root, "team", ports), id);
-    const seen = { spawns: new Set<string>(), requests: new Set<string>(), isProven: false };
+    const ends = new OpenEnds();
+    let wasProven = false;
     const request = {
       runId: id,
       command,
       what: `Team run ${id}`,
       snapshots: SNAPSHOTS,
-      visit: ({ kind, payload }: { kind: string; payload?: Record<string, unknown> | undefined }) => {
-        const spawn = payload?.["spawn_id"];
-        if (typeof spawn === "string") {
-          if (SPAWN_STARTS.has(kind)) seen.spawns.add(spawn);
-          else seen.spawns.delete(spawn);
-        }
-        if (kind === "run_completed" || kind === "run_failed") seen.isProven = false;
-        else if (kind === "proof_written") seen.isProven = true;
-        const asked = payload?.["request_id"];
-        if (typeof asked === "string") seen.requests.add(asked);
+      visit: (event: Event) => {
+        ends.visit(event);
+        if (event.kind === "run_completed" || event.kind === "run_failed") wasProven = false;
+        else if (event.kind === "proof_written") wasProven = true;
       },
     };
     const journal = await Journal.open(folder, request, ports, signal);
     for (const repair of journal.repairs) ports.tell(`repaired: ${repair}`);
-    const open = new OpenRun(id, journal, seen, ports);
+    const open = new OpenRun(id, journal, { ends, wasProven }, ports);
     if (journal.position.seq > 0) await open.#check();
     return open;
   }
@@ -213,29 +207,8 @@ export function renderViews(
   const { tasks: listed = [] } = (documents.get("tasks.jsonl") ?? {}) as { tasks?: Task[] };
   const tasks = listed.toSorted((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)));
   return {
-    state: renderDocument({ ...documents.get("team-state.json"), tasks: tasks.map(teamTask), seq }),
+    state: renderDocument({ ...documents.get("team-state.json"), tasks: tasks.map(shownTask), seq }),
     manifest: renderDocument({ ...documents.get("manifest.json"), tasks, seq }),
     tasks: tasks.map((task) => renderLine({ ...task, snapshot_seq: seq })).join("\n"),
-  };
-}
-
-const SHOWN_STATUS = {
-  pending: "Pending",
-  claimed: "InProgress",
-  running: "InProgress",
-  completed: "Done",
-  failed: "Failed",
-  cancelled: "Failed",
-} as const;
-
-/** A task as `team-state.json` shows it. */
-function teamTask(task: Task): TeamState["tasks"][number] {
-  return {
-    id: task.id,
-    description: task.description,
-    assigned_to: task.owner,
-    status: SHOWN_STATUS[task.state],
-    created_at: task.created_at,
-    completed_at: task.completed_at,
   };
 }

@@ -80,11 +80,6 @@ export function decideRun(facts: RunFacts): RunVerdict {
   return { status: failed || facts.baseCopies === "failed" ? "failed" : "not_ready", code: first.code, gaps };
 }
 
-/** A run whose end is in the log: nothing writes to it any more. */
-export function isFinished(open: Pick<OpenRun, "state">): boolean {
-  return open.state.phase === "Complete" || open.state.phase === "Failed";
-}
-
 /** How a run stands by what the log says. */
 export function verdictOf(open: OpenRun): RunVerdict {
   return decideRun(runFacts(open, allowsTool(roleOf(open.work), "edit")));

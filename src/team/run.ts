@@ -17,7 +17,6 @@ import { changedFiles } from "../git/changed-files.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import { nowOf, Scheduler } from "../scheduler/scheduler.ts";
 import { holdProject, UNHURRIED } from "../store/project-claim.ts";
-import { chainHolder } from "../store/claim-chain.ts";
 import { ensureFolder, writeOnce } from "../store/files.ts";
 import { LineTail } from "../store/line-tail.ts";
 import { RunBudget, costOf, costSoFar } from "./budget.ts";
@@ -29,19 +28,12 @@ import {
   tasksOf,
   type Decomposition,
 } from "./decompose.ts";
-import { IMPORT_MARK } from "./find.ts";
+import { isFinished, resumableTeam } from "./find.ts";
 import { helperTurn } from "./helper-turn.ts";
 import { Mailbox } from "./mailbox.ts";
 import { concludeRun } from "./conclude.ts";
 import { change, OpenRun, type RunPorts } from "./open.ts";
-import {
-  isFinished,
-  OPERATIONS,
-  verdictOf,
-  writeProofFiles,
-  writeRunProof,
-  type RunVerdict,
-} from "./proof.ts";
+import { OPERATIONS, verdictOf, writeProofFiles, writeRunProof, type RunVerdict } from "./proof.ts";
 import { recoverRun } from "./recover.ts";
 import { roleOf, type RolePack } from "./roles.ts";
 import { serveShutdown, ShutdownRequest } from "./shutdown.ts";
@@ -115,15 +107,16 @@ export async function startRun(
 
 /** Goes on with a run that was interrupted. A finished one is left as it is, and its verdict given. */
 export async function resumeRun(
-  name: string,
+  wanted: string,
   more: { engine?: string; budget: RunRequest["budget"] },
   ports: RunPorts,
   signal: AbortSignal,
 ): Promise<RunOutcome> {
-  requireOurs(name, ports);
+  // Before anything is written: runs of 0.5.0 and imported ones are only looked at.
+  const { name } = resumableTeam(ports.root, wanted, ports);
   const open = await OpenRun.open(name, "team run --resume", ports, signal);
   try {
-    if (isFinished(open)) {
+    if (isFinished(open.state)) {
       // Its end is in the log; what is made from it may still be missing.
       const verdict = verdictOf(open);
       if (open.proof && open.wasProven) await writeProofFiles(open, open.proof, ports);
@@ -151,31 +144,6 @@ export async function resumeRun(
     }
   } finally {
     await open.close();
-  }
-}
-
-/** Throws for what cannot be gone on with, before anything is written: runs of 0.5.0, imported ones, and none at all. */
-function requireOurs(name: string, ports: RunPorts): void {
-  const folder = join(ports.root, "team", name);
-  const hint = "See `omk team list`.";
-  if (!ports.disk.stat(folder))
-    throw new OmkError("team.not_found", `There is no team run called ${name}.`, { hint });
-  if (ports.disk.stat(join(folder, IMPORT_MARK))) {
-    throw new OmkError(
-      "team.refused",
-      `Team run ${name} was imported: it can be looked at, and not gone on with.`,
-      { hint },
-    );
-  }
-  const log = ports.disk.stat(join(folder, "events.jsonl"));
-  if (!chainHolder(join(folder, "controller"), ports) || (log?.size ?? 0) === 0) {
-    throw new OmkError(
-      "team.refused",
-      `Team run ${name} has nothing to go on with: no omk of this version worked on it.`,
-      {
-        hint: "Start the work anew under another name.",
-      },
-    );
   }
 }
 

@@ -8,7 +8,7 @@ import { whileServing } from "../store/serve-requests.ts";
 import { costSoFar } from "./budget.ts";
 import { concludeRun } from "./conclude.ts";
 import { OpenRun, type RunPorts } from "./open.ts";
-import { isFinished } from "./proof.ts";
+import { isFinished } from "./find.ts";
 import { recoverRun } from "./recover.ts";
 
 /** How long the caller waits for the processes to be gone: agents are asked, then told, then killed. */
@@ -117,7 +117,7 @@ async function stopHere(
   try {
     const { phase } = open.state;
     await applyRequests(open, ports);
-    const isOver = isFinished(open) || phase === "Shutdown";
+    const isOver = isFinished(open.state) || phase === "Shutdown";
     if (isOver && !asked) return { outcome: "finished", phase };
     if (!isOver) {
       await recoverRun(open, ports);

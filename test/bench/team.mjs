@@ -61,7 +61,7 @@ function timeRun(folder, tasks, workers, { measured }) {
 async function growthBench(workers, folder, context) {
   const [few, many] = context.quick ? [200, 2_000] : [1_000, 10_000];
   const times = await interleave(
-    context.quick ? 2 : 3,
+    context.quick ? 1 : 2,
     {
       many: async () => (await timeRun(folder, many, workers, context)) / many,
       // As many tasks in small runs, or a pause would count for more.
@@ -87,7 +87,7 @@ async function* filesBench(sizes, folder, context) {
       timeProcess(["sh", "-c", 'xargs -P2 -n1 true < "$0"', list], { cwd: folder, env: context.environment }),
   };
   for (const workers of sizes) contestants[workers] = () => timeRun(folder, count, workers, context);
-  const { xargs, ...times } = await interleave(context.quick ? 3 : 7, contestants);
+  const { xargs, ...times } = await interleave(context.quick ? 3 : 5, contestants);
   for (const workers of sizes) {
     const note = `per task, ${count} of them, all files and the log, against a process each`;
     yield result(`sched/files-${workers}`, times[workers], xargs, { target: 0.25, each: count, note });
@@ -108,7 +108,7 @@ async function restartBench(folder, { bundle, environment, measured, quick }) {
     if ((signal ?? status) !== expected) throw new Error(`the run ended with ${signal ?? status}: ${stderr}`);
     return performance.now() - start;
   };
-  const times = await interleave(quick ? 3 : 10, {
+  const times = await interleave(quick ? 3 : 5, {
     restarted: () =>
       withRun(folder, { tasks, workers }, measured, (root) => {
         const first = drive(root, [String(tasks / 2)], "SIGKILL");

@@ -9,7 +9,7 @@ import { parseDuration } from "../../goal/budget.ts";
 import { interruptedRuns } from "../../team/find.ts";
 import type { OpenRun, RunPorts } from "../../team/open.ts";
 import { READINESS, type RunVerdict } from "../../team/proof.ts";
-import { roleNamed } from "../../team/roles.ts";
+import { roleNamed, rolesOf } from "../../team/roles.ts";
 import { resumeRun, startRun, type RunOutcome, type RunRequest } from "../../team/run.ts";
 import { defaultTeamName, newTeamName, parseTeamSpec } from "../../team/spec.ts";
 import type { App } from "../app.ts";
@@ -72,7 +72,6 @@ async function start(
       hint: 'For example: omk team run 3:executor "Add a --json flag to every command"',
     });
   }
-  const parsed = parseTeamSpec(spec);
   const text = words.join(" ").trim();
   if (text === "") {
     throw new OmkError("usage.invalid", "The task is empty.", {
@@ -87,6 +86,12 @@ async function start(
       hint: "Name the project's folder with --dir.",
     });
   }
+  const { roles, warnings } = rolesOf(projectDir, ports);
+  for (const warning of warnings) app.output.story(warning);
+  const parsed = parseTeamSpec(
+    spec,
+    roles.map(({ pack }) => pack),
+  );
   const { pack, source } = roleNamed(parsed.role, projectDir, ports);
   if (source === "unknown")
     app.output.story(
