@@ -5,6 +5,8 @@ import type { Disk } from "../ports.ts";
 const CHUNK_BYTES = 64 * 1024;
 /** A longer line is skipped and counted: no line of ours comes near it. */
 const LINE_BYTES_MAX = 8 * 1024 * 1024;
+/** How much one look takes in; the rest is for the next one, so that nobody's flood has to fit into memory. */
+const LOOK_BYTES_MAX = 16 * 1024 * 1024;
 const NEWLINE = 10;
 
 /** What one look found. */
@@ -13,6 +15,8 @@ export interface NewLines {
   lines: string[];
   /** Lines that were too long to be taken. */
   skipped: number;
+  /** There is more than one look takes in: look again. */
+  more: boolean;
 }
 
 /** A reader with a place in the file. A file that has become shorter was rewritten, and is read from its start. */
@@ -33,7 +37,7 @@ export class LineTail {
 
   /** Everything that was finished with a newline since the last look; nothing where there is no file. */
   read(): NewLines {
-    const found: NewLines = { lines: [], skipped: 0 };
+    const found: NewLines = { lines: [], skipped: 0, more: false };
     let file: ReturnType<Disk["open"]>;
     try {
       file = this.#disk.open(this.#path, "read");
@@ -48,7 +52,9 @@ export class LineTail {
         this.#offset = 0;
         this.#skipping = false;
       }
-      this.#take(file, size, found);
+      const end = Math.min(size, this.#offset + LOOK_BYTES_MAX);
+      this.#take(file, end, found);
+      found.more = end < size;
     } finally {
       file.close();
     }

@@ -40,6 +40,13 @@ const LEASE_MARGIN_MS = 60_000;
 const BEAT_MS = 10_000;
 /** How often the log says that a busy worker lives. */
 const BEAT_EVENT_MS = 60_000;
+/** How often an outbox is looked at for one answer: a gigabyte of lines, of which only one can be ours. */
+const OUTBOX_LOOKS_MAX = 64;
+/** Lines that change nothing are kept, so many of each worker and so much of each. */
+const LATE_MAX = 100;
+const LATE_CHARACTERS_MAX = 64 * 1024;
+/** The longest that the timer sleeps. */
+const WAIT_MS_MAX = 60 * 60_000;
 /** Executions in a row that were interrupted before the agent said anything: something here does not work at all. */
 const UNHEARD_MAX = 5;
 
@@ -73,6 +80,8 @@ export class Crew {
   readonly #earlier: ReadonlyMap<string, RunAttempt>;
   /** By task: how many of its latest executions were cut off before the agent had said anything. */
   readonly #unheard = new Map<string, number>();
+  /** How many lines of each worker's outbox changed nothing. */
+  readonly #late = new Map<Worker, number>();
   /** Ends the timers. */
   readonly #over = new AbortController();
   #stop: Stop | undefined;
@@ -246,8 +255,9 @@ export class Crew {
     try {
       worker.mailbox.assign(assignmentOf(task, fence, budget_secs));
       this.#ports.tell(`${worker.name}: ${task.id}${number > 1 ? `, attempt ${number}` : ""}`);
-      await worker.workNext(
+      const said = await worker.workNext(
         {
+          fence,
           spawnId: attempt.spawn_id,
           attempt: number,
           turnMs,
@@ -256,18 +266,20 @@ export class Crew {
         },
         running.abort.signal,
       );
-      await this.#hear(running);
+      await this.#hear(running, said);
     } finally {
       this.#running.delete(worker);
     }
   }
 
-  /** Takes what lies in the worker's outbox: the answer to what runs is its result, everything else is evidence. */
-  async #hear(running: Running): Promise<void> {
+  /**
+   * Takes what lies in the worker's outbox: the line that the worker wrote is the result, everything else is evidence,
+   * also a line that only looks like it: agents can write there, too.
+   */
+  async #hear(running: Running, said: string | undefined): Promise<void> {
     const { worker } = running;
     for (const { report, line } of this.#reportsOf(worker)) {
-      const isAnswer =
-        report?.fence === running.fence && report.task_id === running.taskId && !running.isAnswered;
+      const isAnswer = report !== undefined && line === said && !running.isAnswered;
       if (isAnswer && running.isLost) running.late ??= report;
       if (!isAnswer || running.isLost) await this.#keepLate(worker, line, report);
       else {
@@ -289,18 +301,19 @@ export class Crew {
     }
   }
 
-  /** Lines of an outbox that nobody has taken yet. */
-  #reportsOf(worker: Worker): { line: string; report: Report | undefined }[] {
-    const { lines, skipped } = worker.mailbox.reports();
-    if (skipped > 0)
-      this.#ports.tell(`${worker.name}: ${skipped} lines of its outbox are too long and were left out`);
-    return lines.map((line) => {
-      const parsed = OutboxLine.safeParse(jsonOf(line));
-      return {
-        line,
-        report: parsed.success && "task_id" in parsed.data ? (parsed.data as Report) : undefined,
-      };
-    });
+  /** Lines of an outbox that nobody has taken yet; of a flood, the first ones. */
+  *#reportsOf(worker: Worker): Generator<{ line: string; report: Report | undefined }> {
+    for (let looks = 0; looks < OUTBOX_LOOKS_MAX; looks++) {
+      const { lines, skipped, more } = worker.mailbox.reports();
+      if (skipped > 0)
+        this.#ports.tell(`${worker.name}: ${skipped} lines of its outbox are too long and were left out`);
+      for (const line of lines) {
+        const parsed = OutboxLine.safeParse(jsonOf(line));
+        const report = parsed.success && "task_id" in parsed.data ? (parsed.data as Report) : undefined;
+        yield { line, report };
+      }
+      if (!more) return;
+    }
   }
 
   /** A result that counts. */
@@ -410,7 +423,12 @@ export class Crew {
 
   /** Keeps a line that changes nothing: an answer that came too late or twice, or that nobody asked for. */
   async #keepLate(worker: Worker, line: string, report: Report | undefined): Promise<void> {
-    const text = renderDocument({ line: this.#ports.redactor.text(line) });
+    const kept = (this.#late.get(worker) ?? 0) + 1;
+    this.#late.set(worker, kept);
+    if (kept === LATE_MAX + 1) this.#ports.tell(`${worker.name}: more such lines in its outbox are left out`);
+    if (kept > LATE_MAX) return;
+    const shown = this.#ports.redactor.text(line).slice(0, LATE_CHARACTERS_MAX);
+    const text = renderDocument({ line: shown, characters: line.length });
     const name = `${report?.fence ?? "unknown"}-${createHash("sha256").update(text).digest("hex").slice(0, 16)}.json`;
     const path = join(worker.mailbox.path("late"), name);
     if (this.#ports.disk.stat(path)) return;
@@ -478,7 +496,7 @@ export class Crew {
   async #keepTime(): Promise<void> {
     while (!this.#over.signal.aborted) {
       const next = this.#scheduler.nextWakeMs(this.#now());
-      const waitMs = Math.min(next ?? Number.POSITIVE_INFINITY, this.#budget.leftMs());
+      const waitMs = Math.min(next ?? WAIT_MS_MAX, this.#budget.leftMs(), WAIT_MS_MAX);
       const isTime = await this.#changed.waitAtMost(waitMs, this.#ports.clock);
       if (this.#over.signal.aborted) return;
       if (!isTime) continue;
@@ -588,11 +606,7 @@ class Bell {
   /** True when the time was over before it rang. */
   async waitAtMost(ms: number, clock: RunPorts["clock"]): Promise<boolean> {
     const rung = new AbortController();
-    const ring = this.wait().then(() => rung.abort());
-    if (!Number.isFinite(ms)) {
-      await ring;
-      return false;
-    }
+    void this.wait().then(() => rung.abort());
     try {
       await clock.sleep(Math.max(0, ms), rung.signal);
       return true;

@@ -48,9 +48,11 @@ export class Mailbox {
     return this.#inbox.read();
   }
 
-  /** What came of an assignment. */
-  report(report: Report): void {
-    appendLine(this.path("outbox.jsonl"), renderLine(report), this.#ports);
+  /** What came of an assignment; gives the line that was written. */
+  report(report: Report): string {
+    const line = renderLine(report);
+    appendLine(this.path("outbox.jsonl"), line, this.#ports);
+    return line;
   }
 
   /** Lines of the outbox since the last look. */

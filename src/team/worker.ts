@@ -13,6 +13,8 @@ import type { Mailbox } from "./mailbox.ts";
 import type { RunPorts } from "./open.ts";
 import { allowsTool, type RolePack } from "./roles.ts";
 
+/** How often an inbox is looked at for one assignment: whoever floods it gains nothing. */
+const INBOX_LOOKS_MAX = 64;
 /** Short tasks follow each other faster than anybody looks at heartbeats. */
 const BEAT_MS_MIN = 1_000;
 
@@ -36,6 +38,7 @@ interface Current {
 
 /** What the controller passes beside the inbox line, because it is no business of other programs. */
 export interface Launch {
+  fence: number;
   spawnId: string;
   attempt: number;
   turnMs: number;
@@ -65,29 +68,32 @@ export class Worker {
   }
 
   /**
-   * Takes the next assignment from the inbox and works on it to its end, whatever that is; resolves when its report is
-   * in the outbox and nothing of its agent is left. Rejects with what the user must mend (an OmkError) and with bugs.
+   * Takes the assignment of this fence from the inbox and works on it to its end, whatever that is; resolves with the line
+   * that is in the outbox then, when nothing of its agent is left. Undefined when no such assignment was found. Rejects
+   * with what the user must mend (an OmkError) and with bugs.
    */
-  async workNext(launch: Launch, signal: AbortSignal): Promise<void> {
-    const { lines } = this.mailbox.assignments();
-    for (const line of lines) {
-      const parsed = Assignment.safeParse(jsonOf(line));
-      // What another program wrote into the inbox is nothing the controller gave out.
-      if (!parsed.success || parsed.data.fence === undefined) {
+  async workNext(launch: Launch, signal: AbortSignal): Promise<string | undefined> {
+    for (let looks = 0; looks < INBOX_LOOKS_MAX; looks++) {
+      const { lines, more } = this.mailbox.assignments();
+      for (const line of lines) {
+        const parsed = Assignment.safeParse(jsonOf(line));
+        if (parsed.success && parsed.data.fence === launch.fence)
+          return this.#work(parsed.data, launch, signal);
+        // What another program wrote into the inbox is nothing the controller gave out.
         this.#ports.tell(`${this.name}: a line in its inbox is no assignment and was left out`);
-        continue;
       }
-      await this.#work(parsed.data, parsed.data.fence, launch, signal);
+      if (!more) break;
     }
+    return undefined;
   }
 
-  async #work(assignment: Assignment, fence: number, launch: Launch, signal: AbortSignal): Promise<void> {
+  async #work(assignment: Assignment, launch: Launch, signal: AbortSignal): Promise<string> {
     const { clock } = this.#ports;
     const startedMs = clock.monotonicMs();
     const current: Current = { taskId: assignment.id, lastSign: null, open: new Set() };
     this.#current = current;
     await this.beat("alive");
-    const path = Worker.transcriptPath(this.#place.runFolder, assignment.id, fence);
+    const path = Worker.transcriptPath(this.#place.runFolder, assignment.id, launch.fence);
     const transcript = new Transcript(path, this.#ports);
     let turn: Turn;
     try {
@@ -97,8 +103,9 @@ export class Worker {
       this.#current = undefined;
     }
     const elapsedMs = clock.monotonicMs() - startedMs;
-    this.mailbox.report(this.#reportOf(assignment, fence, turn, path, elapsedMs));
+    const line = this.mailbox.report(this.#reportOf(assignment, launch.fence, turn, path, elapsedMs));
     await this.beat("ready");
+    return line;
   }
 
   #turn(

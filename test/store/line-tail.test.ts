@@ -47,7 +47,7 @@ describe("the tail of a file of lines", () => {
     try {
       const path = join(folder, "outbox.jsonl");
       const tail = new LineTail(path, 0, createWorld());
-      expect(tail.read()).toEqual({ lines: [], skipped: 0 });
+      expect(tail.read()).toMatchObject({ lines: [], skipped: 0 });
       writeFileSync(path, "one\ntw");
       expect(tail.read().lines).toEqual(["one"]);
       expect(tail.read().lines).toEqual([]);
@@ -67,11 +67,11 @@ describe("the tail of a file of lines", () => {
       const tail = new LineTail(path, 0, createWorld());
       const part = "x".repeat(5 * 1024 * 1024);
       writeFileSync(path, `one\n${part}`);
-      expect(tail.read()).toEqual({ lines: ["one"], skipped: 0 });
+      expect(tail.read()).toMatchObject({ lines: ["one"], skipped: 0 });
       appendFileSync(path, part);
-      expect(tail.read()).toEqual({ lines: [], skipped: 0 });
+      expect(tail.read()).toMatchObject({ lines: [], skipped: 0 });
       appendFileSync(path, `${part}\ntwo\n`);
-      expect(tail.read()).toEqual({ lines: ["two"], skipped: 1 });
+      expect(tail.read()).toMatchObject({ lines: ["two"], skipped: 1 });
     } finally {
       rmSync(folder, { recursive: true });
     }
