@@ -18,6 +18,7 @@ import type { WorkTree } from "../git/work-tree.ts";
 import { nowOf, Scheduler } from "../scheduler/scheduler.ts";
 import { holdProject, UNHURRIED } from "../store/project-claim.ts";
 import { ensureFolder, writeOnce } from "../store/files.ts";
+import { foldFolder } from "../store/journal.ts";
 import { LineTail } from "../store/line-tail.ts";
 import { RunBudget, costOf, costSoFar } from "./budget.ts";
 import { Crew, transcriptEvidence, type Stop } from "./crew.ts";
@@ -63,8 +64,13 @@ export interface RunOutcome {
 }
 
 const DECOMPOSE_MS = 5 * 60_000;
-/** A run begins with its first event; a folder in which there is none was left by an omk that was killed before that. */
-const STATE_FILES = ["events.jsonl", "event-log.jsonl", "team-state.json"] as const;
+
+/** A run begins with its first whole event; a folder in which there is none was left by an omk that was killed before that. */
+function isStarted(folder: string, ports: RunPorts): boolean {
+  if ((ports.disk.stat(join(folder, "team-state.json"))?.size ?? 0) > 0) return true;
+  const { validBytes, damage } = foldFolder(folder, ports).log;
+  return validBytes > 0 || damage.length > 0;
+}
 
 /**
  * Makes a run and works on it to its end. Refuses a name that exists (`team.exists`), a directory somebody works in
@@ -77,7 +83,7 @@ export async function startRun(
   created: (open: OpenRun) => void,
 ): Promise<RunOutcome> {
   const folder = join(ports.root, "team", request.name);
-  if (STATE_FILES.some((name) => (ports.disk.stat(join(folder, name))?.size ?? 0) > 0)) {
+  if (isStarted(folder, ports)) {
     throw new OmkError("team.exists", `A team run called ${request.name} exists already.`, {
       hint: `Go on with it: omk team run --resume --name ${request.name}. Or choose another name.`,
     });

@@ -674,7 +674,10 @@ export class SimulatedDisk implements Disk {
 
   async writeDerived(path: string, text: string): Promise<void> {
     await Promise.resolve();
-    const temporary = `${path}.${this.operationCount + 1}`;
+    // A crash may have left one of an earlier disk, whose operations were counted from 1, too.
+    let number = this.operationCount + 1;
+    while (this.stat(`${path}.${number}`)) number++;
+    const temporary = `${path}.${number}`;
     const file = this.open(temporary, "create");
     try {
       const bytes = new TextEncoder().encode(text);
