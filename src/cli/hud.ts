@@ -18,15 +18,10 @@ const REDRAW_MS = 2_000;
 const CLEAR = "\u001b[2J\u001b[H";
 
 /** Prints a snapshot, or on a terminal one after the other until the run ends. */
-export async function hudCommand(app: App, team: string | undefined, flags: HudFlags): Promise<void> {
+export async function hudCommand(app: App, team: string, flags: HudFlags): Promise<void> {
   if (flags.tui) throw notThere("--tui", "omk hud <team> redraws itself on a terminal.");
   if (flags.web || flags.port !== undefined)
     throw notThere("--web", "omk hud <team> --json is for other programs.");
-  if (team === undefined) {
-    throw new OmkError("usage.invalid", "Which team?", {
-      hint: "omk hud <team> [--once | --json]; `latest` is the newest one, and `omk team list` shows all.",
-    });
-  }
   const hud = Hud.open(app.root(), team, app.world);
   const redactor = createRedactor({ environment: app.io.env });
   const text = () => redactor.text(hud.text());

@@ -26,23 +26,25 @@ export function proofVerifyCommand(app: App, wanted: string, flags: { json: bool
 /** A goal's id and a run's name look alike; goals are looked for first, and `latest` is the newest goal when there is one. */
 function verifyNamed(app: App, wanted: string): ProofCheck | RunProofCheck {
   const root = app.root();
-  let missing: unknown;
   try {
     const goal = findGoalFolder(root, wanted, app.world);
     return verifyProof(goal.folder, goal.id, app.world);
   } catch (error) {
     if (!(error instanceof OmkError) || error.code !== "goal.not_found") throw error;
-    missing = error;
+    // No goal: perhaps a run.
   }
   const team = listTeams(root, app.world).teams.find(({ name }) => wanted === "latest" || name === wanted);
-  // Neither: what is said about goals holds for runs, too.
-  if (!team) throw missing;
+  if (!team) {
+    throw new OmkError("goal.not_found", `There is no goal and no team run called ${wanted} in ${root}.`, {
+      hint: "See `omk goal list` and `omk run list`.",
+    });
+  }
   if (team.isImported) {
     throw new OmkError(
       "proof.missing",
       `Team run ${team.name} was imported: the evidence of its proof is not here.`,
       {
-        hint: "Check it where it was made: omk proof verify there, before it is exported.",
+        hint: "Only the state folder in which it was made holds everything that its proof names.",
       },
     );
   }

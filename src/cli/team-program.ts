@@ -8,7 +8,7 @@ import type { HudFlags } from "./hud.ts";
 import type { RunShowFlags } from "./run.ts";
 import type { TeamRunFlags } from "./team/run.ts";
 
-const NAME = ["<name>", "name of the team; `latest` is the newest one"] as const;
+const NAME = ["[name]", "name of the team", "latest"] as const;
 const RUN = ["[run]", "name of the run", "latest"] as const;
 
 /** `omk team …`. */
@@ -41,7 +41,7 @@ export function teamCommand(app: App): Command {
   );
   team.addCommand(
     withJson("shutdown", "stop a team that runs, and say when its processes are gone")
-      .argument(...NAME)
+      .argument("<name>", "name of the team; `latest` is the newest one")
       .option("--force", "end its agents at once instead of asking them first", false)
       .addHelpText("after", examples("omk team shutdown fix", "omk team shutdown fix --force"))
       .action(async (name: string, flags: { force: boolean; json: boolean }) => {
@@ -98,7 +98,7 @@ function teamRunCommand(app: App): Command {
     .argument("[team]", "<count>:<role> with 1 to 16 workers, the name of a role, or team (3:executor)")
     .argument("[task...]", "what is to be done")
     .option("-n, --name <name>", "name of the team and its run; <role>-<8 digits> if left out")
-    .option("-d, --dir <folder>", "the project", ".")
+    .option("-d, --dir <folder>", "the project. Default: the present folder")
     .addOption(new Option("--no-ralph", "accepted for older scripts; does nothing").hideHelp())
     .option(
       "--gate <gate>",
@@ -107,7 +107,11 @@ function teamRunCommand(app: App): Command {
       [],
     )
     .option("--engine <engine>", "who does the work: scripted:<file> or acp:<command line>")
-    .option("--max-attempts <n>", "executions of a task before it counts as failed (1 to 20)", number, 3)
+    .option(
+      "--max-attempts <n>",
+      "executions of a task before it counts as failed (1 to 20). Default: 3",
+      number,
+    )
     .option("--budget-time <duration>", "stop after this long at work: a number with the suffix s/m/h/d")
     .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
     .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number)
@@ -183,13 +187,13 @@ export function proofShowCommand(app: App): Command {
 /** `omk hud`. */
 export function hudCommand(app: App): Command {
   return withJson("hud", "show how a team is doing; on a terminal again and again until it ends")
-    .argument("[team]", "name of the team; `latest` is the newest one")
+    .argument("[team]", "name of the team", "latest")
     .option("--once", "only once", false)
     .option("--tui", "full screen (not there yet)", false)
     .option("--web", "in the browser (not there yet)", false)
     .addOption(new Option("--port <n>", "port for --web").argParser(number).hideHelp())
     .addHelpText("after", examples("omk hud fix", "omk hud latest --once", "omk hud fix --json"))
-    .action(async (team: string | undefined, flags: HudFlags) => {
+    .action(async (team: string, flags: HudFlags) => {
       const { hudCommand: hud } = await import("./hud.ts");
       await hud(app, team, flags);
     });

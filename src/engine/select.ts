@@ -20,6 +20,12 @@ export interface EngineOptions {
   clientVersion?: string;
 }
 
+/** The same engine, named so that it means the same from every folder: a script's path becomes an absolute one. */
+export function absoluteEngine(text: string, baseDir: string): string {
+  const [, path] = /^scripted:\s*(.+)$/s.exec(text) ?? [];
+  return path === undefined ? text : `scripted:${resolve(baseDir, path.trim())}`;
+}
+
 /**
  * The engine a user named: `scripted:<file>`, `acp:<command line>` or `auto`. A script is read and checked here, so
  * that a broken one is an error (`engine.script`) before anything starts. `auto` finds none yet: `engine.missing`.

@@ -2,7 +2,12 @@
 import type { Usage } from "../format/proof.ts";
 import type { TeamWork } from "../format/team-work.ts";
 import type { Clock } from "../ports.ts";
-import type { Stop } from "./crew.ts";
+
+/** Why workers stopped before all tasks had ended. */
+export type Stop = {
+  code: string;
+  reason: string;
+};
 
 /** The limits of a run; Infinity where none was set. */
 export interface BudgetLimits {

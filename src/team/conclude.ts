@@ -1,6 +1,6 @@
 /** The end of a run: the phase, the proof, and everything rendered from them. */
 import { instantOf } from "../format/stamp.ts";
-import type { Stop } from "./crew.ts";
+import type { Stop } from "./budget.ts";
 import { change, type OpenRun, type RunPorts } from "./open.ts";
 import { verdictOf, writeRunProof, type RunVerdict } from "./proof.ts";
 

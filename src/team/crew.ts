@@ -11,19 +11,12 @@ import { OutboxLine, type Report } from "../format/agent-run.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { RunAttempt } from "../format/team-work.ts";
 import { nowOf, type Claimed, type Now, type Scheduler, type TaskChange } from "../scheduler/scheduler.ts";
-import { evidenceOf } from "../store/evidence.ts";
-import { writeOnce } from "../store/files.ts";
+import { evidenceOf, keepEvidence } from "../store/evidence.ts";
 import { renderDocument } from "../format/json.ts";
 import type { NewEvent } from "../store/event-log.ts";
-import type { RunBudget } from "./budget.ts";
-import { changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
+import type { RunBudget, Stop } from "./budget.ts";
+import { change, changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
 import { jsonOf, Worker } from "./worker.ts";
-
-/** Why workers stopped before all tasks had ended. */
-export type Stop = {
-  code: string;
-  reason: string;
-};
 
 /** What limits the work of a crew. */
 export interface CrewLimits {
@@ -58,6 +51,7 @@ interface Running {
   attempt: RunAttempt;
   startedMs: number;
   turnMs: number;
+  leaseEndMs: number;
   abort: AbortController;
   /** Its lease is over: whatever comes of it changes nothing. */
   isLost: boolean;
@@ -101,10 +95,6 @@ export class Crew {
     this.#limits = work.limits;
     this.#ports = ports;
     this.#earlier = new Map(open.attempts.map((one) => [one.id, one]));
-    for (const { task_id, status, summary } of open.attempts) {
-      const isUnheard = status === "interrupted" && summary === null;
-      this.#unheard.set(task_id, isUnheard ? (this.#unheard.get(task_id) ?? 0) + 1 : 0);
-    }
   }
 
   /**
@@ -112,6 +102,11 @@ export class Crew {
    * Rejects with what made going on impossible; nothing runs any more then, either.
    */
   async work(signal: AbortSignal): Promise<Stop | undefined> {
+    // Only now: what an earlier controller left has been judged.
+    for (const { task_id, status, summary } of this.#open.attempts) {
+      const isUnheard = status === "interrupted" && summary === null;
+      this.#unheard.set(task_id, isUnheard ? (this.#unheard.get(task_id) ?? 0) + 1 : 0);
+    }
     const onAbort = () => this.#endAll({ code: "interrupted", reason: "stopped by the user" });
     if (signal.aborted) onAbort();
     else signal.addEventListener("abort", onAbort, { once: true });
@@ -137,7 +132,9 @@ export class Crew {
         const isTheirs = attempt?.worker_id === worker.name && attempt.task_id === report?.task_id;
         if (report && attempt && isTheirs && attempt.status === "running" && !heard.has(attempt.id)) {
           heard.add(attempt.id);
-          await this.#settle(attempt, report);
+          // Only its controller cancels a turn: it had been told to stop, and died before it wrote that down.
+          if (report.outcome === "cancelled") await this.#interrupt(attempt, report);
+          else await this.#settle(attempt, report);
         } else if (!isTheirs || heard.has(attempt.id)) await this.#keepLate(worker, line, report);
       }
     }
@@ -245,6 +242,7 @@ export class Crew {
       attempt,
       startedMs: clock.monotonicMs(),
       turnMs,
+      leaseEndMs: Number.POSITIVE_INFINITY,
       abort: new AbortController(),
       isLost: false,
       isAnswered: false,
@@ -253,16 +251,16 @@ export class Crew {
     if (this.#stop) running.abort.abort(new Error(this.#stop.reason));
     this.#changed.ring();
     try {
-      worker.mailbox.assign(assignmentOf(task, fence, budget_secs));
+      const line = worker.mailbox.assign(assignmentOf(task, fence, budget_secs));
       this.#ports.tell(`${worker.name}: ${task.id}${number > 1 ? `, attempt ${number}` : ""}`);
       const said = await worker.workNext(
         {
+          line,
           fence,
           spawnId: attempt.spawn_id,
           attempt: number,
           turnMs,
-          onSign: (isBusy) =>
-            this.#scheduler.signOfLife(task.id, fence, this.#leaseMs(isBusy, running), this.#now()),
+          onSign: (isBusy) => this.#renew(running, isBusy),
         },
         running.abort.signal,
       );
@@ -270,6 +268,18 @@ export class Crew {
     } finally {
       this.#running.delete(worker);
     }
+  }
+
+  /** A sign of life: the lease runs anew. */
+  #renew(running: Running, isBusy: boolean): void {
+    const now = this.#now();
+    const leaseMs = this.#leaseMs(isBusy, running);
+    const endMs = now.monotonicMs + leaseMs;
+    // The timer sleeps until the end it knew; one that comes earlier has to wake it.
+    const isEarlier = endMs < running.leaseEndMs;
+    running.leaseEndMs = endMs;
+    if (this.#scheduler.signOfLife(running.taskId, running.fence, leaseMs, now) && isEarlier)
+      this.#changed.ring();
   }
 
   /**
@@ -280,11 +290,17 @@ export class Crew {
     const { worker } = running;
     for (const { report, line } of this.#reportsOf(worker)) {
       const isAnswer = report !== undefined && line === said && !running.isAnswered;
-      if (isAnswer && running.isLost) running.late ??= report;
-      if (!isAnswer || running.isLost) await this.#keepLate(worker, line, report);
+      if (isAnswer && running.isLost) {
+        running.late = report;
+        // A turn that said nothing before it was ended is no late answer.
+        if (report.outcome !== "cancelled" || report.summary !== "")
+          await this.#keepLate(worker, line, report);
+      } else if (!isAnswer) await this.#keepLate(worker, line, report);
       else {
         running.isAnswered = true;
-        if (running.abort.signal.aborted) await this.#interrupt(running.attempt, report);
+        // Work that was done when the run was told to stop is done.
+        const isCutOff = running.abort.signal.aborted && report.status !== "success";
+        if (isCutOff) await this.#interrupt(running.attempt, report);
         else await this.#settle(running.attempt, report);
       }
     }
@@ -325,7 +341,12 @@ export class Crew {
       ? this.#scheduler.complete(attempt.task_id, fence, this.#now())
       : isOutside
         ? this.#scheduler.release(attempt.task_id, fence, this.#now())
-        : this.#scheduler.fail(attempt.task_id, fence, { retryable: true }, this.#now());
+        : this.#scheduler.fail(
+            attempt.task_id,
+            fence,
+            { retryable: report.outcome !== "denied" },
+            this.#now(),
+          );
     if (changed.length === 0)
       return this.#keepLate(this.#workerNamed(attempt.worker_id), JSON.stringify(report), report);
     const ended = this.#endOf(attempt, report, { counted: !isOutside });
@@ -344,7 +365,11 @@ export class Crew {
         kind: isDone ? "task_completed" : "task_failed",
         actor: attempt.worker_id,
         payload,
-        changes: [...changed.map(taskChange), changeAttempt(fence, ended)],
+        changes: [
+          ...changed.map(taskChange),
+          changeAttempt(fence, ended),
+          change("team-work.json", { active_ms: this.#budget.activeMs }),
+        ],
       },
       ...this.#followUps(attempt, changed, report),
     );
@@ -423,16 +448,16 @@ export class Crew {
 
   /** Keeps a line that changes nothing: an answer that came too late or twice, or that nobody asked for. */
   async #keepLate(worker: Worker, line: string, report: Report | undefined): Promise<void> {
-    const kept = (this.#late.get(worker) ?? 0) + 1;
-    this.#late.set(worker, kept);
-    if (kept === LATE_MAX + 1) this.#ports.tell(`${worker.name}: more such lines in its outbox are left out`);
-    if (kept > LATE_MAX) return;
     const shown = this.#ports.redactor.text(line).slice(0, LATE_CHARACTERS_MAX);
     const text = renderDocument({ line: shown, characters: line.length });
     const name = `${report?.fence ?? "unknown"}-${createHash("sha256").update(text).digest("hex").slice(0, 16)}.json`;
     const path = join(worker.mailbox.path("late"), name);
     if (this.#ports.disk.stat(path)) return;
-    await writeOnce(path, text, this.#ports);
+    const kept = (this.#late.get(worker) ?? 0) + 1;
+    this.#late.set(worker, kept);
+    if (kept === LATE_MAX + 1) this.#ports.tell(`${worker.name}: more such lines in its outbox are left out`);
+    if (kept > LATE_MAX) return;
+    const file = await keepEvidence(this.#open, path, text, this.#ports);
     const current = report && this.#scheduler.get(report.task_id)?.["fence"];
     await this.#open.record({
       kind: "late_result",
@@ -444,6 +469,7 @@ export class Crew {
         current_fence: current ?? null,
         kept_as: `workers/${worker.name}/late/${basename(path)}`,
       },
+      changes: [change("team-work.json", { evidence: [...this.#open.work.evidence, file] })],
     });
     this.#ports.tell(`${worker.name}: an answer that nobody waits for was kept and changes nothing`);
   }
@@ -496,7 +522,9 @@ export class Crew {
   async #keepTime(): Promise<void> {
     while (!this.#over.signal.aborted) {
       const next = this.#scheduler.nextWakeMs(this.#now());
-      const waitMs = Math.min(next ?? WAIT_MS_MAX, this.#budget.leftMs(), WAIT_MS_MAX);
+      // A run that stops only waits for leases: its budget has nothing more to say.
+      const budgetMs = this.#stop ? WAIT_MS_MAX : this.#budget.leftMs();
+      const waitMs = Math.min(next ?? WAIT_MS_MAX, budgetMs, WAIT_MS_MAX);
       const isTime = await this.#changed.waitAtMost(waitMs, this.#ports.clock);
       if (this.#over.signal.aborted) return;
       if (!isTime) continue;
@@ -556,7 +584,11 @@ function cancelledEvent({ id, because }: TaskChange, failed: string): NewEvent {
   return { kind: "task_failed", actor: "scheduler", payload: { task_id: id, worker_id: null, error } };
 }
 
-function retryEvent(attempt: RunAttempt, reason: string): NewEvent & { payload: Record<string, unknown> } {
+/** Says that a task will be done again, and why. */
+export function retryEvent(
+  attempt: RunAttempt,
+  reason: string,
+): NewEvent & { payload: Record<string, unknown> } {
   return {
     kind: "retry_scheduled",
     actor: "scheduler",

@@ -38,9 +38,11 @@ export class Mailbox {
     return join(this.folder, name);
   }
 
-  /** Work for the worker. */
-  assign(assignment: Assignment): void {
-    appendLine(this.path("inbox.jsonl"), renderLine(assignment), this.#ports);
+  /** Work for the worker; gives the line that was written. */
+  assign(assignment: Assignment): string {
+    const line = renderLine(assignment);
+    appendLine(this.path("inbox.jsonl"), line, this.#ports);
+    return line;
   }
 
   /** Assignments given since the last look. */

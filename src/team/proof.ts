@@ -116,6 +116,8 @@ export async function writeRunProof(open: OpenRun, verdict: RunVerdict, ports: R
 
 /** Writes everything that is made from the proof and the log; also again, where a crash came between. */
 export async function writeProofFiles(open: OpenRun, proof: RunProof, ports: RunPorts): Promise<void> {
+  const { synthesis } = open.work;
+  if (synthesis?.text) await ports.disk.writeDerived(join(open.folder, "synthesis.txt"), synthesis.text);
   await open.saveViews();
   await ports.disk.writeDerived(join(open.folder, "proof.md"), proofMarkdown(proof));
   const failure = join(open.folder, "failure.json");
@@ -131,7 +133,12 @@ export function runFacts(open: Pick<OpenRun, "tasks" | "attempts" | "work">, may
   return {
     unfinished: tasks
       .filter(({ state }) => state !== "completed")
-      .map(({ id, state }) => ({ task_id: id, state, why: last.get(id)?.summary ?? "" })),
+      // What a task that waits has said before is no reason for its waiting.
+      .map(({ id, state }) => ({
+        task_id: id,
+        state,
+        why: state === "failed" ? (last.get(id)?.summary ?? "") : "",
+      })),
     tasks: tasks.length,
     gates: countedResults(work.verification?.results ?? [])
       .filter(({ required }) => required)

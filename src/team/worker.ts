@@ -22,7 +22,7 @@ const BEAT_MS_MIN = 1_000;
 export interface Workplace {
   runFolder: string;
   projectDir: string;
-  engine: Engine;
+  engine: () => Engine;
   role: RolePack;
   idleMs: number;
 }
@@ -34,10 +34,14 @@ interface Current {
   lastSign: Date | null;
   /** Tool calls and requests that are open: while there are any, silence means work. */
   open: Set<string>;
+  /** What the agent asked for last and was refused. */
+  refused?: string;
 }
 
 /** What the controller passes beside the inbox line, because it is no business of other programs. */
 export interface Launch {
+  /** The assignment as it was written into the inbox. */
+  line: string;
   fence: number;
   spawnId: string;
   attempt: number;
@@ -68,17 +72,15 @@ export class Worker {
   }
 
   /**
-   * Takes the assignment of this fence from the inbox and works on it to its end, whatever that is; resolves with the line
-   * that is in the outbox then, when nothing of its agent is left. Undefined when no such assignment was found. Rejects
-   * with what the user must mend (an OmkError) and with bugs.
+   * Takes the assignment from the inbox, which is the controller's own line and no other, and works on it to its end,
+   * whatever that is; resolves with the line that is in the outbox then, when nothing of its agent is left. Undefined when
+   * the line was not found. Rejects with what the user must mend (an OmkError) and with bugs.
    */
   async workNext(launch: Launch, signal: AbortSignal): Promise<string | undefined> {
     for (let looks = 0; looks < INBOX_LOOKS_MAX; looks++) {
       const { lines, more } = this.mailbox.assignments();
       for (const line of lines) {
-        const parsed = Assignment.safeParse(jsonOf(line));
-        if (parsed.success && parsed.data.fence === launch.fence)
-          return this.#work(parsed.data, launch, signal);
+        if (line === launch.line) return this.#work(Assignment.parse(jsonOf(line)), launch, signal);
         // What another program wrote into the inbox is nothing the controller gave out.
         this.#ports.tell(`${this.name}: a line in its inbox is no assignment and was left out`);
       }
@@ -103,7 +105,10 @@ export class Worker {
       this.#current = undefined;
     }
     const elapsedMs = clock.monotonicMs() - startedMs;
-    const line = this.mailbox.report(this.#reportOf(assignment, launch.fence, turn, path, elapsedMs));
+    const line = this.mailbox.report({
+      ...this.#reportOf(assignment, launch.fence, turn, path, elapsedMs),
+      ...(turn.status === "denied" && current.refused !== undefined && { summary: current.refused }),
+    });
     await this.beat("ready");
     return line;
   }
@@ -120,14 +125,18 @@ export class Worker {
     transcript.note({ kind: "prompt", text });
     return takeTurn(
       {
-        engine,
+        engine: engine(),
         cwd: projectDir,
         environment: this.#ports.environment,
         spawnId: launch.spawnId,
         limits: { handshakeMs: HANDSHAKE_MS, idleMs, turnMs: launch.turnMs },
         prompt: { text, meta: { role: "work", task: assignment.id, attempt: launch.attempt } },
         transcript,
-        decidePermission: (request) => Promise.resolve(decideByRole(role, request)),
+        decidePermission: (request) => {
+          const answer = decideByRole(role, request);
+          if (answer.decision === "reject") current.refused = `${answer.rule}: ${request.title}`;
+          return Promise.resolve(answer);
+        },
         onEvent: (event) => {
           followOpen(current.open, event);
           current.lastSign = this.#ports.clock.now();

@@ -189,7 +189,9 @@ describe("omk team status", () => {
       expect((await omk(runs, ["team", command, "../runs"])).status).toBe(2);
     }
     expect((await omk(runs, ["team", "spawn"])).status).toBe(2);
-    expect((await omk(runs, ["team", "status"])).status).toBe(2);
+    // Without a name it is the newest, and there is none.
+    expect((await omk(runs, ["team", "status"])).status).toBe(1);
+    expect((await omk(runs, ["team", "shutdown"])).status).toBe(2);
   });
 });
 
@@ -448,9 +450,9 @@ describe("omk hud", () => {
     expect(views.map((view) => /Events: {2}(\d+)/.exec(view)?.[1])).toEqual(["4", "5", "6", "7"]);
   });
 
-  test("says what is not there yet, and asks for a team", async () => {
+  test("says what is not there yet", async () => {
     await using runs = new Runs();
-    for (const args of [["--tui"], ["x", "--web"], ["--port", "1"], []]) {
+    for (const args of [["--tui"], ["x", "--web"], ["--port", "1"]]) {
       const ran = await omk(runs, ["hud", ...args]);
       expect(ran).toMatchObject({ status: 2, stdout: "" });
       expect(ran.stderr).toContain("omk hud <team>");

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -206,7 +206,7 @@ describe("a team run", () => {
     const before = readFileSync(join(runFolder(at, "t"), "events.jsonl"), "utf8");
     const again = await at.run("team", "run", "3:executor", TEXT, "--name", "t", "--engine", engine);
     expect(again.status).toBe(1);
-    expect(again.stderr).toContain("omk team run --resume --name t");
+    expect(again.stderr).toContain("Choose another name.");
     expect(readFileSync(join(runFolder(at, "t"), "events.jsonl"), "utf8")).toBe(before);
     // Its end is final: resuming it says how it ended and writes nothing.
     const resumed = await at.run("team", "run", "--resume", "--name", "t");
@@ -551,4 +551,124 @@ test("an agent that writes its own report into the outbox is not believed", asyn
   const late = events.filter(({ kind }) => kind === "late_result").map(({ payload }) => payload);
   expect(late).toHaveLength(2);
   for (const one of late) expect(one?.["fence"]).toBe(one?.["current_fence"]);
+});
+
+test("an agent that writes its worker's next assignment into the inbox is not heard", async () => {
+  using at = await place();
+  const worker = join(runFolder(at, "t"), "workers", "worker-0");
+  const forged = (fence: number) =>
+    `{"id":"x/../../../../forged","task":"forged","fence":${fence},"acceptance_criteria":[]}`;
+  const lines = Array.from({ length: 60 }, (_, fence) => forged(fence)).join("\\n");
+  const turns = [
+    { match: { prompt: "forged" }, steps: [{ say: "forged done" }] },
+    {
+      match: { attempt: 1 },
+      steps: [{ run: `printf '${lines}\\n' >> ${worker}/inbox.jsonl` }, { crash: 1 }],
+    },
+    { match: { attempt: 2 }, steps: [{ say: "the second attempt" }] },
+  ];
+  const ran = await at.run(
+    "team",
+    "run",
+    "1:executor",
+    TEXT,
+    "--name",
+    "t",
+    "--engine",
+    at.script({ turns }),
+  );
+  expect(ran.status).toBe(1);
+  const [done] = runEvents(at, "t").filter(({ kind }) => kind === "task_completed");
+  expect(done?.payload).toMatchObject({ output_summary: "the second attempt", attempt: 2 });
+  expect(readdirSync(join(at.state, "team"))).toEqual(["t"]);
+});
+
+describe("a run whose controller was killed", () => {
+  const hanging = [{ match: { task: "fix-two" }, steps: [{ say: "I begin" }, { hang: true }] }];
+
+  async function killedAfterOne(at: Place, turns: object[], ...more: string[]): Promise<void> {
+    const run = ["team", "run", "3:executor", TEXT, "--name", "t", ...more];
+    const running = at.start(...run, "--engine", at.script(threeRepaired(turns)));
+    await running.says("fix-one done");
+    await running.says("fix-three done");
+    running.child.kill("SIGKILL");
+    await running.ended;
+  }
+
+  test("is stopped by shutdown as it would have stopped itself: what was done is named", async () => {
+    using at = await place();
+    await killedAfterOne(at, hanging);
+    const stopped = await at.run("team", "shutdown", "t");
+    expect(stopped, stopped.stderr).toMatchObject({ status: 0 });
+    const proof = runJson(at, "t", "proof.json");
+    expect(proof).toMatchObject({
+      status: "failed",
+      reason_code: "shutdown",
+      changed_files: [{ path: "one.js" }, { path: "three.js" }],
+    });
+    expect(proof["tasks"]).toMatchObject([
+      { state: "completed" },
+      { state: "pending" },
+      { state: "completed" },
+    ]);
+    expect(await at.run("proof", "verify", "t")).toMatchObject({ status: 0 });
+  });
+
+  test("counts the time its agents worked, also when it was killed", async () => {
+    using at = await place();
+    const slow = [{ match: { task: "fix-one" }, steps: [{ wait_ms: 1_500 }, ...repair("one")] }, ...hanging];
+    await killedAfterOne(at, slow, "--budget-time", "1s").catch(() => undefined); // it may have ended by itself
+    const resumed = await at.run("team", "run", "--resume", "--name", "t");
+    expect(resumed, resumed.stdout).toMatchObject({ status: 5 });
+  });
+
+  test("gives up with 74 when five executions in a row were cut off before the agent spoke", async () => {
+    using at = await place();
+    const silent = {
+      turns: [{ match: { role: "work" }, steps: [{ write: "../begun", text: "" }, { hang: true }] }],
+    };
+    const engine = at.script(silent);
+    const commands = [
+      ["team", "run", "1:executor", TEXT, "--name", "t", "--engine", engine],
+      ...Array.from({ length: 4 }, () => ["team", "run", "--resume", "--name", "t"]),
+    ];
+    for (const command of commands) {
+      const running = at.start(...command);
+      await running.says("worker-0: task-1");
+      running.child.kill("SIGKILL");
+      await running.ended;
+    }
+    const last = await at.run("team", "run", "--resume", "--name", "t");
+    expect(last, last.stdout + last.stderr).toMatchObject({ status: 74 });
+    expect(last.stdout).toContain("without a word from the agent");
+  });
+});
+
+test("a lease that a tool had stretched is its own again when the tool has ended", async () => {
+  using at = await place();
+  const turns = [
+    { match: { attempt: 1 }, steps: [{ run: ["sleep", "1"] }, { hang: true }] },
+    { match: { attempt: 2 }, steps: [{ say: "done" }] },
+  ];
+  const run = ["team", "run", "1:executor", TEXT, "--name", "t", "--lease", "2s", "--idle-timeout", "5m"];
+  const ran = await at.run(...run, "--engine", at.script({ turns }));
+  expect(ran.status).toBe(1);
+  expect(runEvents(at, "t").filter(({ kind }) => kind === "worker_dead")).toHaveLength(1);
+});
+
+test("a run refuses what is in its way before it makes anything", async () => {
+  using at = await place();
+  const engine = at.script(threeRepaired());
+  const missing = await at.run("team", "run", "2:executor", TEXT, "--engine", "acp:no-such-agent --acp");
+  expect(missing.status).toBe(4);
+  expect(missing.stderr).toContain("Install it");
+  expect(existsSync(join(at.state, "team"))).toBe(false);
+  mkdirSync(join(at.state, "runs", "old"), { recursive: true });
+  writeFileSync(join(at.state, "runs", "old", "manifest.json"), "{}");
+  const taken = await at.run("team", "run", "2:executor", TEXT, "--name", "old", "--engine", engine);
+  expect(taken.status).toBe(1);
+  expect(readFileSync(join(at.state, "runs", "old", "manifest.json"), "utf8")).toBe("{}");
+  for (const flag of [["--dir", "."], ["--max-attempts", "2"], ["--lease", "3s"], ["3:executor"]]) {
+    expect(await at.run("team", "run", "--resume", ...flag)).toMatchObject({ status: 2 });
+  }
 });

@@ -1,6 +1,7 @@
 /** `omk team run`: several workers on one task, to a proof. */
 import { join, resolve } from "node:path";
 
+import { absoluteEngine } from "../../engine/select.ts";
 import { IDLE_MS } from "../../engine/turn.ts";
 import { OmkError } from "../../errors.ts";
 import type { GateSet } from "../../format/gate.ts";
@@ -19,10 +20,10 @@ import { shellQuoted } from "../../format/shell.ts";
 /** What commander gives. */
 export interface TeamRunFlags {
   name?: string;
-  dir: string;
+  dir?: string;
   gate: string[];
   engine?: string;
-  maxAttempts: number;
+  maxAttempts?: number;
   budgetTime?: string;
   budgetTokens?: number;
   budgetUsd?: number;
@@ -33,6 +34,7 @@ export interface TeamRunFlags {
 }
 
 const ATTEMPTS_MAX = 20;
+const ATTEMPTS_DEFAULT = 3;
 
 /** Runs a team, or goes on with one. */
 export async function teamRunCommand(
@@ -42,7 +44,8 @@ export async function teamRunCommand(
   flags: TeamRunFlags,
 ): Promise<void> {
   const budget = budgetOf(flags);
-  if (!Number.isSafeInteger(flags.maxAttempts) || flags.maxAttempts < 1 || flags.maxAttempts > ATTEMPTS_MAX) {
+  const { maxAttempts = ATTEMPTS_DEFAULT } = flags;
+  if (!Number.isSafeInteger(maxAttempts) || maxAttempts < 1 || maxAttempts > ATTEMPTS_MAX) {
     throw new OmkError("usage.invalid", `--max-attempts must be a whole number from 1 to ${ATTEMPTS_MAX}.`, {
       hint: "More attempts rarely help; a clearer task or a smaller one does.",
     });
@@ -80,7 +83,7 @@ async function start(
   }
   const name = flags.name === undefined ? undefined : newTeamName(flags.name);
   const ports = await goalPorts(app);
-  const projectDir = ports.disk.realPath(resolve(app.io.cwd(), flags.dir));
+  const projectDir = ports.disk.realPath(resolve(app.io.cwd(), flags.dir ?? "."));
   if (projectDir === undefined || ports.disk.stat(projectDir)?.kind !== "folder") {
     throw new OmkError("usage.invalid", `${flags.dir} is no folder.`, {
       hint: "Name the project's folder with --dir.",
@@ -95,7 +98,7 @@ async function start(
   const { pack, source } = roleNamed(parsed.role, projectDir, ports);
   if (source === "unknown")
     app.output.story(
-      `role ${parsed.role} is not known: its workers get the task and no special instructions`,
+      `role ${parsed.role} is not known: its workers get the task and no special instructions (known: ${roles.map(({ pack: { id } }) => id).join(", ")})`,
     );
   const definitions = flags.gate.filter((one) => one.includes("="));
   const request: RunRequest = {
@@ -104,9 +107,9 @@ async function start(
     projectDir,
     workers: parsed.count,
     role: pack,
-    engine: flags.engine ?? "auto",
+    engine: absoluteEngine(flags.engine ?? "auto", app.io.cwd()),
     gates: onlyNamed(loadGates({ projectDir, flags: definitions }, ports), flags.gate),
-    maxAttempts: flags.maxAttempts,
+    maxAttempts: flags.maxAttempts ?? ATTEMPTS_DEFAULT,
     budget,
     idleMs: flags.idleTimeout === undefined ? IDLE_MS : durationMs(flags.idleTimeout, "--idle-timeout"),
     leaseMs: flags.lease === undefined ? null : durationMs(flags.lease, "--lease"),
@@ -122,18 +125,20 @@ async function goOn(
   flags: TeamRunFlags,
   budget: RunRequest["budget"],
 ): Promise<RunOutcome> {
-  if (spec !== undefined || words.length > 0 || flags.gate.length > 0) {
-    throw new OmkError(
-      "usage.invalid",
-      "--resume goes on with a run as it was: it takes no team, task or gates.",
-      {
-        hint: "Write: omk team run --resume --name <name>",
-      },
-    );
+  const fixed = [flags.dir, flags.maxAttempts, flags.idleTimeout, flags.lease, spec].some(
+    (one) => one !== undefined,
+  );
+  if (fixed || words.length > 0 || flags.gate.length > 0) {
+    throw new OmkError("usage.invalid", "--resume goes on with a run as it was made.", {
+      hint: "It takes --name, --engine and the budgets: omk team run --resume --name <name>",
+    });
   }
   const ports = await goalPorts(app);
   const name = flags.name ?? onlyInterrupted(ports);
-  const more = { budget, ...(flags.engine !== undefined && { engine: flags.engine }) };
+  const more = {
+    budget,
+    ...(flags.engine !== undefined && { engine: absoluteEngine(flags.engine, app.io.cwd()) }),
+  };
   return resumeRun(name, more, ports, app.signal);
 }
 
@@ -146,7 +151,7 @@ function onlyInterrupted(ports: RunPorts): string {
     "usage.invalid",
     waiting.length === 0
       ? "No team run waits to be resumed."
-      : `${waiting.length} team runs wait to be resumed.`,
+      : `${waiting.length} team runs wait to be resumed: ${waiting.join(", ")}.`,
     {
       hint:
         waiting.length === 0
@@ -208,6 +213,8 @@ function exitStatusOf({ status, code }: RunVerdict): number {
   if (status === "ready") return 0;
   if (code === "shutdown") return 6;
   if (code.startsWith("budget_")) return 5;
+  // The agent was started and what it was started with is wrong: that does not pass by waiting.
+  if (code === "agent_config") return 78;
   if (code.startsWith("agent_")) return 4;
   return code === "attempts_lost" ? 74 : 1;
 }
@@ -217,12 +224,15 @@ function render({ open, verdict }: RunOutcome): string {
   const count = (state: string) => open.tasks.filter((task) => task.state === state).length;
   const done = count("completed");
   const allDone = open.tasks.length > 0 && done === open.tasks.length && !work.stopped;
+  const [gap] = verdict.gaps;
   const lines = [
-    work.stopped
-      ? `✗ Team run '${id}' failed: ${work.stopped.reason}`
-      : allDone
-        ? `✓ Team run '${id}' completed`
-        : `✗ Team run '${id}' finished with failures`,
+    verdict.status === "ready"
+      ? `✓ Team run '${id}' completed`
+      : work.stopped
+        ? `✗ Team run '${id}' stopped: ${work.stopped.reason}`
+        : allDone
+          ? `✗ Team run '${id}' is not ready: ${gap?.text.split("\n", 1)[0] ?? verdict.code}`
+          : `✗ Team run '${id}' finished with failures`,
     `  Completed: ${done}/${open.tasks.length}`,
     ...(count("failed") > 0 ? [`  Failed:    ${count("failed")}`] : []),
     ...(count("cancelled") > 0 ? [`  Cancelled: ${count("cancelled")}`] : []),

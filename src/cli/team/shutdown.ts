@@ -15,8 +15,8 @@ export async function teamShutdownCommand(
 ): Promise<void> {
   app.listen();
   const ports = await goalPorts(app);
-  const { name } = findTeam(ports.root, wanted, ports);
-  if (!flags.force)
+  const { name, controller } = findTeam(ports.root, wanted, ports);
+  if (!flags.force && controller === "alive")
     app.output.story(`asking team run ${name} to stop; its agents get a few seconds to end their turn`);
   const answer = await shutdownRun(name, { force: flags.force }, ports, app.signal);
   app.output.result(

@@ -1,0 +1,508 @@
+/**
+ * The steps of a team run: the base, the tasks, the workers, the gates, the verdict. Each is decided from what the log says
+ * was done, so a run that was killed anywhere goes on at the same step.
+ */
+import { join } from "node:path";
+
+import type { Engine, Turn } from "../engine/engine.ts";
+import { isOutside, summaryOf, TURN_MS_MAX } from "../engine/turn.ts";
+import { instantOf } from "../format/stamp.ts";
+import type { RunAttempt } from "../format/team-work.ts";
+import { judgeResult, runGateSet, type GateSubject } from "../gate/steps.ts";
+import { changedFiles } from "../git/changed-files.ts";
+import type { WorkTree } from "../git/work-tree.ts";
+import { nowOf, Scheduler } from "../scheduler/scheduler.ts";
+import { ensureFolder } from "../store/files.ts";
+import { LineTail } from "../store/line-tail.ts";
+import { UNHURRIED } from "../store/project-claim.ts";
+import { RunBudget, costOf, costSoFar, type Stop } from "./budget.ts";
+import { concludeRun } from "./conclude.ts";
+import { Crew, retryEvent, transcriptEvidence } from "./crew.ts";
+import {
+  decomposePrompt,
+  fallbackSubtasks,
+  parseDecomposition,
+  tasksOf,
+  type Decomposition,
+} from "./decompose.ts";
+import { helperTurn } from "./helper-turn.ts";
+import { Mailbox } from "./mailbox.ts";
+import { change, changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
+import { OPERATIONS, type RunVerdict } from "./proof.ts";
+import { recoverRun } from "./recover.ts";
+import { serveShutdown, ShutdownRequest } from "./requests.ts";
+import { roleOf } from "./roles.ts";
+import { reportLines, SYNTHESIS_MS, synthesisPrompt } from "./synthesize.ts";
+import { Worker } from "./worker.ts";
+
+const DECOMPOSE_MS = 5 * 60_000;
+
+/** What every step is given. */
+interface Steps {
+  open: OpenRun;
+  tree: WorkTree;
+  /** Named when it is needed: ending a run needs none. */
+  engine: () => Engine;
+  budget: RunBudget;
+  ports: RunPorts;
+}
+
+/** Takes the run from where it stands to its end, and writes that down. The caller holds the project directory. */
+export async function driveRun(
+  open: OpenRun,
+  engine: Engine,
+  ports: RunPorts,
+  signal: AbortSignal,
+): Promise<RunVerdict> {
+  const steps = await takeUp(open, () => engine, ports);
+  const stopped = await serveShutdown(open, ports, signal, (stop) => workThrough(steps, stop));
+  return conclude(steps, stopped);
+}
+
+/** Ends a run that its controller left, as its controller would have: what was done is named, what was not stays to be done. */
+export async function endOrphan(open: OpenRun, stopped: Stop, ports: RunPorts): Promise<RunVerdict> {
+  const engine = (): Engine => ports.engineNamed(open.work.engine, open.work.project_dir);
+  const steps = await takeUp(open, engine, ports);
+  if (open.work.decomposition) await prepareCrew(steps);
+  return conclude(steps, stopped);
+}
+
+/** Ends what an earlier controller left, and opens what every step needs. */
+async function takeUp(open: OpenRun, engine: () => Engine, ports: RunPorts): Promise<Steps> {
+  const { work } = open;
+  const tree = await ports.openWorkTree({
+    projectDir: work.project_dir,
+    goalDir: open.folder,
+    goalId: open.id,
+  });
+  if (tree.kind === "folder")
+    ports.tell(`no git repository in ${work.project_dir}: the proof will have no git evidence`);
+  await recoverRun(open, ports);
+  const budget = new RunBudget(
+    {
+      ms: work.budget_ms ?? Infinity,
+      tokens: work.budget_tokens ?? Infinity,
+      usd: work.budget_usd ?? Infinity,
+    },
+    { activeMs: work.active_ms + unrecordedMs(open, ports), ...costSoFar(work, open.attempts) },
+    ports.clock,
+  );
+  return { open, tree, engine, budget, ports };
+}
+
+/** How long the attempts that a dead controller left had worked, as far as their transcripts tell. */
+function unrecordedMs(open: OpenRun, ports: RunPorts): number {
+  const running = open.attempts.filter(({ status }) => status === "running");
+  const begun = Math.min(...running.map(({ started_at }) => Date.parse(started_at)));
+  const spoken = running.map(
+    (one) =>
+      ports.disk.stat(Worker.transcriptPath(open.folder, one.task_id, Number(one.id)))?.modifiedMs ?? 0,
+  );
+  // Of what is before the latest end, the log knows.
+  const known = Math.max(
+    begun,
+    ...open.attempts.map(({ ended_at }) => (ended_at === null ? 0 : Date.parse(ended_at))),
+  );
+  return running.length === 0 ? 0 : Math.max(0, Math.max(...spoken) - known);
+}
+
+/** Step after step; the reason when something stopped the run before its end. */
+async function workThrough(steps: Steps, signal: AbortSignal): Promise<Stop | undefined> {
+  const { open, budget } = steps;
+  try {
+    if (!open.work.base) await layGround(steps, signal);
+    const unplanned = open.work.decomposition
+      ? undefined
+      : (budget.exhausted() ?? (await plan(steps, signal)));
+    if (unplanned) return unplanned;
+    const stopped = await execute(steps, signal);
+    if (stopped) return stopped;
+    signal.throwIfAborted();
+    await settleResult(steps, signal);
+    if (open.tasks.every(({ state }) => state === "completed")) {
+      if (!open.work.synthesis) await synthesize(steps, signal);
+      await verify(steps, signal);
+    }
+    return undefined;
+  } catch (error) {
+    if (signal.aborted && error === signal.reason) return stopOf(signal);
+    throw error;
+  }
+}
+
+/** Why a signal stops the run. */
+function stopOf(signal: AbortSignal): Stop {
+  return signal.reason instanceof ShutdownRequest
+    ? { code: "shutdown", reason: "stopped by omk team shutdown" }
+    : { code: "interrupted", reason: "interrupted by the user" };
+}
+
+/** The files as found, and what the gates say of them. */
+async function layGround({ open, tree, ports }: Steps, signal: AbortSignal): Promise<void> {
+  const base = await tree.snapshot(signal);
+  const commit = (await tree.head(signal)) ?? null;
+  if (commit !== null) await tree.pinBase(commit, signal);
+  const subject = gateSubject(open, tree);
+  const run = await runGateSet(
+    subject,
+    { tree: base, where: "worktree", cwd: tree.root, name: "base" },
+    ports,
+    signal,
+  );
+  const after = await tree.snapshot(signal);
+  const side_effects = (await tree.changes(base, after, signal)).map(({ path }) => path);
+  if (run.results.length > 0)
+    ports.tell(`baseline: ${run.results.map(({ name, verdict }) => `${name} ${verdict}`).join(", ")}`);
+  await open.record({
+    kind: "baseline_recorded",
+    actor: "scheduler",
+    payload: { tree: base, commit, run: run.id },
+    changes: [
+      change("team-work.json", {
+        base: { tree: base, start: after, commit },
+        baseline: { tree: base, gates: run.results },
+        side_effects,
+        evidence: [...open.work.evidence, ...run.evidence],
+      }),
+    ],
+  });
+}
+
+function gateSubject(open: OpenRun, tree: WorkTree): GateSubject {
+  const { work } = open;
+  return {
+    folder: open.folder,
+    definitions: work.gates.definitions,
+    base: work.base ? { tree: work.base.tree } : undefined,
+    baseline: work.baseline?.gates ?? [],
+    nextSeq: () => open.journal.nextSeq,
+    record: (...events) => open.record(...events),
+    tree,
+  };
+}
+
+/** Splits the task, by the engine's answer or, when that is no use, by rule. */
+async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined> {
+  const { open, ports } = steps;
+  const { state, work } = open;
+  const { worker_count: count, task: text } = state;
+  let source: "engine" | "fallback" | "given" = "given";
+  let reason: string | null = null;
+  let subtasks = [
+    {
+      id: "task-1",
+      description: text,
+      dependencies: [] as string[],
+      read_set: [] as string[],
+      write_set: [] as string[],
+    },
+  ];
+  if (count > 1) {
+    ports.tell(`${steps.engine().name} splits the task for ${count} workers`);
+    const turn = await helper(
+      steps,
+      {
+        role: "decompose",
+        task: "decompose",
+        text: decomposePrompt(text, count, work.role.system_prompt),
+        turnMs: DECOMPOSE_MS,
+      },
+      signal,
+    );
+    signal.throwIfAborted();
+    if (isOutside(turn)) return outsideStop(turn, ports);
+    const answer: Decomposition =
+      turn.status === "finished"
+        ? parseDecomposition(turn.text, count)
+        : { ok: false, because: summaryOf(turn, ports.redactor) };
+    source = answer.ok ? "engine" : "fallback";
+    subtasks = answer.ok ? answer.subtasks : fallbackSubtasks(text, count);
+    if (!answer.ok) {
+      reason = answer.because;
+      ports.tell(`the task could not be split (${answer.because}): every worker gets all of it`);
+    }
+  }
+  const tasks = tasksOf(subtasks, work.max_attempts, ports.clock.now());
+  await open.record({
+    kind: "decomposition_recorded",
+    actor: "scheduler",
+    payload: { source, tasks: tasks.length, ...(reason !== null && { reason }) },
+    changes: [
+      change("team-work.json", { decomposition: { source, reason } }),
+      change("team-state.json", { phase: "Executing" }),
+      { file: "tasks.jsonl", set: { tasks } },
+    ],
+  });
+  await open.saveViews();
+  for (const { id, description } of tasks) ports.tell(`task ${id}: ${description.split("\n", 1)[0]}`);
+  return undefined;
+}
+
+function outsideStop(turn: Turn, ports: RunPorts): Stop {
+  return { code: `agent_${turn.failure?.class ?? "provider"}`, reason: summaryOf(turn, ports.redactor) };
+}
+
+/** A turn that belongs to no task, charged to the run and kept as evidence. */
+async function helper(
+  steps: Steps,
+  ask: { role: "decompose" | "synthesize"; task: string; text: string; turnMs: number },
+  signal: AbortSignal,
+): Promise<Turn> {
+  const { open, budget, ports } = steps;
+  const { turn, evidence } = await helperTurn(
+    {
+      ...ask,
+      engine: steps.engine(),
+      cwd: steps.tree.root,
+      turnMs: Math.min(ask.turnMs, budget.leftMs()),
+      open,
+    },
+    ports,
+    signal,
+  );
+  const used = costOf(turn.usage);
+  budget.settle(turn.usage);
+  const { helper_usage: before } = open.work;
+  await open.record({
+    kind: "helper_ended",
+    actor: "omk-cli",
+    payload: { role: ask.role, spawn_id: evidence.spawnId, outcome: turn.status },
+    changes: [
+      change("team-work.json", {
+        helper_usage: { tokens: before.tokens + used.tokens, usd: before.usd + used.usd },
+        evidence: [...open.work.evidence, evidence.file],
+      }),
+    ],
+  });
+  return turn;
+}
+
+/** Lets the workers work until every task has ended. */
+async function execute(steps: Steps, signal: AbortSignal): Promise<Stop | undefined> {
+  const { open } = steps;
+  const { crew, workers } = await prepareCrew(steps);
+  await open.record(
+    ...workers.map(({ name }) => ({
+      kind: "worker_started",
+      actor: name,
+      payload: { worker_id: name, role: open.state.worker_role },
+    })),
+  );
+  const before = open.attempts.length;
+  let stopped: Stop | undefined;
+  try {
+    stopped = await crew.work(signal);
+  } finally {
+    for (const worker of workers) await worker.beat("stopped");
+  }
+  if (open.attempts.length > before || stopped) await open.saveViews();
+  return stopped?.code === "interrupted" ? stopOf(signal) : stopped;
+}
+
+/** The workers of the run, with everything known of what an earlier controller had given out. */
+async function prepareCrew(steps: Steps): Promise<{ crew: Crew; workers: readonly Worker[] }> {
+  const { open, budget, ports } = steps;
+  const { work } = open;
+  const scheduler = new Scheduler(open.tasks);
+  const count = Math.min(open.state.worker_count, Math.max(1, open.tasks.length));
+  const workers = await openWorkers(steps, count);
+  const limits = { idleMs: work.idle_ms, leaseMs: work.lease_ms, turnMs: TURN_MS_MAX };
+  const crew = new Crew(open, workers, scheduler, { budget, limits }, ports);
+  await crew.hearEarlier();
+  await recordRecovery(steps, scheduler);
+  return { crew, workers };
+}
+
+/** Attempts of a controller that died, which nobody reported: they are not counted, and their tasks are to be done. */
+async function recordRecovery({ open, budget, ports }: Steps, scheduler: Scheduler): Promise<void> {
+  const now = nowOf(ports.clock);
+  const changed = scheduler.recover(now);
+  const lost = open.attempts.filter(({ status }) => status === "running");
+  if (changed.length === 0 && lost.length === 0) return;
+  await open.record(
+    {
+      kind: "run_recovered",
+      actor: "scheduler",
+      payload: { tasks: changed.length, attempts: lost.length },
+      changes: [
+        ...changed.map(({ id, set }) => changeTask(id, set)),
+        change("team-work.json", { active_ms: budget.activeMs }),
+      ],
+    },
+    ...lost.map((attempt) => ({
+      ...retryEvent(attempt, "the controller died"),
+      changes: [
+        changeAttempt(Number(attempt.id), {
+          status: "interrupted",
+          ended_at: instantOf(now.wall),
+          // Whether the agent had said anything: five executions without a word in a row end the run.
+          summary: hasSpoken(open, attempt, ports) ? "cut off when omk ended" : null,
+          evidence: transcriptEvidence(open, attempt, ports),
+        }),
+      ],
+    })),
+  );
+}
+
+function hasSpoken(open: OpenRun, attempt: RunAttempt, ports: RunPorts): boolean {
+  // The first line of a transcript is the prompt, which is ours.
+  const path = Worker.transcriptPath(open.folder, attempt.task_id, Number(attempt.id));
+  const lines = new LineTail(path, 0, ports).read();
+  return lines.lines.length + lines.skipped > 1;
+}
+
+async function openWorkers({ open, engine, tree, ports }: Steps, count: number): Promise<Worker[]> {
+  const { work, state } = open;
+  const role = roleOf(work);
+  const place = { runFolder: open.folder, projectDir: tree.root, engine, role, idleMs: work.idle_ms };
+  const workers: Worker[] = [];
+  await ensureFolder(join(open.folder, "artifacts", "agent-runs"), ports);
+  for (let at = 0; at < count; at++) {
+    const name = `worker-${at}`;
+    const folder = join(open.folder, "workers", name);
+    const mailbox = await Mailbox.open(folder, ports);
+    if (!ports.disk.stat(mailbox.path("worker-spec.json"))) {
+      await mailbox.keep("worker-spec.json", {
+        name,
+        role: state.worker_role,
+        inbox: mailbox.path("inbox.jsonl"),
+        outbox: mailbox.path("outbox.jsonl"),
+        heartbeat: mailbox.path("heartbeat.json"),
+        project_dir: tree.root,
+        tools: work.role.tools,
+      });
+    }
+    workers.push(new Worker(name, mailbox, place, ports));
+  }
+  return workers;
+}
+
+/**
+ * What the work has left, and how it differs from the base. What only gates wrote is no change: neither what the baseline
+ * did before the work began, nor what the gates on the result did to it.
+ */
+async function settleResult({ open, tree }: Steps, signal: AbortSignal): Promise<void> {
+  const { base, side_effects, result, verification } = open.work;
+  if (!base) return;
+  const now = await tree.snapshot(signal);
+  const known = verification?.tree ?? result?.tree;
+  if (known !== undefined) {
+    // Gates run on the result when all work is done: only what differs since then can be theirs.
+    const ours = new Set(verification ? side_effects : []);
+    const changes = await tree.changes(known, now, signal);
+    if (changes.every(({ path }) => ours.has(path))) return;
+  }
+  const by = { attempts: [{ start_tree: base.start, result_tree: now }], outside: [] };
+  const changed = await changedFiles(tree, base.tree, now, signal, by);
+  await open.record(
+    {
+      kind: "result_recorded",
+      actor: "scheduler",
+      payload: { tree: now, changed_files: changed.length },
+      changes: [
+        change("team-work.json", {
+          result: { tree: now, changed_files: changed.map((one) => ({ ...one })) },
+        }),
+      ],
+    },
+    ...changed.slice(0, FILE_EVENTS_MAX).map(({ path, kind }) => ({
+      kind: "file_changed",
+      actor: null,
+      payload: { path, operation: OPERATIONS[kind] },
+    })),
+  );
+}
+
+/** Beyond this many files the list in `team-work.json` is enough. */
+const FILE_EVENTS_MAX = 1_000;
+
+/** Asks for two or three sentences about what was done; a run is no worse without them. */
+async function synthesize(steps: Steps, signal: AbortSignal): Promise<void> {
+  const { open, ports } = steps;
+  const lines = reportLines(open);
+  let text: string | null = null;
+  // One worker's own words need no summary.
+  if (lines.length > 1 && !steps.budget.exhausted()) {
+    const turn = await helper(
+      steps,
+      {
+        role: "synthesize",
+        task: "synthesis",
+        text: synthesisPrompt(open.state.task, lines),
+        turnMs: SYNTHESIS_MS,
+      },
+      signal,
+    );
+    signal.throwIfAborted();
+    if (turn.status === "finished") text = summaryOf(turn, ports.redactor);
+    else ports.tell(`no summary of the run: ${summaryOf(turn, ports.redactor)}`);
+  }
+  await open.record({
+    kind: text === null ? "synthesis_left_out" : "task_completed",
+    actor: "synthesis-agent",
+    payload: text === null ? { task_id: "synthesis" } : { task_id: "synthesis", summary: text },
+    changes: [change("team-work.json", { synthesis: { text } })],
+  });
+}
+
+/** The gates on what is there now. */
+async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
+  const { open, tree, ports } = steps;
+  await settleResult(steps, signal);
+  const { work } = open;
+  const now = work.result?.tree;
+  if (now === undefined || work.gates.definitions.length === 0 || work.verification?.tree === now) return;
+  await open.record({
+    kind: "verification_started",
+    actor: "scheduler",
+    payload: { tree: now },
+    changes: [change("team-state.json", { phase: "Verifying" })],
+  });
+  await open.saveViews();
+  const reusable = work.baseline?.tree === now ? { reusable: work.baseline.gates } : {};
+  const judged = await judgeResult(gateSubject(open, tree), now, reusable, ports, signal);
+  ports.tell(`gates: ${judged.gates.results.map(({ name, verdict }) => `${name} ${verdict}`).join(", ")}`);
+  await open.record({
+    kind: "verification_recorded",
+    actor: "scheduler",
+    payload: { tree: now, run: judged.gates.run, passed: judged.passed },
+    changes: [
+      change("team-work.json", {
+        verification: judged.gates,
+        side_effects: [...new Set([...work.side_effects, ...judged.gates.side_effects])],
+        evidence: [...open.work.evidence, ...judged.evidence],
+      }),
+    ],
+  });
+}
+
+/** What the work has left is kept, then the run's end is written down. */
+async function conclude(steps: Steps, stopped: Stop | undefined): Promise<RunVerdict> {
+  const { open, budget, ports } = steps;
+  const passed = stopped ? undefined : budget.exhausted();
+  if (passed) ports.tell(`the budget was passed by turns that were under way: ${passed.reason}`);
+  await settleResult(steps, UNHURRIED);
+  const undo = await keepTrees(steps);
+  await open.record({
+    kind: "trees_kept",
+    actor: "scheduler",
+    payload: { active_ms: Math.round(budget.activeMs) },
+    changes: [
+      change("team-work.json", {
+        active_ms: budget.activeMs,
+        ...(undo !== undefined && { undo }),
+      }),
+    ],
+  });
+  return concludeRun(open, stopped, ports);
+}
+
+/** Keeps both trees in git and gives the command that takes the work back, if there is any. */
+async function keepTrees({ open, tree }: Steps): Promise<string | undefined> {
+  const { base, result } = open.work;
+  if (!base || !result || base.tree === result.tree) return undefined;
+  const from = await tree.keep(result.tree, "result", UNHURRIED);
+  const to = await tree.keep(base.tree, "base", UNHURRIED);
+  // By tree, not by the names of the refs that keep them: a run may be renamed, and its old name be given again.
+  return from && to ? tree.undo(result.tree, base.tree) : undefined;
+}
