@@ -16,7 +16,6 @@ import {
   checkProofFile,
   checkSnapshots,
   checkStand,
-  digestOf,
   foldChecked,
   isUnchained,
   type CheckedLog,
@@ -24,6 +23,7 @@ import {
   type ProofFault,
   type ProofFindings,
 } from "../store/verify.ts";
+import { digestOf } from "../store/evidence.ts";
 import { factsOf } from "./facts.ts";
 import { GOAL_DOCUMENTS } from "./open.ts";
 import { decideVerdict, STATE_CONTROLLED } from "./verdict.ts";

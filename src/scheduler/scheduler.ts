@@ -304,9 +304,13 @@ export class Scheduler {
     return expired;
   }
 
-  /** How long until a lease or a backoff ends that nobody knows of yet; undefined when there is none. */
+  /**
+   * How long until a lease or a backoff ends that nobody knows of yet; undefined when there is none. 0 is said once for
+   * backoffs that are over: their tasks are ready then, whether somebody asks for them or not.
+   */
   nextWakeMs(now: Now): number | undefined {
     this.#settleLoaded(now);
+    if (this.#wakeRested(now)) return 0;
     let next = this.#resting.first?.notBeforeMs ?? Number.POSITIVE_INFINITY;
     for (const { isLost, leaseEndMs } of this.#held) if (!isLost) next = Math.min(next, leaseEndMs);
     return Number.isFinite(next) ? Math.max(0, next - now.monotonicMs) : undefined;
@@ -360,13 +364,17 @@ export class Scheduler {
     this.#loadedResting.clear();
   }
 
-  #wakeRested(now: Now): void {
+  /** Moves tasks whose backoff is over to the ready ones; true when there were any. */
+  #wakeRested(now: Now): boolean {
+    let woken = false;
     for (let node = this.#resting.first; node; node = this.#resting.first) {
-      if ((node.notBeforeMs ?? 0) > now.monotonicMs) return;
+      if ((node.notBeforeMs ?? 0) > now.monotonicMs) break;
       this.#resting.remove(node);
       node.notBeforeMs = undefined;
       this.#offer(node);
+      woken = true;
     }
+    return woken;
   }
 
   /** Takes the first task that nobody is in the way of. Those that are only kept from one worker come into `aside`. */

@@ -1,4 +1,5 @@
 /** Evidence files: written once, synced, and named in the proof by path, size and digest. */
+import { createHash } from "node:crypto";
 import { relative } from "node:path";
 
 import type { EvidenceFile } from "../format/proof.ts";
@@ -26,6 +27,27 @@ export function evidenceOf(
   path: string,
   ports: { disk: Disk },
 ): EvidenceFile {
-  const bytes = ports.disk.readFile(path);
-  return { path: relative(folder, path), sha256: sha256(bytes), bytes: bytes.length };
+  return { path: relative(folder, path), ...digestOf(path, ports) };
+}
+
+/** How much of a file is hashed at a time: a transcript may be larger than the memory omk allows itself. */
+const READ_BYTES = 1024 * 1024;
+
+/** Size and digest of a file, read by parts. */
+export function digestOf(path: string, ports: { disk: Disk }): { sha256: string; bytes: number } {
+  const hash = createHash("sha256");
+  const file = ports.disk.open(path, "read");
+  try {
+    const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, file.size() + 1));
+    let at = 0;
+    for (;;) {
+      const got = file.read(chunk, at);
+      if (got === 0) break;
+      hash.update(chunk.subarray(0, got));
+      at += got;
+    }
+    return { sha256: hash.digest("hex"), bytes: at };
+  } finally {
+    file.close();
+  }
 }

@@ -2,7 +2,6 @@
  * What checking a proof has in common for goals and team runs: the chain of events, the proof's file against its event,
  * evidence files against their digests, and snapshots against the fold of the log. Offline; writes nothing.
  */
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
@@ -11,6 +10,7 @@ import { parseJson, renderDocument, renderLine } from "../format/json.ts";
 import type { EvidenceFile } from "../format/proof.ts";
 import type { Disk } from "../ports.ts";
 import { sha256 } from "./event-line.ts";
+import { digestOf } from "./evidence.ts";
 import {
   applyChanges,
   foldFolder,
@@ -54,8 +54,6 @@ export interface CheckedLog {
   /** No line of it is damaged, missing or cut off. */
   isWhole: boolean;
 }
-
-const READ_BYTES = 1024 * 1024;
 
 /** Reads the whole log of a folder and names every line that is not as it was written. */
 export function checkLog(folder: string, ports: { disk: Disk }, fault: Fault): CheckedLog {
@@ -156,25 +154,6 @@ export function checkEvidence(
   else if (seen.sha256 !== evidence.sha256) fault(evidence.path, "its content was changed");
 }
 
-/** Size and digest of a file, read by parts. */
-export function digestOf(path: string, ports: { disk: Disk }): { sha256: string; bytes: number } {
-  const hash = createHash("sha256");
-  const file = ports.disk.open(path, "read");
-  try {
-    const chunk = Buffer.allocUnsafe(READ_BYTES);
-    let at = 0;
-    for (;;) {
-      const got = file.read(chunk, at);
-      if (got === 0) break;
-      hash.update(chunk.subarray(0, got));
-      at += got;
-    }
-    return { sha256: hash.digest("hex"), bytes: at };
-  } finally {
-    file.close();
-  }
-}
-
 /** Snapshots may be older than the log, but each must be exactly what the log folded to at its `seq`. */
 export function checkSnapshots(
   folder: string,
@@ -220,7 +199,9 @@ export class LogHistory {
   /** Takes the next event, and where its line ends. */
   note(event: Event, end: number): void {
     const seq = event.seq ?? this.#last?.seq ?? 0;
-    this.#ends.set(seq, event.seq === undefined ? [...(this.#ends.get(seq) ?? []), end] : [end]);
+    const ends = event.seq === undefined ? this.#ends.get(seq) : undefined;
+    if (ends) ends.push(end);
+    else this.#ends.set(seq, [end]);
     // Without a number of its own it has no digest to be named by.
     if (event.seq === undefined) return;
     // The next event's `prev` is this one's digest, which saves hashing each line twice.

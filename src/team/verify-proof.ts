@@ -23,13 +23,13 @@ import {
   checkProofFile,
   checkSnapshots,
   checkStand,
-  digestOf,
   isUnchained,
   type CheckedLog,
   type Fault,
   type ProofFault,
   type ProofFindings,
 } from "../store/verify.ts";
+import { digestOf } from "../store/evidence.ts";
 import { renderViews } from "./open.ts";
 import { buildProof, decideRun, runFacts } from "./proof.ts";
 import { allowsTool, roleOf } from "./roles.ts";

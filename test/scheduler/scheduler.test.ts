@@ -124,6 +124,15 @@ describe("dispatch", () => {
 });
 
 describe("an attempt", () => {
+  test("that rested long enough is told once, so that who waits for it does not wait for nothing", () => {
+    const scheduler = new Scheduler([task("t")]);
+    begin(scheduler, "w0", 1);
+    scheduler.fail("t", 1, { retryable: true }, at(0));
+    expect(scheduler.nextWakeMs(at(1_000))).toBe(0);
+    expect(scheduler.nextWakeMs(at(1_000))).toBeUndefined();
+    expect(begin(scheduler, "w0", 2, at(1_000))).toBe("t");
+  });
+
   test("that failed is tried again after its backoff, and the third failure is the last", () => {
     const scheduler = new Scheduler([task("t")]);
     begin(scheduler, "w0", 1);
