@@ -1,7 +1,7 @@
 /** `omk proof show`, the proof of a run, and `omk proof verify`, which checks one offline and names what does not hold. */
 import { findGoalFolder } from "../goal/find.ts";
 import { verifyProof, type ProofCheck } from "../goal/verify-proof.ts";
-import { findRun, listTeams } from "../team/find.ts";
+import { findRun, findTeam, type Team } from "../team/find.ts";
 import { OmkError } from "../errors.ts";
 import { proofMarkdown, proofText, proofToShow } from "../team/proof-view.ts";
 import { verifyRunProof, type RunProofCheck } from "../team/verify-proof.ts";
@@ -33,7 +33,7 @@ function verifyNamed(app: App, wanted: string): ProofCheck | RunProofCheck {
     if (!(error instanceof OmkError) || error.code !== "goal.not_found") throw error;
     // No goal: perhaps a run.
   }
-  const team = listTeams(root, app.world).teams.find(({ name }) => wanted === "latest" || name === wanted);
+  const team = teamNamed(root, wanted, app);
   if (!team) {
     throw new OmkError("goal.not_found", `There is no goal and no team run called ${wanted} in ${root}.`, {
       hint: "See `omk goal list` and `omk run list`.",
@@ -49,6 +49,16 @@ function verifyNamed(app: App, wanted: string): ProofCheck | RunProofCheck {
     );
   }
   return verifyRunProof(team.folder, team.name, app.world);
+}
+
+/** A run that cannot be read says so itself. */
+function teamNamed(root: string, wanted: string, app: App): Team | undefined {
+  try {
+    return findTeam(root, wanted, app.world);
+  } catch (error) {
+    if (error instanceof OmkError && error.code === "team.not_found") return undefined;
+    throw error;
+  }
 }
 
 /** The check as text. */

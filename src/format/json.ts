@@ -51,6 +51,16 @@ export function parseJson(source: Uint8Array | string, options: { depthMax?: num
   return MAY_CHANGE.test(text) ? new NumberKeeper(text).read() : value;
 }
 
+/** What a text says, or undefined when it is torn or no JSON at all, for readers who leave such lines out. */
+export function tryJson(text: string): unknown {
+  try {
+    return parseJson(Buffer.from(text));
+  } catch {
+    // Nobody is told: whoever asks this way has something else to do with such a line.
+    return undefined;
+  }
+}
+
 /** A document as its file's text: two-space indent, no newline at the end. */
 export function renderDocument(record: unknown): string {
   return render(record, 2);

@@ -127,3 +127,11 @@ const PROTECTED: ReadonlySet<string> = new Set([".git", ".gitmodules", ".omk"]);
 const SHORT_FORM = /^(?:git|gitmod|omk|gi[0-9a-f]{4}|om[0-9a-f]{4})~\d+$/;
 /** Windows takes these for devices whatever follows the first dot. */
 const DEVICE = /^(?:con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$) *(?:\.|$)/;
+
+/** A copy in the order of the ids' bytes: `<` on texts orders some characters beyond the first 65,536 differently. */
+export function byIdBytes<T>(list: readonly T[], idOf: (one: T) => string): T[] {
+  return list
+    .map((one) => ({ one, bytes: Buffer.from(idOf(one)) }))
+    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+    .map(({ one }) => one);
+}

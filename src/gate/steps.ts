@@ -188,11 +188,14 @@ async function runBaseCopies(steps: Judging): Promise<GateWork["base_copies"]> {
   // ends the runner early would otherwise hide behind one added test.
   const counted = subject.baseline.some((gate) => testsRun(gate.counts) > 0);
   const configuration = changes.map(({ path }) => path).filter(isRunnerConfiguration);
+  // What was there decides how tests run, whether or not they can be counted.
+  const changed = new Set(changes.filter(({ kind }) => kind !== "added").map(({ path }) => path));
   const files = [
     ...new Set([
       ...protectedTestChanges(changes),
       ...(await changedScripts(subject.tree, base, tree, changes, signal)),
-      ...(counted ? [...addedTests(changes), ...configuration] : []),
+      ...configuration.filter((path) => counted || changed.has(path)),
+      ...(counted ? addedTests(changes) : []),
     ]),
   ];
   if (files.length === 0) return null;
@@ -237,7 +240,21 @@ function addedTests(changes: readonly TreeChange[]): string[] {
   return protectedTestChanges(asModified);
 }
 
-/** Manifests whose scripts changed: what a gate reaches through them is a gate's input like a test is. */
+/** What of a manifest decides how tests are run; its dependencies do not. */
+const DECIDING_KEYS = [
+  "scripts",
+  "type",
+  "jest",
+  "mocha",
+  "ava",
+  "tap",
+  "nyc",
+  "c8",
+  "vitest",
+  "qunit",
+] as const;
+
+/** Manifests whose scripts, or settings of test runners, changed: what a gate reaches through them is a gate's input like a test is. */
 async function changedScripts(
   workTree: WorkTree,
   base: string,
@@ -250,8 +267,8 @@ async function changedScripts(
   const scripts = async (from: string) => {
     const bytes = await workTree.read(from, "package.json", 1024 * 1024, signal);
     try {
-      const manifest = JSON.parse(Buffer.from(bytes ?? "").toString("utf8")) as { scripts?: unknown };
-      return JSON.stringify(manifest.scripts ?? null);
+      const manifest = JSON.parse(Buffer.from(bytes ?? "").toString("utf8")) as Record<string, unknown>;
+      return JSON.stringify(DECIDING_KEYS.map((key) => manifest[key] ?? null));
     } catch {
       // A manifest that is no JSON counts as changed against any other.
       return `unreadable in ${from}`;

@@ -25,7 +25,8 @@ import { change, OpenGoal, type GoalPorts } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
 import { applyRequests, serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
-import { assureNone, verifyProof } from "./verify-proof.ts";
+import { assureNone } from "../store/verify.ts";
+import { verifyProof } from "./verify-proof.ts";
 import { openWorkspace, projectDirOf, type Workspace } from "./workspace.ts";
 
 /** How a goal stands after a command. */

@@ -49,7 +49,7 @@ export class TaskClaim {
         ? this.#scheduler.complete(TASK.execute, fence, now)
         : how === "failed"
           ? this.#scheduler.fail(TASK.execute, fence, { retryable: true }, now)
-          : this.#scheduler.release(TASK.execute, fence, now);
+          : this.#scheduler.release(TASK.execute, fence);
     if (changed.length === 0)
       throw new Error(`The attempt ${fence} of ${TASK.execute} does not hold its task.`);
     return this.#scheduler.get(TASK.execute)?.retry_count ?? 0;

@@ -16,7 +16,7 @@ import {
   checkProofFile,
   checkSnapshots,
   checkStand,
-  foldChecked,
+  assureWhole,
   isUnchained,
   type CheckedLog,
   type Fault,
@@ -86,31 +86,8 @@ export function assureRecords(
   open: { id: string; folder: string; work: Work; journal: { position: { seq: number; digest: string } } },
   ports: { disk: Disk },
 ): void {
-  const faults: ProofFault[] = [];
-  const fault = (file: string, because: string) => void faults.push({ file, because });
-  const folded = foldChecked(open.folder, ports, fault, () => undefined);
   const { position } = open.journal;
-  if (
-    folded &&
-    (folded.log.damage.length > 0 || folded.log.torn || folded.position.digest !== position.digest)
-  ) {
-    fault("events.jsonl", `it does not end with event ${position.seq}, which this run wrote last`);
-  }
-  for (const one of open.work.evidence) checkEvidence(open.folder, one, ports, fault);
-  assureNone(open.id, faults);
-}
-
-/** Throws `state.damaged` for the first fault. */
-export function assureNone(id: string, faults: readonly ProofFault[]): void {
-  const first = faults[0];
-  if (!first) return;
-  throw new OmkError(
-    "state.damaged",
-    `The records of goal ${id} were changed: ${first.file}: ${first.because}.`,
-    {
-      hint: "Something other than omk wrote there; nothing is concluded from them. Start the goal anew.",
-    },
-  );
+  assureWhole({ id: open.id, folder: open.folder, position, evidence: open.work.evidence }, ports);
 }
 
 /** The proof's verdict against the facts in the log. */

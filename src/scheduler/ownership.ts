@@ -8,32 +8,6 @@ const PROJECT_FILES = "project files";
 /** What makes a part of a path a pattern. */
 const PATTERN = /[*?[\]{}]|[+@!]\(|^!/;
 
-/** Two workers would write the same path. */
-export interface Conflict {
-  /** The path that is asked for, normalised. */
-  path: string;
-  existingWorker: string;
-  existingTask: string;
-  newWorker: string;
-  newTask: string;
-}
-
-/** One task reads what another one writes. */
-export interface ReadWriteHazard {
-  /** The path that is read, normalised. */
-  path: string;
-  readerTask: string;
-  writerTask: string;
-}
-
-/** What of a task says which paths it uses; a record of `tasks.jsonl` is one. */
-export interface Claimant {
-  id: string;
-  owner: string | null;
-  read_set: readonly string[];
-  write_set: readonly string[];
-}
-
 /** Paths of a task, ready to be looked up. Tasks with one `key` use the same ones. */
 export interface Footprint {
   key: string;
@@ -67,37 +41,20 @@ export function normalizedPath(text: string): string | undefined {
 }
 
 /** The paths a task uses. One that leads nobody knows where may be any: it counts as the whole project. */
-export function footprintOf(task: Pick<Claimant, "read_set" | "write_set">): Footprint {
+export function footprintOf(task: { read_set: readonly string[]; write_set: readonly string[] }): Footprint {
   const reads = normalized(task.read_set);
   const writes = normalized(task.write_set);
   const key = reads.length === 0 && writes.length === 0 ? "" : JSON.stringify([reads, writes]);
   return { key, reads: reads.map(partsOf), writes: writes.map(partsOf) };
 }
 
-/** Every path that a task reads and one of the others writes. */
-export function readWriteHazards(task: Claimant, others: Iterable<Claimant>): ReadWriteHazard[] {
-  const writers = new OwnershipMap();
-  for (const other of others) {
-    if (other.id === task.id) continue;
-    writers.hold(other.id, other.owner ?? "", { ...footprintOf(other), reads: [] });
-  }
-  return footprintOf(task).reads.flatMap((parts) =>
-    writers.writersOn(parts).map((writerTask) => ({ path: textOf(parts), readerTask: task.id, writerTask })),
-  );
-}
-
-interface Holder {
-  task: string;
-  worker: string;
-}
-
 type Use = "writers" | "readers";
 
 interface TrieNode {
   children: Map<string, TrieNode>;
-  /** By task. */
-  writers: Map<string, Holder>;
-  readers: Map<string, Holder>;
+  /** Ids of tasks. */
+  writers: Set<string>;
+  readers: Set<string>;
   /** How many there are here and below. */
   below: Record<Use, number>;
 }
@@ -111,70 +68,30 @@ export class OwnershipMap {
   /** By task: what it holds, so that it can be found again. */
   readonly #held = new Map<string, { parts: readonly string[]; use: Use }[]>();
 
-  /**
-   * A task at work takes its paths, but for those that another worker writes, which are the answer. A worker does one
-   * task at a time, so its own tasks are never in each other's way. Without an owner nothing is taken.
-   */
-  register(task: Claimant): Conflict[] {
-    const { owner } = task;
-    if (owner === null) return [];
-    const footprint = footprintOf(task);
-    const conflicts: Conflict[] = [];
-    const free: (readonly string[])[] = [];
-    for (const parts of footprint.writes) {
-      const found = this.#conflictsOn(parts, task.id, owner);
-      if (found.length === 0) free.push(parts);
-      conflicts.push(...found);
-    }
-    this.hold(task.id, owner, { ...footprint, writes: free });
-    return conflicts;
-  }
-
-  /** What would stand in the way if that worker took the task. Changes nothing. */
-  wouldConflict(task: Claimant, worker: string): Conflict[] {
-    return footprintOf(task).writes.flatMap((parts) => this.#conflictsOn(parts, task.id, worker));
-  }
-
   /** Gives back what a task has taken, and nothing of anybody else. */
-  release(task: { id: string }): void {
-    for (const { parts, use } of this.#held.get(task.id) ?? []) this.#remove(parts, use, task.id);
-    this.#held.delete(task.id);
+  release(task: string): void {
+    for (const { parts, use } of this.#held.get(task) ?? []) this.#remove(parts, use, task);
+    this.#held.delete(task);
   }
 
-  /** Takes all paths of a footprint, whoever else has them. */
-  hold(id: string, worker: string, footprint: Footprint): void {
-    const holder = { task: id, worker };
-    for (const parts of footprint.writes) this.#add(parts, "writers", holder);
-    for (const parts of footprint.reads) this.#add(parts, "readers", holder);
+  /** A task takes all paths of its footprint, whoever else has them. */
+  hold(task: string, footprint: Footprint): void {
+    for (const parts of footprint.writes) this.#add(parts, "writers", task);
+    for (const parts of footprint.reads) this.#add(parts, "readers", task);
   }
 
   /** A task at work that writes what the footprint touches, or reads what it writes. */
   blocker(footprint: Footprint): string | undefined {
     for (const parts of footprint.writes) {
-      for (const { task } of this.#on(parts, "writers")) return task;
-      for (const { task } of this.#on(parts, "readers")) return task;
+      for (const task of this.#on(parts, "writers")) return task;
+      for (const task of this.#on(parts, "readers")) return task;
     }
-    for (const parts of footprint.reads) for (const { task } of this.#on(parts, "writers")) return task;
+    for (const parts of footprint.reads) for (const task of this.#on(parts, "writers")) return task;
     return undefined;
   }
 
-  /** The tasks that write a path, something above or something below it. */
-  writersOn(parts: readonly string[]): string[] {
-    return [...new Set([...this.#on(parts, "writers")].map(({ task }) => task))];
-  }
-
-  #conflictsOn(parts: readonly string[], newTask: string, newWorker: string): Conflict[] {
-    const found = new Map<string, Conflict>();
-    for (const { task, worker } of this.#on(parts, "writers")) {
-      if (worker === newWorker || found.has(task)) continue;
-      const path = textOf(parts);
-      found.set(task, { path, existingWorker: worker, existingTask: task, newWorker, newTask });
-    }
-    return [...found.values()];
-  }
-
   /** Everybody on a path, above it and below it. */
-  *#on(parts: readonly string[], use: Use): Generator<Holder> {
+  *#on(parts: readonly string[], use: Use): Generator<string> {
     let node = this.#root;
     for (const part of parts) {
       yield* node[use].values();
@@ -190,15 +107,15 @@ export class OwnershipMap {
     }
   }
 
-  #add(parts: readonly string[], use: Use, holder: Holder): void {
+  #add(parts: readonly string[], use: Use, task: string): void {
     const way = this.#wayTo(parts);
     const last = way.at(-1);
-    if (!last || last[use].has(holder.task)) return;
-    last[use].set(holder.task, holder);
+    if (!last || last[use].has(task)) return;
+    last[use].add(task);
     for (const node of way) node.below[use]++;
-    const held = this.#held.get(holder.task);
+    const held = this.#held.get(task);
     if (held) held.push({ parts, use });
-    else this.#held.set(holder.task, [{ parts, use }]);
+    else this.#held.set(task, [{ parts, use }]);
   }
 
   #remove(parts: readonly string[], use: Use, task: string): void {
@@ -228,8 +145,8 @@ export class OwnershipMap {
 function emptyNode(): TrieNode {
   return {
     children: new Map(),
-    writers: new Map(),
-    readers: new Map(),
+    writers: new Set(),
+    readers: new Set(),
     below: { writers: 0, readers: 0 },
   };
 }
@@ -240,8 +157,4 @@ function normalized(paths: readonly string[]): string[] {
 
 function partsOf(path: string): string[] {
   return path === "." ? [] : path.split("/");
-}
-
-function textOf(parts: readonly string[]): string {
-  return parts.length === 0 ? "." : parts.join("/");
 }

@@ -9,6 +9,7 @@
  * what an end costs beyond its own is one look-up per parked group (not per task): nothing where sets are empty, equal or
  * apart, and at worst, where every task has a set of its own and all of them overlap, one per ready task.
  */
+import { byIdBytes } from "../format/names.ts";
 import type { Task } from "../format/run.ts";
 import type { Clock } from "../ports.ts";
 import { requireSoundTasks, TASK_LIMITS_MAX, type TaskLimits } from "./check.ts";
@@ -133,7 +134,7 @@ export class Scheduler {
     requireSoundTasks(list, "The list of tasks", options.limits ?? TASK_LIMITS_MAX);
     const groups = new Map<string, Group>();
     for (const task of list) this.#nodes.set(task.id, nodeOf(task, groups));
-    this.#sorted = sortedById([...this.#nodes.values()]);
+    this.#sorted = byIdBytes([...this.#nodes.values()], ({ task }) => task.id);
     for (const [idRank, node] of this.#sorted.entries()) node.idRank = idRank;
     const byRank = this.#sorted.toSorted((a, b) => b.task.priority - a.task.priority || a.idRank - b.idRank);
     for (const [rank, node] of byRank.entries()) node.rank = rank;
@@ -187,8 +188,7 @@ export class Scheduler {
     const node = this.#bestFor(options.othersIdle === true ? worker : undefined, aside);
     for (const kept of aside) this.#enqueue(kept);
     if (!node) return undefined;
-    const request = { worker, leaseMs, isWaiting: false, isBlocked: false };
-    const decision = decideClaim(node.task, request, now.wall);
+    const decision = decideClaim(node.task, { worker, leaseMs }, now.wall);
     if (decision.outcome === "refused") {
       throw new Error(`The ready task ${node.task.id} cannot be claimed: ${decision.because}.`);
     }
@@ -251,7 +251,7 @@ export class Scheduler {
   }
 
   /** The attempt ended without fault of its own: it does not count. `fence` is undefined for a claim that never started. */
-  release(id: string, fence: number | undefined, _now: Now): TaskChange[] {
+  release(id: string, fence: number | undefined): TaskChange[] {
     const node = this.#nodes.get(id);
     const decision = node && decideRelease(node.task, fence);
     if (!node || decision?.outcome !== "released") return [];
@@ -284,11 +284,6 @@ export class Scheduler {
     const node = this.#nodes.get(id);
     const change = node && this.#cancel(node, now);
     return change ? [change, ...this.#cascade(node, now)] : [];
-  }
-
-  /** Nothing more will be done. */
-  cancelAll(now: Now): TaskChange[] {
-    return this.#sorted.flatMap((node) => this.#cancel(node, now) ?? []);
   }
 
   /** The tasks whose lease is over, until `recoverLease` or a result ends that. A sign of life comes too late for them. */
@@ -329,11 +324,6 @@ export class Scheduler {
 
   get(id: string): Task | undefined {
     return this.#nodes.get(id)?.task;
-  }
-
-  /** All tasks by id, in the order of its bytes. */
-  tasks(): Task[] {
-    return this.#sorted.map(({ task }) => task);
   }
 
   #load(node: Node): void {
@@ -434,7 +424,7 @@ export class Scheduler {
 
   #hold(node: Node, worker: string): void {
     this.#busy.set(worker, (this.#busy.get(worker) ?? 0) + 1);
-    this.#paths.hold(node.task.id, worker, node.group.footprint);
+    this.#paths.hold(node.task.id, node.group.footprint);
   }
 
   #letGo(node: Node, worker: string): void {
@@ -443,7 +433,7 @@ export class Scheduler {
     const others = (this.#busy.get(worker) ?? 1) - 1;
     if (others > 0) this.#busy.set(worker, others);
     else this.#busy.delete(worker);
-    this.#paths.release(node.task);
+    this.#paths.release(node.task.id);
     for (const group of node.parked.splice(0)) {
       group.isParked = false;
       if (group.ready.size > 0) this.#queue.push(group);
@@ -508,14 +498,6 @@ function nodeOf(task: Task, groups: Map<string, Group>): Node {
 
 function headRank(group: Group): number {
   return group.ready.first?.rank ?? Number.POSITIVE_INFINITY;
-}
-
-/** By the bytes of the ids: `<` on strings orders some characters beyond the first 65,536 differently. */
-function sortedById(nodes: readonly Node[]): Node[] {
-  return nodes
-    .map((node) => ({ node, bytes: Buffer.from(node.task.id) }))
-    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
-    .map(({ node }) => node);
 }
 
 function byId(nodes: ReadonlySet<Node>): Node[] {

@@ -19,10 +19,10 @@ export interface Refusal {
 }
 
 /**
- * `taken`: somebody has it or it has ended; `waiting`: its backoff is not over; `blocked`: a dependency has not completed;
- * `not_held`: nobody works on it; `stale`: it belongs to another claim than the one named; `ended`: it is at its end.
+ * `taken`: somebody has it or it has ended; `not_held`: nobody works on it; `stale`: it belongs to another claim than the
+ * one named; `ended`: it is at its end.
  */
-export type RefusalReason = "taken" | "waiting" | "blocked" | "not_held" | "stale" | "ended";
+export type RefusalReason = "taken" | "not_held" | "stale" | "ended";
 
 /** When a task is given up, and how long it rests before it is tried again. */
 export interface RetryRule {
@@ -47,11 +47,6 @@ export function isTerminal(state: Task["state"]): boolean {
 /** Whether a worker has it. */
 export function isHeld(state: Task["state"]): boolean {
   return state === "claimed" || state === "running";
-}
-
-/** Whether a lease as written is over. For readers of files: the scheduler judges leases by a clock that never jumps. */
-export function isLeaseOver(task: Pick<Task, "lease_expires">, wall: Date): boolean {
-  return task.lease_expires === null || wall.getTime() > Date.parse(task.lease_expires);
 }
 
 /** The policy that counts. Files older than `retry_policy` say `max_retries`, which a policy of one's own overrides. */
@@ -85,12 +80,10 @@ export function backoffMs(rule: RetryRule, failures: number): number {
  */
 export function decideClaim(
   task: Task,
-  request: { worker: string; leaseMs: number; isWaiting: boolean; isBlocked: boolean },
+  request: { worker: string; leaseMs: number },
   wall: Date,
 ): { outcome: "claimed"; set: TaskSet } | Refusal {
   if (task.state !== "pending") return refused("taken");
-  if (request.isBlocked) return refused("blocked");
-  if (request.isWaiting) return refused("waiting");
   return {
     outcome: "claimed",
     set: {

@@ -24,5 +24,11 @@ export async function holdProject(
   return claimChain(folder, { command, what: `The directory ${real}` }, ports, signal);
 }
 
+/** Gives a project directory back, whatever comes of that. */
+export async function letGo(held: HeldChain): Promise<void> {
+  // Why the work failed must be heard, and a claim that stays is taken over when its process is gone.
+  await held.release(true).catch(() => undefined);
+}
+
 /** A signal that never fires, for recording what happened: that must not be cut short, and git has its own deadlines. */
 export const UNHURRIED: AbortSignal = new AbortController().signal;

@@ -73,7 +73,7 @@ export function checkLog(folder: string, ports: { disk: Disk }, fault: Fault): C
 }
 
 /** Folds the log of a folder; what keeps it from being read to its end is a fault, and then there is no fold. */
-export function foldChecked(
+function foldChecked(
   folder: string,
   ports: { disk: Disk },
   fault: Fault,
@@ -244,4 +244,34 @@ export class LogHistory {
     }
     return documents.get(name);
   }
+}
+
+/** Throws `state.damaged` when the log on the disk is not the one its controller wrote, or evidence was changed. */
+export function assureWhole(
+  run: {
+    id: string;
+    folder: string;
+    position: { seq: number; digest: string };
+    evidence: readonly EvidenceFile[];
+  },
+  ports: { disk: Disk },
+): void {
+  const faults: ProofFault[] = [];
+  const fault = (file: string, because: string) => void faults.push({ file, because });
+  const folded = foldChecked(run.folder, ports, fault, () => undefined);
+  const { damage, torn } = folded?.log ?? { damage: [], torn: false };
+  if (folded && (damage.length > 0 || torn || folded.position.digest !== run.position.digest)) {
+    fault("events.jsonl", `it does not end with event ${run.position.seq}, which this run wrote last`);
+  }
+  for (const one of run.evidence) checkEvidence(run.folder, one, ports, fault);
+  assureNone(run.id, faults);
+}
+
+/** Throws `state.damaged` for the first fault. */
+export function assureNone(id: string, faults: readonly ProofFault[]): void {
+  const first = faults[0];
+  if (!first) return;
+  throw new OmkError("state.damaged", `The records of ${id} were changed: ${first.file}: ${first.because}.`, {
+    hint: "Something other than omk wrote there; nothing is concluded from them. Start the work anew.",
+  });
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 
 import { OmkError, systemCode } from "../errors.ts";
 import { Event } from "../format/event.ts";
-import { parseJson, renderDocument, renderLine } from "../format/json.ts";
+import { parseJson, renderDocument, renderLine, tryJson } from "../format/json.ts";
 import { parseRelPath } from "../format/names.ts";
 import { problemsOf } from "../format/problems.ts";
 import { RunProof } from "../format/proof.ts";
@@ -184,7 +184,7 @@ function readTasks(path: string, budget: Budget, ports: FindPorts): Task[] | und
   if (found?.kind !== "file") return undefined;
   budget.take(found.size);
   const lines = Buffer.from(ports.disk.readFile(path, BYTES_MAX)).toString("utf8").split("\n");
-  const tasks = lines.filter((line) => line.trim() !== "").map((line) => Task.safeParse(jsonOf(line)));
+  const tasks = lines.filter((line) => line.trim() !== "").map((line) => Task.safeParse(tryJson(line)));
   return tasks.every(({ success }) => success)
     ? tasks.flatMap(({ data }) => (data ? [data] : []))
     : undefined;
@@ -358,15 +358,6 @@ async function writeManifest(
 async function moveIntoPlace(from: string, to: string, { disk }: { disk: Disk }): Promise<void> {
   disk.rename(from, to);
   await disk.syncFolder(join(to, ".."));
-}
-
-function jsonOf(line: string): unknown {
-  try {
-    return parseJson(Buffer.from(line));
-  } catch {
-    // Torn: such a file is left out of the export.
-    return undefined;
-  }
 }
 
 function refused(message: string, hint: string): OmkError {

@@ -12,11 +12,11 @@ import { instantOf } from "../format/stamp.ts";
 import type { RunAttempt } from "../format/team-work.ts";
 import { nowOf, type Claimed, type Now, type Scheduler, type TaskChange } from "../scheduler/scheduler.ts";
 import { evidenceOf, keepEvidence } from "../store/evidence.ts";
-import { renderDocument } from "../format/json.ts";
+import { renderDocument, tryJson } from "../format/json.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import type { RunBudget, Stop } from "./budget.ts";
 import { change, changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
-import { jsonOf, Worker } from "./worker.ts";
+import { Worker } from "./worker.ts";
 
 /** What limits the work of a crew. */
 export interface CrewLimits {
@@ -183,7 +183,7 @@ export class Crew {
   async #execute(worker: Worker, { task, change: claim }: Claimed): Promise<void> {
     const { clock, random } = this.#ports;
     if ((this.#unheard.get(task.id) ?? 0) >= UNHEARD_MAX) {
-      this.#scheduler.release(task.id, undefined, this.#now());
+      this.#scheduler.release(task.id, undefined);
       this.#stop ??= {
         code: "attempts_lost",
         reason: `${UNHEARD_MAX} executions of ${task.id} in a row ended without a word from the agent`,
@@ -324,7 +324,7 @@ export class Crew {
       if (skipped > 0)
         this.#ports.tell(`${worker.name}: ${skipped} lines of its outbox are too long and were left out`);
       for (const line of lines) {
-        const parsed = OutboxLine.safeParse(jsonOf(line));
+        const parsed = OutboxLine.safeParse(tryJson(line));
         const report = parsed.success && "task_id" in parsed.data ? (parsed.data as Report) : undefined;
         yield { line, report };
       }
@@ -340,7 +340,7 @@ export class Crew {
     const changed = isDone
       ? this.#scheduler.complete(attempt.task_id, fence, this.#now())
       : isOutside
-        ? this.#scheduler.release(attempt.task_id, fence, this.#now())
+        ? this.#scheduler.release(attempt.task_id, fence)
         : this.#scheduler.fail(
             attempt.task_id,
             fence,
@@ -393,7 +393,7 @@ export class Crew {
   /** An execution that was ended because the run stops: it is not counted, and the task stays to be done. */
   async #interrupt(attempt: RunAttempt, report: Report): Promise<void> {
     const fence = Number(attempt.id);
-    const changed = this.#scheduler.release(attempt.task_id, fence, this.#now());
+    const changed = this.#scheduler.release(attempt.task_id, fence);
     const ended = { ...this.#endOf(attempt, report, { counted: false }), status: "interrupted" as const };
     this.#budget.settle(report.usage ?? null);
     await this.#open.record({

@@ -5,6 +5,7 @@
 import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
+import { byIdBytes } from "../format/names.ts";
 import type { TeamState } from "../format/team.ts";
 import type { Disk, Processes } from "../ports.ts";
 import { catchUp } from "../store/catch-up.ts";
@@ -283,7 +284,7 @@ function upToDate(
   const listed = (tasks as Record<string, unknown>[]).map((task) => ({
     ...task,
     owner: task["assigned_to"],
-    state: STATES[String(task["status"])],
+    state: STATE_OF_SHOWN[String(task["status"])],
   }));
   const documents: Documents = new Map<string, Record<string, unknown>>([
     [STATE, { ...record }],
@@ -297,13 +298,11 @@ function stateOf(documents: Documents | undefined): Record<string, unknown> | un
   const state = documents?.get(STATE);
   const { tasks } = (documents?.get(TASKS) ?? {}) as { tasks?: Record<string, unknown>[] };
   if (!state) return undefined;
-  const shown = (tasks ?? [])
-    .map(shownTask)
-    .toSorted((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)));
-  return { ...state, tasks: shown };
+  return { ...state, tasks: byIdBytes((tasks ?? []).map(shownTask), ({ id }) => id) };
 }
 
-const STATES: Readonly<Record<string, string>> = {
+/** The scheduler's state of a task, by what `team-state.json` shows of it. */
+export const STATE_OF_SHOWN: Readonly<Record<string, string>> = {
   Pending: "pending",
   InProgress: "running",
   Done: "completed",

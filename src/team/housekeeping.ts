@@ -5,12 +5,13 @@ import { OmkError } from "../errors.ts";
 import type { ClaimRecord } from "../format/claim.ts";
 import { renderDocument } from "../format/json.ts";
 import { instantOf } from "../format/stamp.ts";
+import type { Disk } from "../ports.ts";
 import { claimChain, chainHolder, type HeldChain } from "../store/claim-chain.ts";
 import { ioFailure, linkNew, replaceFile, untoldFailure } from "../store/files.ts";
 import { Journal, readDocument, type JournalPorts } from "../store/journal.ts";
 import { findTeam, readTeam, stateSection, type Team } from "./find.ts";
 import { workersOf } from "./health.ts";
-import { renderViews } from "./open.ts";
+import { renderViews, SNAPSHOTS } from "./open.ts";
 import { newTeamName } from "./spec.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
@@ -41,21 +42,20 @@ export async function cleanUpTeams(
   signal: AbortSignal,
 ): Promise<CleanupEntry[]> {
   const section = stateSection(root, "team", ports);
+  const now = ports.clock.now().getTime();
+  if (!request.dryRun) {
+    for (const place of [section, stateSection(root, "runs", ports)]) sweepUnfinished(place, now, ports);
+  }
   const entries: CleanupEntry[] = [];
   if (!ports.disk.stat(section)) return entries;
-  const now = ports.clock.now().getTime();
   for (const name of ports.disk.list(section)) {
     signal.throwIfAborted();
+    // Dots are ours: what is being made or removed.
+    if (name.startsWith(".")) continue;
     const path = join(section, name);
     const found = ports.disk.stat(path);
     if (!found) continue;
     const ageMs = now - found.modifiedMs;
-    if (name.startsWith(".")) {
-      const isOurs = Object.values(UNFINISHED).some((prefix) => name.startsWith(prefix));
-      if (isOurs && found.kind === "folder" && ageMs > UNFINISHED_MS && !request.dryRun)
-        ports.disk.removeTree(path);
-      continue;
-    }
     if (found.kind === "link") {
       entries.push({
         name,
@@ -71,6 +71,23 @@ export async function cleanUpTeams(
       entries.push(await cleanUp(root, name, request.dryRun, ports, signal));
   }
   return entries;
+}
+
+/** Removes what a dead command left; what cannot be removed is left for the next time. */
+function sweepUnfinished(section: string, now: number, { disk }: { disk: Disk }): void {
+  if (!disk.stat(section)) return;
+  for (const name of disk.list(section)) {
+    if (!Object.values(UNFINISHED).some((prefix) => name.startsWith(prefix))) continue;
+    const path = join(section, name);
+    const found = disk.stat(path);
+    if (found?.kind !== "folder" || now - found.modifiedMs <= UNFINISHED_MS) continue;
+    try {
+      disk.removeTree(path);
+    } catch (error) {
+      // It is in nobody's way, and the user asked for something else.
+      if (!untoldFailure(error)) throw error;
+    }
+  }
 }
 
 async function cleanUp(
@@ -91,8 +108,9 @@ async function cleanUp(
     // Held while it goes, so that nobody begins to go on with it.
     const held = await holdRun(path, ports, signal);
     try {
-      await removeWhole(path, ports);
+      // Before the run itself: what a crash between the two leaves is a run, which the next clean-up finds.
       if (hasManifest) await removeWhole(manifest, ports);
+      await removeWhole(path, ports);
     } finally {
       await letGo(held);
     }
@@ -167,9 +185,6 @@ function sizeOf(folder: string, { disk }: Pick<JournalPorts, "disk">): number {
   }
   return bytes;
 }
-
-/** Documents that have a file which is nothing but the fold. */
-const SNAPSHOTS = ["team-work.json", "proof.json"] as const;
 
 /**
  * Gives a run another name, in both of its places and in the files that say where they lie. The log is not rewritten: it

@@ -8,7 +8,15 @@ import type { Clock } from "../ports.ts";
 import { readLine } from "../store/event-line.ts";
 import { foldFolder, logPath } from "../store/journal.ts";
 import { forEachLine } from "../store/log-reader.ts";
-import { findTeam, isFinished, isInterrupted, readTeam, type FindPorts, type Team } from "./find.ts";
+import {
+  findTeam,
+  isFinished,
+  isInterrupted,
+  readTeam,
+  STATE_OF_SHOWN,
+  type FindPorts,
+  type Team,
+} from "./find.ts";
 import { workersOf, type WorkerHealth, type WorkerView } from "./health.ts";
 import { textOf } from "./timeline.ts";
 
@@ -162,7 +170,10 @@ export class Hud {
     const listed = this.#facts.carriesTasks
       ? fromLog
       : new Map(
-          this.#team.tasks.map((task) => [String(task["id"]), LISTED[String(task["status"])] ?? "pending"]),
+          this.#team.tasks.map((task) => [
+            String(task["id"]),
+            STATE_OF_SHOWN[String(task["status"])] ?? "pending",
+          ]),
         );
     const states = [...(listed.size > 0 ? listed : fromLog).values()];
     const of = (...wanted: string[]) => states.filter((state) => wanted.includes(state)).length;
@@ -229,13 +240,6 @@ export class Hud {
     return isWhole;
   }
 }
-
-const LISTED: Readonly<Record<string, string>> = {
-  Pending: "pending",
-  InProgress: "running",
-  Done: "completed",
-  Failed: "failed",
-};
 
 /** What the log says so far, each event taken once. */
 class Facts {

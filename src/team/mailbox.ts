@@ -3,8 +3,9 @@
  * `heartbeat.json` (that it lives). One writer each; a line is whole or it is not read. They are the protocol that other
  * programs see: what counts is in the log, so none of them is synced.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
+import { OmkError } from "../errors.ts";
 import type { Assignment, Heartbeat } from "../format/agent-run.ts";
 import { renderDocument, renderLine } from "../format/json.ts";
 import type { Report } from "../format/agent-run.ts";
@@ -75,6 +76,12 @@ export class Mailbox {
 
 /** Appends one line in one write. What a killed writer left unfinished is ended first, so that it spoils only itself. */
 function appendLine(path: string, line: string, { disk }: { disk: Disk }): void {
+  // A link in its place would lead what is written somewhere else.
+  if (disk.stat(dirname(path))?.kind !== "folder") {
+    throw new OmkError("state.damaged", `${dirname(path)} is not the folder that omk made.`, {
+      hint: "Something other than omk wrote there. Put it back, or start the work anew under another name.",
+    });
+  }
   try {
     const file = disk.open(path, "append");
     try {

@@ -6,6 +6,7 @@ import { OmkError } from "../errors.ts";
 import type { DocumentChange, Event } from "../format/event.ts";
 import type { GateResult } from "../format/gate.ts";
 import { renderDocument, renderLine } from "../format/json.ts";
+import { byIdBytes } from "../format/names.ts";
 import type { RunProof } from "../format/proof.ts";
 import { RunManifest, Task } from "../format/run.ts";
 import { RunAttempt, TeamWork } from "../format/team-work.ts";
@@ -66,7 +67,7 @@ export function changeAttempt(fence: number, set: Partial<RunAttempt>): Document
 }
 
 /** Only these have a file that is nothing but the fold; the others are rendered together by `saveViews`. */
-const SNAPSHOTS = ["team-work.json", "proof.json"] as const;
+export const SNAPSHOTS = ["team-work.json", "proof.json"] as const;
 
 /** Above this many tasks the rendered files are written only when a phase ends: they grow, the log does not care. */
 const LIVE_VIEW_TASKS_MAX = 200;
@@ -205,7 +206,7 @@ export function renderViews(
   seq: number,
 ): { state: string; manifest: string; tasks: string } {
   const { tasks: listed = [] } = (documents.get("tasks.jsonl") ?? {}) as { tasks?: Task[] };
-  const tasks = listed.toSorted((a, b) => Buffer.compare(Buffer.from(a.id), Buffer.from(b.id)));
+  const tasks = byIdBytes(listed, ({ id }) => id);
   return {
     state: renderDocument({ ...documents.get("team-state.json"), tasks: tasks.map(shownTask), seq }),
     manifest: renderDocument({ ...documents.get("manifest.json"), tasks, seq }),

@@ -11,7 +11,7 @@ import type { Run } from "./find.ts";
 import { textOf } from "./timeline.ts";
 
 /** The readiness token of each status, and what it means. */
-const READINESS: Readonly<Record<RunStatus, { token: string; sentence: string }>> = {
+export const READINESS = {
   ready: {
     token: "ready_for_handoff",
     sentence: "Every required gate passed and nothing stands against the result.",
@@ -24,7 +24,7 @@ const READINESS: Readonly<Record<RunStatus, { token: string; sentence: string }>
     token: "blocked",
     sentence: "Something failed that has to be mended before the result can be used.",
   },
-};
+} as const satisfies Record<RunStatus, { token: string; sentence: string }>;
 
 /**
  * The proof to show. With `regenerate` the file is not looked at. What cannot be read is a known gap of what is shown

@@ -11,8 +11,8 @@ import { countedResults } from "../gate/state.ts";
 import { sha256 } from "../store/event-line.ts";
 import { costSoFar } from "./budget.ts";
 import { change, type OpenRun, type RunPorts } from "./open.ts";
-import { proofMarkdown } from "./proof-view.ts";
-import { allowsTool, roleOf } from "./roles.ts";
+import { proofMarkdown, READINESS } from "./proof-view.ts";
+import { mayChangeFiles } from "./roles.ts";
 
 /** Version of omk that wrote a proof; the bundle replaces it. */
 declare const OMK_VERSION: string;
@@ -73,6 +73,11 @@ export function decideRun(facts: RunFacts): RunVerdict {
     gaps.push({ code: "no_gates", text: "no required gate ran on the result" });
   if (isDone && facts.gates.length > 0 && !facts.isOfResult)
     gaps.push({ code: "result_changed", text: "files were changed after the gates had run" });
+  if (isDone && !facts.mayWrite && facts.changedFiles > 0)
+    gaps.push({
+      code: "role_violated",
+      text: "files were changed, which the role of the workers may not do",
+    });
   if (isDone && facts.mayWrite && facts.changedFiles === 0)
     gaps.push({ code: "nothing_changed", text: "no file was changed" });
   const [first] = gaps;
@@ -82,15 +87,8 @@ export function decideRun(facts: RunFacts): RunVerdict {
 
 /** How a run stands by what the log says. */
 export function verdictOf(open: OpenRun): RunVerdict {
-  return decideRun(runFacts(open, allowsTool(roleOf(open.work), "edit")));
+  return decideRun(runFacts(open, mayChangeFiles(open.work)));
 }
-
-/** The readiness token of a status. */
-export const READINESS = {
-  ready: "ready_for_handoff",
-  not_ready: "needs_follow_up",
-  failed: "blocked",
-} as const;
 
 /** Writes the proof with its event, then the files; `failure.json` is there exactly while the run is not ready. */
 export async function writeRunProof(open: OpenRun, verdict: RunVerdict, ports: RunPorts): Promise<RunProof> {
@@ -302,7 +300,7 @@ function failureOf(open: OpenRun, proof: RunProof): Failure {
   return {
     run_id: open.id,
     status: proof.status,
-    readiness: READINESS[proof.status],
+    readiness: READINESS[proof.status].token,
     proof_path: join(open.folder, "proof.json"),
     summary: proof.summary,
     failures: proof.failures.map(({ description }) => description),

@@ -326,3 +326,12 @@ function broken(path: string, because: string, cause?: unknown): OmkError {
     hint: "Mend the file or move it away. A role is Markdown, with name, description and tools between two --- lines.",
   });
 }
+
+/**
+ * Whether a run of this role is expected to change files. What a file of the project says about a built-in role takes leave
+ * away from its workers; it does not make their doing nothing a result.
+ */
+export function mayChangeFiles(work: Pick<TeamWork, "role">): boolean {
+  const builtIn = BUILT_IN_ROLES.find(({ id }) => id === work.role.id);
+  return allowsTool(builtIn ?? roleOf(work), "edit");
+}

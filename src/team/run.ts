@@ -9,7 +9,7 @@ import { instantOf } from "../format/stamp.ts";
 import type { TeamWork } from "../format/team-work.ts";
 import { refuseSecrets } from "../gate/definitions.ts";
 import { foldFolder, readDocument } from "../store/journal.ts";
-import { holdProject } from "../store/project-claim.ts";
+import { holdProject, letGo } from "../store/project-claim.ts";
 import { interruptedRuns, isFinished, resumableTeam } from "./find.ts";
 import { change, OpenRun, type RunPorts } from "./open.ts";
 import { verdictOf, writeProofFiles, writeRunProof, type RunVerdict } from "./proof.ts";
@@ -83,7 +83,7 @@ export async function startRun(
       await open.close();
     }
   } finally {
-    await held.release(true);
+    await letGo(held);
   }
 }
 
@@ -122,7 +122,7 @@ export async function resumeRun(
       await recordResume(open, more, chosen.version);
       return { open, verdict: await driveRun(open, chosen.engine, ports, signal) };
     } finally {
-      await held.release(true);
+      await letGo(held);
     }
   } finally {
     await open.close();

@@ -1,6 +1,6 @@
 /** Stopping a run from another process: its controller is asked, and ends what it started before it answers. */
 import { OmkError } from "../errors.ts";
-import { holdProject } from "../store/project-claim.ts";
+import { holdProject, letGo } from "../store/project-claim.ts";
 import { postRequest } from "../store/requests.ts";
 import { costSoFar } from "./budget.ts";
 import { findTeam, isFinished, resumableTeam } from "./find.ts";
@@ -72,7 +72,7 @@ async function stopHere(
       try {
         await endOrphan(open, { code: "shutdown", reason: "stopped by omk team shutdown" }, ports);
       } finally {
-        await held.release(true);
+        await letGo(held);
       }
     }
     const { tokens, usd } = costSoFar(open.work, open.attempts);

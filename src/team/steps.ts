@@ -15,6 +15,7 @@ import { nowOf, Scheduler } from "../scheduler/scheduler.ts";
 import { ensureFolder } from "../store/files.ts";
 import { LineTail } from "../store/line-tail.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
+import { assureWhole } from "../store/verify.ts";
 import { RunBudget, costOf, costSoFar, type Stop } from "./budget.ts";
 import { concludeRun } from "./conclude.ts";
 import { Crew, retryEvent, transcriptEvidence } from "./crew.ts";
@@ -389,6 +390,8 @@ async function settleResult({ open, tree }: Steps, signal: AbortSignal): Promise
   if (known !== undefined) {
     // Gates run on the result when all work is done: only what differs since then can be theirs.
     const ours = new Set(verification ? side_effects : []);
+    // A file of the change itself is never a side effect: it would be another one than was checked.
+    for (const { path } of result?.changed_files ?? []) ours.delete(path);
     const changes = await tree.changes(known, now, signal);
     if (changes.every(({ path }) => ours.has(path))) return;
   }
@@ -494,6 +497,10 @@ async function conclude(steps: Steps, stopped: Stop | undefined): Promise<RunVer
       }),
     ],
   });
+  if (!stopped) {
+    const evidence = [...open.work.evidence, ...open.attempts.flatMap((one) => one.evidence)];
+    assureWhole({ id: open.id, folder: open.folder, position: open.journal.position, evidence }, ports);
+  }
   return concludeRun(open, stopped, ports);
 }
 

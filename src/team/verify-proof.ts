@@ -32,7 +32,7 @@ import {
 import { digestOf } from "../store/evidence.ts";
 import { renderViews } from "./open.ts";
 import { buildProof, decideRun, runFacts } from "./proof.ts";
-import { allowsTool, roleOf } from "./roles.ts";
+import { mayChangeFiles } from "./roles.ts";
 
 /** What a check of a run's proof found. */
 export interface RunProofCheck extends ProofFindings {
@@ -132,7 +132,7 @@ function checkContent(log: CheckedLog, recorded: Record<string, unknown> | undef
     fault("events.jsonl", "the documents that the proof is made from cannot be read");
     return;
   }
-  const verdict = decideRun(runFacts(run, allowsTool(roleOf(run.work), "edit")));
+  const verdict = decideRun(runFacts(run, mayChangeFiles(run.work)));
   const made = redactor.value(buildProof(run, verdict, proof.data.generated_at));
   const again = parseJson(renderLine(made)) as Record<string, unknown>;
   if (again["status"] !== recorded["status"]) {

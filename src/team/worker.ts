@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Engine, EngineEvent, PermissionRequest, Turn } from "../engine/engine.ts";
 import { HANDSHAKE_MS, isOutside, summaryOf, takeTurn, Transcript } from "../engine/turn.ts";
 import { Assignment, type Heartbeat, type Report } from "../format/agent-run.ts";
-import { parseJson } from "../format/json.ts";
+import { tryJson } from "../format/json.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { RunPorts } from "./open.ts";
@@ -80,7 +80,7 @@ export class Worker {
     for (let looks = 0; looks < INBOX_LOOKS_MAX; looks++) {
       const { lines, more } = this.mailbox.assignments();
       for (const line of lines) {
-        if (line === launch.line) return this.#work(Assignment.parse(jsonOf(line)), launch, signal);
+        if (line === launch.line) return this.#work(Assignment.parse(tryJson(line)), launch, signal);
         // What another program wrote into the inbox is nothing the controller gave out.
         this.#ports.tell(`${this.name}: a line in its inbox is no assignment and was left out`);
       }
@@ -222,14 +222,4 @@ function followOpen(open: Set<string>, event: EngineEvent): void {
   else if (event.kind === "tool-finished") open.delete(event.tool_id);
   else if (event.kind === "approval-asked") open.add(event.request_id);
   else if (event.kind === "approval-answered") open.delete(event.request_id);
-}
-
-/** The value of a line, or undefined when it is no JSON. */
-export function jsonOf(line: string): unknown {
-  try {
-    return parseJson(Buffer.from(line));
-  } catch {
-    // Torn, or written by something that does not speak the protocol.
-    return undefined;
-  }
 }

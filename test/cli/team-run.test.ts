@@ -672,3 +672,72 @@ test("a run refuses what is in its way before it makes anything", async () => {
     expect(await at.run("team", "run", "--resume", ...flag)).toMatchObject({ status: 2 });
   }
 });
+
+describe("a run is not ready", () => {
+  const fixAll = ["one", "two", "three"].flatMap((name) => repair(name as "one"));
+
+  test("when a file of the change is another one after the gates than before them", async () => {
+    using at = await place();
+    const gate = "slow=node --test && echo 'garbage(' > one.js";
+    const run = ["team", "run", "1:executor", TEXT, "--name", "t", "--gate", gate, "--gate", "slow"];
+    const ran = await at.run(...run, "--engine", at.script({ turns: [{ steps: fixAll }] }));
+    expect(ran.status).toBe(1);
+    expect(runJson(at, "t", "proof.json")).toMatchObject({
+      status: "not_ready",
+      reason_code: "result_changed",
+    });
+  });
+
+  test("when its log was taken away while it ran: nothing is concluded", async () => {
+    using at = await place();
+    const log = join(runFolder(at, "t"), "events.jsonl");
+    const turns = [{ steps: [...fixAll, { run: ["rm", log] }] }];
+    const ran = await at.run(
+      "team",
+      "run",
+      "1:executor",
+      TEXT,
+      "--name",
+      "t",
+      "--engine",
+      at.script({ turns }),
+    );
+    expect(ran.status).toBe(74);
+    expect(ran.stderr).toContain("events.jsonl");
+    expect(existsSync(join(runFolder(at, "t"), "proof.json"))).toBe(false);
+  });
+
+  test("when the makefile that is its gate was rewritten", async () => {
+    using at = new Place({ Makefile: "test:\n\tgrep -q 1 one.txt\n", "one.txt": "0\n" });
+    await at.commitAll();
+    const turns = [{ steps: [{ write: "Makefile", text: "test:\n\ttrue\n" }, { say: "passes" }] }];
+    const ran = await at.run(
+      "team",
+      "run",
+      "1:executor",
+      TEXT,
+      "--name",
+      "t",
+      "--engine",
+      at.script({ turns }),
+    );
+    expect(ran.status).toBe(1);
+    expect(runJson(at, "t", "proof.json")).toMatchObject({ reason_code: "protected_input_changed" });
+  });
+
+  test("when a role that may not write has changed files, or its file says so to get by with nothing", async () => {
+    using at = await place();
+    const reviewed = at.script({ turns: [{ steps: fixAll }] });
+    expect(
+      await at.run("team", "run", "1:reviewer", TEXT, "--name", "r", "--engine", reviewed),
+    ).toMatchObject({
+      status: 1,
+    });
+    expect(runJson(at, "r", "proof.json")).toMatchObject({ reason_code: "role_violated" });
+    at.write({ ".omk/roles/executor.md": "---\ntools: [read]\n---\nLook.\n" });
+    const idle = at.script({ turns: [{ steps: [{ say: "done it all" }] }] }, "idle.json");
+    const ran = await at.run("team", "run", "1:executor", TEXT, "--name", "e", "--engine", idle);
+    expect(ran.stderr).toContain(".omk/roles/executor.md");
+    expect(runJson(at, "e", "proof.json")).toMatchObject({ reason_code: "nothing_changed" });
+  });
+});

@@ -1,17 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import {
-  footprintOf,
-  normalizedPath,
-  OwnershipMap,
-  readWriteHazards,
-  type Claimant,
-} from "../../src/scheduler/ownership.ts";
+import { footprintOf, normalizedPath, OwnershipMap, type Footprint } from "../../src/scheduler/ownership.ts";
 
-function claimant(id: string, owner: string | null, write_set: string[], read_set: string[] = []): Claimant {
-  return { id, owner, read_set, write_set };
-}
+const writing = (...write_set: string[]): Footprint => footprintOf({ read_set: [], write_set });
+const reading = (...read_set: string[]): Footprint => footprintOf({ read_set, write_set: [] });
 
 describe("paths", () => {
   const same: [string, string][] = [
@@ -45,43 +38,38 @@ describe("paths", () => {
   );
 
   test("that lead nobody knows where stand for the whole project", () => {
-    expect(footprintOf({ read_set: [], write_set: ["../x"] }).writes).toEqual([[]]);
+    expect(writing("../x").writes).toEqual([[]]);
   });
 });
 
 describe("the ownership map", () => {
-  test("lets one worker take all its paths", () => {
+  test("keeps a second task from writing what is written, until the first one lets go", () => {
     const map = new OwnershipMap();
-    expect(map.register(claimant("t1", "worker-0", ["a", "b"]))).toEqual([]);
-    expect(map.register(claimant("t2", "worker-0", ["b", "c"]))).toEqual([]);
+    map.hold("t1", writing("src/a.ts"));
+    expect(map.blocker(writing("src/b.ts", "src/a.ts"))).toBe("t1");
+    expect(map.blocker(writing("src/b.ts"))).toBeUndefined();
+    map.release("t1");
+    expect(map.blocker(writing("src/a.ts"))).toBeUndefined();
   });
 
-  test("names path and both workers when a second one wants the same", () => {
+  test("keeps a task from reading what is written and from writing what is read, but not from reading along", () => {
     const map = new OwnershipMap();
-    map.register(claimant("t1", "worker-0", ["src/a.ts"]));
-    const conflict = {
-      path: "src/a.ts",
-      existingWorker: "worker-0",
-      existingTask: "t1",
-      newWorker: "worker-1",
-      newTask: "t2",
-    };
-    expect(map.wouldConflict(claimant("t2", null, ["src/a.ts"]), "worker-1")).toEqual([conflict]);
-    expect(map.register(claimant("t2", "worker-1", ["src/a.ts", "src/b.ts"]))).toEqual([conflict]);
-    // The free one was taken all the same, the other one was not.
-    expect(map.wouldConflict(claimant("t3", null, ["src/b.ts"]), "worker-2")).toHaveLength(1);
-    map.release({ id: "t1" });
-    expect(map.wouldConflict(claimant("t3", null, ["src/a.ts"]), "worker-2")).toEqual([]);
+    map.hold("writer", writing("./src/a.ts"));
+    map.hold("reader", reading("docs"));
+    expect(map.blocker(reading("src/a.ts"))).toBe("writer");
+    expect(map.blocker(writing("docs/a.md"))).toBe("reader");
+    expect(map.blocker(reading("docs/a.md"))).toBeUndefined();
   });
 
   test("frees the paths of a released task and of no other", () => {
     const map = new OwnershipMap();
-    map.register(claimant("t1", "worker-0", ["a"]));
-    map.register(claimant("t2", "worker-0", ["b"]));
-    map.release({ id: "t1" });
-    map.release({ id: "unknown" });
-    expect(map.register(claimant("t3", "worker-1", ["a"]))).toEqual([]);
-    expect(map.wouldConflict(claimant("t4", null, ["b"]), "worker-1")).toHaveLength(1);
+    map.hold("t1", writing("a", "c"));
+    map.hold("t2", writing("b", "c"));
+    map.release("t1");
+    map.release("unknown");
+    expect(map.blocker(writing("a"))).toBeUndefined();
+    expect(map.blocker(writing("b"))).toBe("t2");
+    expect(map.blocker(writing("c"))).toBe("t2");
   });
 
   test.each([
@@ -93,8 +81,8 @@ describe("the ownership map", () => {
     ["src/*.ts", "src/b"],
   ])("takes %j and %j for one place", (held, wanted) => {
     const map = new OwnershipMap();
-    map.register(claimant("t1", "worker-0", [held]));
-    expect(map.wouldConflict(claimant("t2", null, [wanted]), "worker-1")).toHaveLength(1);
+    map.hold("t1", writing(held));
+    expect(map.blocker(writing(wanted))).toBe("t1");
   });
 
   test.each([
@@ -103,24 +91,14 @@ describe("the ownership map", () => {
     ["src/a", "src/b"],
   ])("takes %j and %j for two places", (held, wanted) => {
     const map = new OwnershipMap();
-    map.register(claimant("t1", "worker-0", [held]));
-    expect(map.wouldConflict(claimant("t2", null, [wanted]), "worker-1")).toEqual([]);
+    map.hold("t1", writing(held));
+    expect(map.blocker(writing(wanted))).toBeUndefined();
   });
 
-  test("has nothing of a task without owner and of empty sets", () => {
+  test("has nothing of empty sets", () => {
     const map = new OwnershipMap();
-    expect(map.register(claimant("t1", null, ["a"]))).toEqual([]);
-    expect(map.register(claimant("t2", "worker-0", []))).toEqual([]);
-    expect(map.blocker(footprintOf({ read_set: [], write_set: ["project files"] }))).toBeUndefined();
-  });
-
-  test("finds one hazard where a task reads what another one writes", () => {
-    const reader = claimant("reader", "worker-0", [], ["src/a.ts"]);
-    const writer = claimant("writer", "worker-1", ["./src/a.ts"]);
-    expect(readWriteHazards(reader, [reader, writer])).toEqual([
-      { path: "src/a.ts", readerTask: "reader", writerTask: "writer" },
-    ]);
-    expect(readWriteHazards(writer, [reader])).toEqual([]);
+    map.hold("t1", writing());
+    expect(map.blocker(writing("project files"))).toBeUndefined();
   });
 });
 
@@ -144,50 +122,38 @@ const paths = fc.array(path, { maxLength: 3 });
 test("the ownership map agrees with a plain comparison of all pairs", () => {
   const action = fc.record({
     release: fc.boolean(),
-    task: fc.integer({ min: 0, max: 7 }),
-    worker: fc.constantFrom("w0", "w1", "w2"),
+    task: fc.integer({ min: 0, max: 7 }).map((n) => `t${n}`),
     read_set: paths,
     write_set: paths,
   });
   fc.assert(
     fc.property(fc.array(action, { maxLength: 25, size: "max" }), (actions) => {
       const map = new OwnershipMap();
-      let held: { path: string; task: string; worker: string; use: "read" | "write" }[] = [];
-      for (const { release, task, worker, read_set, write_set } of actions) {
-        const id = `t${task}`;
+      let held: { path: string; task: string; use: "read" | "write" }[] = [];
+      for (const { release, task, read_set, write_set } of actions) {
         if (release) {
-          map.release({ id });
-          held = held.filter((one) => one.task !== id);
+          map.release(task);
+          held = held.filter((one) => one.task !== task);
           continue;
         }
-        const asked = { id, owner: worker, read_set, write_set };
         const writes = pathsOf(write_set);
         const reads = pathsOf(read_set);
-        const against = (one: string): string[] => [
-          ...new Set(
-            held
-              .filter((h) => h.use === "write" && h.worker !== worker && overlaps(h.path, one))
-              .map((h) => h.task),
-          ),
-        ];
-        const expected = writes.flatMap((one) => against(one).map((existing) => `${one} ${existing}`)).sort();
-        const told = (found: { path: string; existingTask: string }[]): string[] =>
-          found.map((one) => `${one.path} ${one.existingTask}`).sort();
-        expect(told(map.wouldConflict(asked, worker))).toEqual(expected);
-        const isBlocked = held.some(
-          (h) =>
-            (writes.some((one) => overlaps(h.path, one)) && (h.use === "read" || h.use === "write")) ||
-            (h.use === "write" && reads.some((one) => overlaps(h.path, one))),
-        );
-        const blocker = map.blocker(footprintOf(asked));
-        expect(blocker !== undefined).toBe(isBlocked);
-        if (blocker !== undefined) expect(held.map((h) => h.task)).toContain(blocker);
-        if (held.some((h) => h.task === id)) continue; // a task at work is registered once
-        const free = writes.filter((one) => against(one).length === 0);
-        expect(told(map.register(asked))).toEqual(expected);
+        const inTheWay = held
+          .filter(
+            ({ path: taken, use }) =>
+              writes.some((one) => overlaps(taken, one)) ||
+              (use === "write" && reads.some((one) => overlaps(taken, one))),
+          )
+          .map((one) => one.task);
+        const footprint = footprintOf({ read_set, write_set });
+        const blocker = map.blocker(footprint);
+        if (inTheWay.length === 0) expect(blocker).toBeUndefined();
+        else expect(inTheWay).toContain(blocker);
+        if (held.some((one) => one.task === task)) continue; // a task at work takes its paths once
+        map.hold(task, footprint);
         held.push(
-          ...free.map((one) => ({ path: one, task: id, worker, use: "write" as const })),
-          ...reads.map((one) => ({ path: one, task: id, worker, use: "read" as const })),
+          ...writes.map((one) => ({ path: one, task, use: "write" as const })),
+          ...reads.map((one) => ({ path: one, task, use: "read" as const })),
         );
       }
     }),

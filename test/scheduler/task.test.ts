@@ -10,7 +10,6 @@ import {
   decideRecover,
   decideRelease,
   decideStart,
-  isLeaseOver,
   isTerminal,
   retryRule,
 } from "../../src/scheduler/task.ts";
@@ -33,7 +32,7 @@ function task(over: Record<string, unknown> = {}): Task {
   });
 }
 
-const CLAIM = { worker: "worker-0", leaseMs: 300_000, isWaiting: false, isBlocked: false };
+const CLAIM = { worker: "worker-0", leaseMs: 300_000 };
 const running = (over: Record<string, unknown> = {}): Task =>
   task({ state: "running", owner: "worker-0", fence: 7, ...over });
 
@@ -62,9 +61,7 @@ describe("a task", () => {
     });
   });
 
-  test("is not claimed while it rests, is blocked, is taken or has ended", () => {
-    expect(decideClaim(task(), { ...CLAIM, isWaiting: true }, WALL)).toMatchObject({ because: "waiting" });
-    expect(decideClaim(task(), { ...CLAIM, isBlocked: true }, WALL)).toMatchObject({ because: "blocked" });
+  test("is not claimed while it is taken or has ended", () => {
     for (const state of ["claimed", "running", "completed", "failed", "cancelled"])
       expect(decideClaim(task({ state }), CLAIM, WALL)).toMatchObject({ because: "taken" });
   });
@@ -135,13 +132,6 @@ describe("a task", () => {
       expect(isTerminal(state)).toBe(true);
       expect(decideCancel(task({ state }), WALL)).toMatchObject({ because: "ended" });
     }
-  });
-
-  test("without a lease, or with a past one, counts as expired; with a future one it does not", () => {
-    expect(isLeaseOver({ lease_expires: null }, WALL)).toBe(true);
-    expect(isLeaseOver({ lease_expires: "2026-05-25T09:59:59Z" }, WALL)).toBe(true);
-    expect(isLeaseOver({ lease_expires: "2026-05-25T10:00:00Z" }, WALL)).toBe(false);
-    expect(isLeaseOver({ lease_expires: "2026-05-25T10:00:01+00:00" }, WALL)).toBe(false);
   });
 });
 

@@ -19,6 +19,27 @@ describe("a planner's answer", () => {
     });
   });
 
+  test.each([
+    ["brackets before it", (list: string) => `Plan [3 parts], as asked [1, 2]: ${list}`],
+    ["brackets behind it", (list: string) => `${list}\nSee [1] and [{the docs}].`],
+    ["a shape before it that is no JSON", (list: string) => `In the form [{ id }, …]:\n${list}`],
+    ["an object around it", (list: string) => `{"note": "[3 parts]", "subtasks": ${list}}`],
+  ])("is found with %s", (_, wrapped) => {
+    const list = JSON.stringify([
+      { id: "a", description: 'do [a] and "]"', dependencies: [], read_set: ["x"] },
+      { id: "b", description: "do {b", dependencies: ["a"] },
+    ]);
+    expect(parseDecomposition(wrapped(list), 3)).toMatchObject({
+      ok: true,
+      subtasks: [{ id: "a", read_set: ["x"] }, { id: "b" }],
+    });
+  });
+
+  test("that is cut off is none, whatever complete lists lie within", () => {
+    const list = JSON.stringify([{ ...one, steps: [{ id: "inner", description: "a step" }] }]);
+    expect(parseDecomposition(`Plan: ${list.slice(0, -1)}`, 3)).toMatchObject({ ok: false });
+  });
+
   test("is refused, with the reason, when it is no sound list", () => {
     const because = (answer: unknown, count = 3): string => {
       const parsed = parseDecomposition(typeof answer === "string" ? answer : JSON.stringify(answer), count);

@@ -104,14 +104,45 @@ describe("cleaning up", () => {
 
   test("sweeps what a command left that died while it removed or made a run, when it is old", async () => {
     await using runs = new Runs();
-    for (const name of [".removed-a", ".import-a", ".mine"]) {
-      mkdirSync(runs.team(name));
-      aged(runs.team(name), 1);
+    for (const place of [(name: string) => runs.team(name), (name: string) => runs.run(name)]) {
+      for (const name of [".removed-a", ".import-a", ".mine"]) {
+        mkdirSync(place(name));
+        writeFileSync(join(place(name), "left"), "");
+        aged(place(name), 1);
+      }
+      mkdirSync(place(".import-new"));
+      utimesSync(place(".import-new"), NOW.getTime() / 1_000, NOW.getTime() / 1_000);
     }
-    mkdirSync(runs.team(".import-new"));
-    utimesSync(runs.team(".import-new"), NOW.getTime() / 1_000, NOW.getTime() / 1_000);
+    const before = imageOf(runs.root);
+    expect(await cleanUpTeams(runs.root, { olderThanDays: 7, dryRun: true }, runs.ports, never)).toEqual([]);
+    expect(imageOf(runs.root)).toEqual(before);
     expect(await cleanUpTeams(runs.root, { olderThanDays: 7, dryRun: false }, runs.ports, never)).toEqual([]);
-    expect(readdirSync(join(runs.root, "team"))).toEqual([".import-new", ".mine"]);
+    for (const section of ["team", "runs"])
+      expect(readdirSync(join(runs.root, section)), section).toEqual([".import-new", ".mine"]);
+  });
+
+  test("that was cut off at any moment is done when it is asked for again", async () => {
+    for (let changes = 0; ; changes++) {
+      await using runs = new Runs();
+      runs.old("fix");
+      for (const path of [runs.team("fix"), runs.run("fix")]) aged(path, 7);
+      const { disk } = runs.ports;
+      let left = changes;
+      const die = () => {
+        if (left-- <= 0) throw Object.assign(new Error("gone"), { code: "EIO", syscall: "rename" });
+      };
+      const dying: Disk = {
+        ...disk,
+        rename: (from, to) => (die(), disk.rename(from, to)),
+        removeTree: (path) => (die(), disk.removeTree(path)),
+      };
+      const request = { olderThanDays: 7, dryRun: false };
+      const [entry] = await cleanUpTeams(runs.root, request, { ...runs.ports, disk: dying }, never);
+      await cleanUpTeams(runs.root, request, runs.ports, never);
+      for (const section of ["team", "runs"])
+        expect(readdirSync(join(runs.root, section)), `${section} after ${changes}`).toEqual([]);
+      if (entry?.outcome === "removed") break;
+    }
   });
 
   test("goes on with the others when one cannot be removed", async () => {

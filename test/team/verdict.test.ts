@@ -51,7 +51,7 @@ describe("the verdict on a run", () => {
           given.gates.every(({ passed }) => passed) &&
           (given.baseCopies === null || given.baseCopies === "passed") &&
           given.isOfResult &&
-          (given.changedFiles > 0 || !given.mayWrite) &&
+          given.changedFiles > 0 === given.mayWrite &&
           given.stopped === null;
         expect(status === "ready").toBe(isFine);
         expect(gaps.length > 0).toBe(!isFine);
@@ -63,6 +63,7 @@ describe("the verdict on a run", () => {
 
   test("of a role that changes nothing does not ask for changes", () => {
     expect(decideRun({ ...READY, changedFiles: 0, mayWrite: false })).toMatchObject({ status: "ready" });
+    expect(decideRun({ ...READY, mayWrite: false })).toMatchObject({ code: "role_violated" });
     expect(decideRun({ ...READY, changedFiles: 0 })).toMatchObject({
       status: "not_ready",
       code: "nothing_changed",

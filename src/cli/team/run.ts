@@ -9,7 +9,8 @@ import { loadGates, parseGateFlag } from "../../gate/definitions.ts";
 import { parseDuration } from "../../goal/budget.ts";
 import { interruptedRuns } from "../../team/find.ts";
 import type { OpenRun, RunPorts } from "../../team/open.ts";
-import { READINESS, type RunVerdict } from "../../team/proof.ts";
+import { READINESS } from "../../team/proof-view.ts";
+import type { RunVerdict } from "../../team/proof.ts";
 import { roleNamed, rolesOf } from "../../team/roles.ts";
 import { resumeRun, startRun, type RunOutcome, type RunRequest } from "../../team/run.ts";
 import { defaultTeamName, newTeamName, parseTeamSpec } from "../../team/spec.ts";
@@ -96,6 +97,8 @@ async function start(
     roles.map(({ pack }) => pack),
   );
   const { pack, source } = roleNamed(parsed.role, projectDir, ports);
+  if (source === "project")
+    app.output.story(`role ${parsed.role} is as .omk/roles/${parsed.role}.md of the project says`);
   if (source === "unknown")
     app.output.story(
       `role ${parsed.role} is not known: its workers get the task and no special instructions (known: ${roles.map(({ pack: { id } }) => id).join(", ")})`,
@@ -243,7 +246,7 @@ function render({ open, verdict }: RunOutcome): string {
     lines.push("Verification:", ...gates.map((gate) => `  ${gate.name.padEnd(8)} ${gateMark(gate)}`));
   }
   const status = proof?.status ?? verdict.status;
-  lines.push(`  Proof:   ${status} (${READINESS[status]})`);
+  lines.push(`  Proof:   ${status} (${READINESS[status].token})`);
   if (status !== "ready") {
     lines.push(`  Failure: ${join(folder, "failure.json")}`);
     for (const { text } of verdict.gaps.slice(0, 5)) lines.push(`  - ${text.split("\n", 1)[0]}`);
