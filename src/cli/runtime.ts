@@ -4,7 +4,6 @@ import { dirname, join } from "node:path";
 import { engineNamed } from "../engine/select.ts";
 import { runGates } from "../gate/run.ts";
 import { openWorkTree } from "../git/work-tree.ts";
-import type { GoalPorts } from "../goal/open.ts";
 import { createRedactor } from "../store/redact.ts";
 import type { RunPorts } from "../team/open.ts";
 import type { App } from "./app.ts";
@@ -23,7 +22,7 @@ declare const OMK_VERSION: string;
 const VERSION = typeof OMK_VERSION === "string" ? { clientVersion: OMK_VERSION } : {};
 
 /** The ports of the runtime, of goals and of teams, for one command; everything it keeps lies below `root`. */
-export async function goalPorts(app: App, root = app.root()): Promise<GoalPorts & RunPorts> {
+export async function goalPorts(app: App, root = app.root()): Promise<RunPorts> {
   const { world, io } = app;
   const redactor = createRedactor({ environment: io.env });
   const environment = childEnvironment(io.env);

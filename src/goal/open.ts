@@ -1,39 +1,20 @@
 /** A goal that this process controls: its journal, with the documents typed. */
 import { OmkError } from "../errors.ts";
-import type { Engine } from "../engine/engine.ts";
 import type { DocumentChange, Event } from "../format/event.ts";
-import type { GateResult } from "../format/gate.ts";
 import { Goal } from "../format/goal.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { Proof } from "../format/proof.ts";
 import { problemsOf } from "../format/problems.ts";
 import { checkTaskGraph, TaskGraph } from "../format/task-graph.ts";
 import { Work } from "../format/work.ts";
-import type { GateRun } from "../gate/run.ts";
-import type { WorkTree } from "../git/work-tree.ts";
-import type { Processes } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
-import { applyChanges, Journal, type Documents, type JournalPorts } from "../store/journal.ts";
+import { applyChanges, Journal, type Documents } from "../store/journal.ts";
 import { OpenEnds } from "../store/open-ends.ts";
-import type { Redactor } from "../store/redact.ts";
+import type { RunPorts } from "../team/open.ts";
 import { scaffoldGraph, scaffoldWork } from "./scaffold.ts";
 
-/** What the goal runtime needs of the world; git, gates and agents are ports, so that a test can script them. */
-export interface GoalPorts extends JournalPorts {
-  processes: Pick<Processes, "self" | "liveness" | "sweep">;
-  redactor: Redactor;
-  /** The root of all state. */
-  root: string;
-  /** The caller's user id, where the system has such a thing. */
-  uid: number | undefined;
-  /** Variables that children may see. */
-  environment: Readonly<Record<string, string>>;
-  openWorkTree(request: { projectDir: string; goalDir: string; goalId: string }): Promise<WorkTree>;
-  runGates(run: GateRun, signal: AbortSignal): Promise<GateResult[]>;
-  engineNamed(name: string, baseDir: string): Engine;
-  /** One line of the story for whoever watches. */
-  tell(line: string): void;
-}
+/** What the goal runtime needs of the world: what team runs need. */
+export type GoalPorts = RunPorts;
 
 /** Names of the documents a goal keeps. */
 export const GOAL_DOCUMENTS = ["goal.json", "task-graph.json", "work.json", "proof.json"] as const;
