@@ -1,7 +1,9 @@
 /** `omk proof show`, the proof of a run, and `omk proof verify`, which checks one offline and names what does not hold. */
+import { join } from "node:path";
+
 import { findGoalFolder } from "../goal/find.ts";
 import { verifyProof, type ProofCheck } from "../goal/verify-proof.ts";
-import { findRun, findTeam, type Team } from "../team/find.ts";
+import { findRun, findTeam, IMPORT_MARK, type Team } from "../team/find.ts";
 import { OmkError } from "../errors.ts";
 import { proofMarkdown, proofText, proofToShow } from "../team/proof-view.ts";
 import { verifyRunProof, type RunProofCheck } from "../team/verify-proof.ts";
@@ -12,6 +14,8 @@ import { printFormatted, type FormatFlags } from "./formatted.ts";
 export function proofShow(app: App, wanted: string, flags: FormatFlags & { regenerate: boolean }): void {
   const run = findRun(app.root(), wanted, app.world);
   const proof = proofToShow(run, { regenerate: flags.regenerate }, app.world);
+  if (app.world.disk.stat(join(run.folder, IMPORT_MARK)))
+    app.output.story("this run was imported: what its proof says was not checked here");
   const shown = { json: flags.json, format: flags.format ?? "md" };
   printFormatted(app, proof, { text: proofText, md: proofMarkdown }, shown);
 }

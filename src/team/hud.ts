@@ -18,7 +18,7 @@ import {
   type Team,
 } from "./find.ts";
 import { workersOf, type WorkerHealth, type WorkerView } from "./health.ts";
-import { textOf } from "./timeline.ts";
+import { isAboutResult, textOf } from "./timeline.ts";
 
 /** What the JSON view shows at most; the log has the others. */
 const EVENTS_MAX = 10_000;
@@ -135,7 +135,7 @@ export class Hud {
       `OMK HUD — team: ${name} | run: ${name}`,
       rule,
       `Workers: ${workers.length} total | ${count("healthy")} healthy | ${count("stalled")} stalled | ${count("dead")} dead`,
-      `Tasks:   ${tasks.total} total | ${tasks.completed} completed | ${tasks.running} running | ${tasks.pending} pending`,
+      `Tasks:   ${tasks.total} total | ${tasks.completed} completed | ${tasks.running} running | ${tasks.pending} pending${tasks.failed > 0 ? ` | ${tasks.failed} failed` : ""}`,
       `Runtime: ${duration(this.#runtimeMs())}`,
       `Events:  ${events}`,
       ...(failedGate === undefined ? [] : [`Gate:    ${plain(failedGate)} (failed)`]),
@@ -314,7 +314,8 @@ class Facts {
         break;
       case "gate_passed":
       case "gate_failed":
-        this.#takeGate(event.kind === "gate_passed" ? "passed" : "failed", payload);
+        if (isAboutResult(payload))
+          this.#takeGate(event.kind === "gate_passed" ? "passed" : "failed", payload);
         break;
       case "worker_heartbeat":
         if (typeof event.actor === "string") this.#heard.set(event.actor, Date.parse(event.ts));

@@ -8,7 +8,7 @@ import { instantOf } from "../format/stamp.ts";
 import type { Clock, Disk } from "../ports.ts";
 import { foldFolder, readDocument } from "../store/journal.ts";
 import type { Run } from "./find.ts";
-import { textOf } from "./timeline.ts";
+import { isAboutResult, textOf } from "./timeline.ts";
 
 /** The readiness token of each status, and what it means. */
 export const READINESS = {
@@ -194,6 +194,7 @@ class ProofFacts {
     const name = textOf(payload["name"]);
     const { required } = payload;
     if (id === undefined || name === undefined || typeof required !== "boolean") return;
+    if (!isAboutResult(payload)) return;
     const own = evidenceIn(payload);
     const evidence = { ...(this.#commands.get(id) ?? this.#commands.get(name)), ...own };
     // The last word of a gate counts, and stands where it was said.

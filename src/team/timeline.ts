@@ -81,3 +81,8 @@ export function textOf(value: unknown): string | undefined {
 function flat(text: string): string {
   return text.replaceAll(/\s+/g, " ");
 }
+
+/** Gates also run on the base, and in copies: these say nothing of the result. Runs of 0.5.0 have only the one. */
+export function isAboutResult({ run }: Readonly<Record<string, unknown>>): boolean {
+  return typeof run !== "string" || run.endsWith("-result");
+}

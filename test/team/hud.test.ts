@@ -83,7 +83,7 @@ describe("the text of the HUD", () => {
       "OMK HUD — team: fix | run: fix",
       "━".repeat(38),
       "Workers: 4 total | 1 healthy | 1 stalled | 1 dead",
-      "Tasks:   5 total | 1 completed | 1 running | 2 pending",
+      "Tasks:   5 total | 1 completed | 1 running | 2 pending | 1 failed",
       "Runtime: 1:02:03",
       "Events:  11",
       "Gate:    tests (failed)",
