@@ -337,7 +337,7 @@ describe("an interrupted team run", () => {
     const running = await untilTwoAreDone(at);
     const stopped = await at.run("team", "shutdown", "t");
     expect(stopped, stopped.stderr).toMatchObject({ status: 0 });
-    expect(stopped.stdout).toContain("✓ Team 't' shut down: none of its processes is left");
+    expect(stopped.stdout).toContain("✓ Team 't' shut down: no process of it can be found any more");
     expect(bearing(`HOME=${at.environment["HOME"]}`)).toEqual([]);
     expect(await running.ended).toMatchObject({ status: 6 });
     const before = readFileSync(join(runFolder(at, "t"), "events.jsonl"), "utf8");

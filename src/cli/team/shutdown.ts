@@ -34,7 +34,7 @@ function render(name: string, folder: string, answer: ShutdownAnswer): string {
       return `The request to stop team '${name}' is recorded and has not been answered yet: look again with omk team status ${shellQuoted(name)}`;
     case "stopped":
       return [
-        `✓ Team '${name}' shut down: none of its processes is left`,
+        `✓ Team '${name}' shut down: no process of it can be found any more`,
         `  State: ${folder}`,
         `  Cost:  ${costLine(answer)}`,
         ...(answer.phase === "Shutdown"
