@@ -1,6 +1,7 @@
 /** Puts the goal runtime together from the real world: git, gates, engines, the redactor, and what children may see. */
 import { dirname, join } from "node:path";
 
+import { defaultSettings } from "../config/settings.ts";
 import { engineNamed } from "../engine/select.ts";
 import { runGates } from "../gate/run.ts";
 import { openWorkTree } from "../git/work-tree.ts";
@@ -40,6 +41,7 @@ export async function goalPorts(app: App, root = app.root()): Promise<RunPorts> 
     openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
     runGates: (run, signal) =>
       runGates({ ...run, callerEnvironment: io.env }, world, (text) => redactor.text(text), signal),
+    settings: () => defaultSettings(),
     engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir, environment, ...VERSION }, world),
     tell: (line) => {
       app.output.story(redactor.text(line));

@@ -848,7 +848,9 @@ class AcpSession implements Session {
       id,
       toolCallId: tool.id,
       title: tool.title,
+      name: tool.name,
       kind: tool.kind,
+      command: null,
       locations: tool.paths,
       // What this request says counts most; what it leaves out, earlier updates said.
       rawInput: toolCall.rawInput ?? tool.input,

@@ -5,11 +5,27 @@
 
 /** Why a turn failed. `message` informs; only `class` and `retryable` decide. */
 export interface Failure {
-  class: "auth" | "rate_limit" | "provider" | "protocol" | "crashed" | "timeout" | "config";
+  class: FailureClass;
   message: string;
   /** Whether the same prompt to a fresh process may go better. */
   retryable: boolean;
+  /** When the provider takes requests again, RFC 3339, if it said so. */
+  resets_at?: string;
 }
+
+/**
+ * Four of these are nobody's failed attempt: `auth` (login), `quota` (used up, will not come back by itself soon),
+ * `rate_limit` (too fast) and a retryable `provider` (outage). `config`: the program or what it was told is not there.
+ */
+export type FailureClass =
+  | "auth"
+  | "quota"
+  | "rate_limit"
+  | "provider"
+  | "protocol"
+  | "crashed"
+  | "timeout"
+  | "config";
 
 /** What one turn cost. Input tokens do not include those read from or written to a cache. */
 export interface TurnUsage {
@@ -22,9 +38,21 @@ export interface TurnUsage {
   quality: "exact" | "last_call_only" | "estimated" | "missing";
 }
 
-/** How one turn ended. `finished` says only that the agent thinks so. */
+/**
+ * How one turn ended. `finished` says only that the agent thinks so; `limit` is the agent's own limit. `over_budget` and
+ * `blocked` are ours: the turn was cancelled at its ceiling, or because a person has to answer a request first.
+ */
 export interface Turn {
-  status: "finished" | "cancelled" | "limit" | "refused" | "denied" | "failed" | "empty";
+  status:
+    | "finished"
+    | "cancelled"
+    | "limit"
+    | "refused"
+    | "denied"
+    | "failed"
+    | "empty"
+    | "over_budget"
+    | "blocked";
   /** Present exactly when the status is `failed` or `empty`. */
   failure?: Failure;
   /** The agent's text, its parts joined as they came; of more than 1 MiB, the end. */
@@ -40,9 +68,14 @@ export interface Turn {
 export interface PermissionRequest {
   id: string;
   toolCallId: string;
+  /** What the agent shows to people: never a ground to decide on. */
   title: string;
+  /** The tool's own name, where the protocol tells it: `Shell`, `mcp__db__query`. */
+  name: string | null;
   /** ACP's tool kinds (`edit`, `execute`, …) or `other`. */
   kind: string;
+  /** The whole command line when the tool runs one, as far as the engine can tell. */
+  command: string | null;
   /** Paths as the agent wrote them. */
   locations: string[];
   rawInput: unknown;
@@ -55,7 +88,33 @@ export interface PermissionRequest {
 export interface PermissionAnswer {
   decision: "allow" | "reject";
   rule: string;
+  /** For the agent, where its protocol carries it: why, and what to do instead. */
+  feedback?: string;
 }
+
+/** A hook that the agent calls by itself, where its protocol has them. */
+export interface HookSubscription {
+  id: string;
+  event: string;
+  /** A regular expression searched in the target; empty matches everything. */
+  matcher: string;
+  timeoutSecs: number;
+}
+
+/** What runs the hooks of an attempt. It never rejects: what goes wrong with a hook is a block. */
+export interface HookPort {
+  subscriptions: readonly HookSubscription[];
+  /** All hooks that match run; the answer comes before the engine's own deadline. */
+  run(
+    request: { event: string; target: string; subscriptionId: string | null; input: unknown },
+    signal: AbortSignal,
+  ): Promise<{ action: "allow" | "block"; reason: string }>;
+}
+
+/** A server of tools that the agent is told to connect to. */
+export type McpServer =
+  | { name: string; command: string; args: readonly string[]; env: Readonly<Record<string, string>> }
+  | { name: string; type: "http" | "sse"; url: string; headers: Readonly<Record<string, string>> };
 
 /** What was asked of the agent and for which task; it travels with the prompt as `_meta.omk`. */
 export interface Prompt {
@@ -109,7 +168,14 @@ export type EventBody =
       option_kind: string | null;
     }
   | { kind: "plan"; entries: { content: string; status: string }[] }
-  | { kind: "usage"; context_tokens: number; context_size: number; session_cost_usd?: number }
+  | {
+      kind: "usage";
+      context_tokens: number;
+      context_size: number;
+      session_cost_usd?: number;
+      /** What this turn has cost so far, in all; absent when the report says nothing of it. */
+      spent?: TurnUsage;
+    }
   | { kind: "mode"; mode: string }
   | { kind: "retrying" | "notice"; message: string }
   | { kind: "stderr"; text: string }
@@ -156,6 +222,15 @@ export interface StartOptions {
   onEvent(event: EngineEvent): void;
   /** The signal is aborted when the answer is no longer wanted. */
   decidePermission(request: PermissionRequest, signal: AbortSignal): Promise<PermissionAnswer>;
+  /**
+   * How freely the agent may act: `ask` switches asking on where the agent can, so that policies decide; `read_only` also
+   * takes its writing tools away where it can. Default `ask`.
+   */
+  mode?: "ask" | "read_only";
+  /** Where client files may be written, absolute; absent means below `cwd`. */
+  writeSet?: readonly string[];
+  mcpServers?: readonly McpServer[];
+  hooks?: HookPort;
 }
 
 /** One conversation with one agent process. */

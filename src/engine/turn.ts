@@ -7,7 +7,16 @@ import { renderLine } from "../format/json.ts";
 import type { Clock, Disk, OpenFile } from "../ports.ts";
 import { ioFailure, writeAll } from "../store/files.ts";
 import type { RedactingStream, Redactor } from "../store/redact.ts";
-import type { Engine, EngineEvent, EngineLimits, Prompt, Session, StartOptions, Turn } from "./engine.ts";
+import type {
+  Engine,
+  EngineEvent,
+  EngineLimits,
+  FailureClass,
+  Prompt,
+  Session,
+  StartOptions,
+  Turn,
+} from "./engine.ts";
 
 /** From the start of an agent to a usable session. */
 export const HANDSHAKE_MS = 20_000;
@@ -17,8 +26,15 @@ export const IDLE_MS = 10 * 60_000;
 export const TURN_MS_MAX = 60 * 60_000;
 const TRANSCRIPT_BYTES_MAX = 256 * 1024 * 1024;
 
+/** What may end a turn although nobody asked the run to stop. */
+export interface TurnStop {
+  readonly signal: AbortSignal;
+  /** What the turn is then. */
+  readonly status: "over_budget" | "blocked";
+}
+
 /** What a turn is taken with. */
-export interface TurnRequest {
+export interface TurnRequest extends Pick<StartOptions, "mode" | "writeSet" | "mcpServers" | "hooks"> {
   engine: Engine;
   cwd: string;
   /** The agent's whole environment. */
@@ -32,6 +48,8 @@ export interface TurnRequest {
   /** Called after the transcript has the event; what it throws ends the turn and is thrown. */
   onEvent?: (event: EngineEvent) => void;
   onSession?: (session: Session) => void;
+  /** Each cancels the turn when its signal fires; the first that did names the status. */
+  stops?: readonly TurnStop[];
 }
 
 /**
@@ -40,10 +58,16 @@ export interface TurnRequest {
  */
 export async function takeTurn(request: TurnRequest, signal: AbortSignal): Promise<Turn> {
   const { engine, cwd, environment, spawnId, limits, prompt, transcript, decidePermission } = request;
+  const { mode, writeSet, mcpServers, hooks, stops = [] } = request;
+  const stop = AbortSignal.any([signal, ...stops.map((one) => one.signal)]);
   let session: Session | undefined;
   try {
     session = await engine.start(
       {
+        ...(mode && { mode }),
+        ...(writeSet && { writeSet }),
+        ...(mcpServers && { mcpServers }),
+        ...(hooks && { hooks }),
         cwd,
         environment: { ...environment },
         spawnId,
@@ -54,22 +78,30 @@ export async function takeTurn(request: TurnRequest, signal: AbortSignal): Promi
           request.onEvent?.(event);
         },
       },
-      signal,
+      stop,
     );
     request.onSession?.(session);
-    return await session.run(prompt, signal);
+    const turn = await session.run(prompt, stop);
+    const status = signal.aborted ? undefined : stopStatus(stops);
+    return status && turn.status === "cancelled" ? { ...turn, status } : turn;
   } catch (error) {
     // Only the reason itself is the stop: what else fails after a Ctrl-C is as much a defect as before it.
-    if (signal.aborted && error === signal.reason)
-      return noTurn("cancelled", "it was stopped before it began");
+    if (stop.aborted && error === stop.reason) {
+      const status = signal.aborted ? undefined : stopStatus(stops);
+      return noTurn(status ?? "cancelled", "it was stopped before it began");
+    }
     throw error;
   } finally {
     await session?.stop();
   }
 }
 
+function stopStatus(stops: readonly TurnStop[]): TurnStop["status"] | undefined {
+  return stops.find(({ signal }) => signal.aborted)?.status;
+}
+
 /** A turn that was never begun. */
-function noTurn(status: "failed" | "cancelled", message: string): Turn {
+function noTurn(status: "failed" | "cancelled" | TurnStop["status"], message: string): Turn {
   const usage = { input_tokens: 0, output_tokens: 0, quality: "missing" as const };
   const failure = { class: "crashed" as const, message, retryable: true };
   return { status, text: "", toolCalls: 0, usage, proposals: [], ...(status === "failed" && { failure }) };
@@ -82,7 +114,14 @@ function noTurn(status: "failed" | "cancelled", message: string): Turn {
 export function isOutside({ status, failure }: Pick<Turn, "status" | "failure">): boolean {
   if (status !== "failed" || failure === undefined) return false;
   if (failure.class === "provider") return failure.retryable;
-  return failure.class === "auth" || failure.class === "rate_limit" || failure.class === "config";
+  return OUTSIDE.has(failure.class);
+}
+
+const OUTSIDE: ReadonlySet<FailureClass> = new Set(["auth", "quota", "rate_limit", "config"]);
+
+/** Turns that we ended for a reason outside the work: nobody's failed attempt either. */
+export function isHeld({ status }: Pick<Turn, "status">): boolean {
+  return status === "over_budget" || status === "blocked";
 }
 
 /** A turn in a few words. Redacted before it is cut: half a secret would not be known as one. */

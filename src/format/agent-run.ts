@@ -1,6 +1,7 @@
 /** Files below `artifacts/agent-runs/<run key>/` and below a team's `workers/`. */
 import { z } from "zod";
 
+import { ApprovalPolicy } from "./approval.ts";
 import { Instant } from "./instant.ts";
 import { Count } from "./number.ts";
 import { Usage } from "./proof.ts";
@@ -41,12 +42,6 @@ export const ChangedFiles = z.union([
   }),
 ]);
 export type ChangedFiles = z.infer<typeof ChangedFiles>;
-
-/** What a worker may do without asking; `pattern` holds regular expressions for a linear-time engine. */
-const ApprovalPolicy = z.union([
-  z.enum(["never", "safe", "yolo"]),
-  z.looseObject({ pattern: z.looseObject({ patterns: z.array(z.string()) }) }),
-]);
 
 /** `worker-spec.json`. */
 export const WorkerSpec = z.looseObject({

@@ -1,10 +1,12 @@
 /** One turn of an agent on a goal: claimed, started, watched, ended, and kept as evidence whatever came of it. */
 import { join } from "node:path";
 
+import type { Approvals } from "../approval/approvals.ts";
 import type { Engine, Turn } from "../engine/engine.ts";
 import {
   HANDSHAKE_MS,
   IDLE_MS,
+  isHeld,
   isOutside,
   summaryOf,
   takeTurn,
@@ -19,6 +21,7 @@ import { ensureFolder } from "../store/files.ts";
 import { keepEvidence, evidenceOf, type EvidenceFile } from "../store/evidence.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { remainingBudget } from "./budget.ts";
+import { meterAttempt } from "./metering.ts";
 import { TaskClaim } from "./claim.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { workPrompt } from "./prompt.ts";
@@ -33,7 +36,7 @@ const PATCH_BYTES_MAX = 4 * 1024 * 1024;
 export async function runAttempt(
   open: OpenGoal,
   space: Workspace,
-  { engine, number }: { engine: Engine; number: number },
+  { engine, approvals, number }: { engine: Engine; approvals: Approvals; number: number },
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<void> {
@@ -87,6 +90,9 @@ export async function runAttempt(
   const transcript = new Transcript(join(folder, "engine-events.jsonl"), ports);
   let turn: Turn;
   let agent: Attempt["agent"];
+  const scope = { task: attempt.task_id, fence, worker: WORKER, cwd: space.tree.root };
+  const permissions = approvals.attempt(scope);
+  const meter = meterAttempt(open, attempt, ports);
   try {
     ports.tell(`attempt ${number}: ${engine.name} works in ${space.tree.root}`);
     turn = await takeTurn(
@@ -100,9 +106,11 @@ export async function runAttempt(
         transcript,
         onEvent: (event) => {
           if (event.kind === "session-started") agent = { name: event.agent, version: event.agent_version };
+          meter.take(event);
         },
-        // Work in the project directory is what the user asked for; policies for single requests come with approvals.
-        decidePermission: () => Promise.resolve({ decision: "allow", rule: "work in the project directory" }),
+        decidePermission: (request, gone) => permissions.decide(request, gone),
+        ...(permissions.hooks && { hooks: permissions.hooks }),
+        stops: [permissions.blocked, meter.over],
       },
       signal,
     );
@@ -125,7 +133,7 @@ export async function runAttempt(
     summary: summaryOf(turn, ports.redactor),
     usage: turn.usage,
     ...(agent && { agent }),
-    counted: !interrupted && !outside,
+    counted: !interrupted && !outside && !isHeld(turn),
   };
   const isDone = ended.status === "ended" && ended.outcome === "finished";
   const failures = claim.end(isDone ? "completed" : ended.counted ? "failed" : "not_counted");

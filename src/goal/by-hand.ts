@@ -1,6 +1,7 @@
 /** The steps of the loop one at a time, as a person asks for them: verify, execute, review, accept, reject, resume. */
 import { join } from "node:path";
 
+import { Approvals } from "../approval/approvals.ts";
 import type { Engine } from "../engine/engine.ts";
 import { refuseSecretEngine } from "../engine/select.ts";
 import { OmkError } from "../errors.ts";
@@ -179,7 +180,7 @@ export function executeGoal(
         const steps = { open, space, ports, signal: stop };
         const gated = await layGround(steps);
         const number = currentAttempts(open.work).filter((attempt) => attempt.counted).length + 1;
-        await runAttempt(open, space, { engine, number }, ports, stop);
+        await runAttempt(open, space, { engine, approvals: new Approvals(), number }, ports, stop);
         if (stop.aborted) return false;
         const finished = open.work.attempts.at(-1)?.outcome === "finished";
         // As in the loop: what is outside, or the budget, is what the goal waits for.

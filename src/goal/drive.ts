@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 
+import { Approvals } from "../approval/approvals.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Attempt } from "../format/work.ts";
 import { sweepGateRemains } from "../gate/steps.ts";
@@ -43,9 +44,10 @@ export async function driveGoal(
     changes: [change("goal.json", { status: "running", phase: "execution" }, ["completed_at", "failure"])],
   });
   await open.journal.save();
+  const approvals = new Approvals();
   const reached = await serveRequests(open, ports, signal, async (stop): Promise<Ending | undefined> => {
     for (let steps = 0; steps < STEPS_MAX; steps++) {
-      const ended = await oneStep(open, { space, engine }, ports, stop);
+      const ended = await oneStep(open, { space, engine, approvals }, ports, stop);
       if (ended) return ended === "verdict" ? undefined : ended;
       await open.journal.save();
     }
@@ -77,7 +79,7 @@ export async function driveGoal(
 /** Takes the next step: undefined to go on, `verdict` when the evidence decides, or an ending of another kind. */
 async function oneStep(
   open: OpenGoal,
-  { space, engine }: { space: Workspace; engine: Engine },
+  { space, engine, approvals }: { space: Workspace; engine: Engine; approvals: Approvals },
   ports: GoalPorts,
   stop: AbortSignal,
 ): Promise<Ending | "verdict" | undefined> {
@@ -101,7 +103,7 @@ async function oneStep(
       case "run_attempt": {
         const blocked = outsideEnding(open) ?? budgetEnding(open);
         if (blocked) return blocked;
-        await runAttempt(open, space, { engine, number: step.number }, ports, stop);
+        await runAttempt(open, space, { engine, approvals, number: step.number }, ports, stop);
         return stop.aborted ? stopEnding(stop) : outsideEnding(open);
       }
       case "run_gates":

@@ -14,6 +14,7 @@ import { nowOf, type Claimed, type Now, type Scheduler, type TaskChange } from "
 import { evidenceOf, keepEvidence } from "../store/evidence.ts";
 import { renderDocument, tryJson } from "../format/json.ts";
 import type { NewEvent } from "../store/event-log.ts";
+import { unlimitedMeter } from "../budget/ledger.ts";
 import type { RunBudget, Stop } from "./budget.ts";
 import { change, changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
 import { Worker } from "./worker.ts";
@@ -260,6 +261,7 @@ export class Crew {
           spawnId: attempt.spawn_id,
           attempt: number,
           turnMs,
+          meter: unlimitedMeter(),
           onSign: (isBusy) => this.#renew(running, isBusy),
         },
         running.abort.signal,
@@ -335,7 +337,8 @@ export class Crew {
   /** A result that counts. */
   async #settle(attempt: RunAttempt, report: Report): Promise<void> {
     const fence = Number(attempt.id);
-    const isOutside = report.outside === true;
+    const isHeld = report.outcome === "over_budget" || report.outcome === "blocked";
+    const isOutside = report.outside === true || isHeld;
     const isDone = report.status === "success";
     const changed = isDone
       ? this.#scheduler.complete(attempt.task_id, fence, this.#now())
@@ -374,10 +377,17 @@ export class Crew {
       ...this.#followUps(attempt, changed, report),
     );
     this.#tellEnd(attempt, report, changed);
-    if (isOutside) {
+    if (isHeld) this.#stop ??= this.#heldStop(report);
+    else if (isOutside) {
       const code = `agent_${report.outcome_code ?? "provider"}`;
       this.#stop ??= { code, reason: report.summary };
     }
+  }
+
+  /** Why nothing new is begun after a turn that we ended ourselves. */
+  #heldStop(report: Report): Stop {
+    if (report.outcome === "blocked") return { code: "approval_needed", reason: report.summary };
+    return this.#budget.exhausted() ?? { code: "budget_tokens", reason: report.summary };
   }
 
   /** What a failed attempt brings about beside itself: a retry, or the end of tasks that waited for it. */

@@ -1,6 +1,7 @@
 /** A team run that this process controls: its journal, with the documents typed, and the files rendered from them. */
 import { join } from "node:path";
 
+import type { Settings } from "../config/settings.ts";
 import type { Engine } from "../engine/engine.ts";
 import { OmkError } from "../errors.ts";
 import type { DocumentChange, Event } from "../format/event.ts";
@@ -34,6 +35,8 @@ export interface RunPorts extends JournalPorts {
   openWorkTree(request: { projectDir: string; goalDir: string; goalId: string }): Promise<WorkTree>;
   runGates(run: GateRun, signal: AbortSignal): Promise<GateResult[]>;
   engineNamed(name: string, baseDir: string): Engine;
+  /** The configuration that holds in a project directory. Throws `config.invalid`. */
+  settings(projectDir: string): Settings;
   /** One line of the story for whoever watches. */
   tell(line: string): void;
 }

@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 
+import { Approvals } from "../approval/approvals.ts";
 import type { Engine, Turn } from "../engine/engine.ts";
 import { isOutside, summaryOf, TURN_MS_MAX } from "../engine/turn.ts";
 import { instantOf } from "../format/stamp.ts";
@@ -45,6 +46,7 @@ interface Steps {
   /** Named when it is needed: ending a run needs none. */
   engine: () => Engine;
   budget: RunBudget;
+  approvals: Approvals;
   ports: RunPorts;
 }
 
@@ -88,7 +90,7 @@ async function takeUp(open: OpenRun, engine: () => Engine, ports: RunPorts): Pro
     { activeMs: work.active_ms + unrecordedMs(open, ports), ...costSoFar(work, open.attempts) },
     ports.clock,
   );
-  return { open, tree, engine, budget, ports };
+  return { open, tree, engine, budget, approvals: new Approvals(), ports };
 }
 
 /** How long the attempts that a dead controller left had worked, as far as their transcripts tell. */
@@ -352,10 +354,20 @@ function hasSpoken(open: OpenRun, attempt: RunAttempt, ports: RunPorts): boolean
   return lines.lines.length + lines.skipped > 1;
 }
 
-async function openWorkers({ open, engine, tree, ports }: Steps, count: number): Promise<Worker[]> {
+async function openWorkers(
+  { open, engine, tree, approvals, ports }: Steps,
+  count: number,
+): Promise<Worker[]> {
   const { work, state } = open;
   const role = roleOf(work);
-  const place = { runFolder: open.folder, projectDir: tree.root, engine, role, idleMs: work.idle_ms };
+  const place = {
+    runFolder: open.folder,
+    projectDir: tree.root,
+    engine,
+    role,
+    approvals,
+    idleMs: work.idle_ms,
+  };
   const workers: Worker[] = [];
   await ensureFolder(join(open.folder, "artifacts", "agent-runs"), ports);
   for (let at = 0; at < count; at++) {

@@ -4,7 +4,9 @@
  */
 import { join } from "node:path";
 
-import type { Engine, EngineEvent, PermissionRequest, Turn } from "../engine/engine.ts";
+import type { Approvals, AttemptPermissions } from "../approval/approvals.ts";
+import type { TurnMeter } from "../budget/ledger.ts";
+import type { Engine, EngineEvent, Turn } from "../engine/engine.ts";
 import { HANDSHAKE_MS, isOutside, summaryOf, takeTurn, Transcript } from "../engine/turn.ts";
 import { Assignment, type Heartbeat, type Report } from "../format/agent-run.ts";
 import { tryJson } from "../format/json.ts";
@@ -25,6 +27,7 @@ export interface Workplace {
   engine: () => Engine;
   role: RolePack;
   idleMs: number;
+  approvals: Approvals;
 }
 
 /** An assignment that is being worked on. */
@@ -34,8 +37,6 @@ interface Current {
   lastSign: Date | null;
   /** Tool calls and requests that are open: while there are any, silence means work. */
   open: Set<string>;
-  /** What the agent asked for last and was refused. */
-  refused?: string;
 }
 
 /** What the controller passes beside the inbox line, because it is no business of other programs. */
@@ -46,6 +47,7 @@ export interface Launch {
   spawnId: string;
   attempt: number;
   turnMs: number;
+  meter: TurnMeter;
   /** Called at each sign of life; `isBusy` while a tool call or request is open. */
   onSign(isBusy: boolean): void;
 }
@@ -97,9 +99,17 @@ export class Worker {
     await this.beat("alive");
     const path = Worker.transcriptPath(this.#place.runFolder, assignment.id, launch.fence);
     const transcript = new Transcript(path, this.#ports);
+    const { approvals, role, projectDir } = this.#place;
+    const permissions = approvals.attempt({
+      task: assignment.id,
+      fence: launch.fence,
+      worker: this.name,
+      cwd: projectDir,
+      roleRefuses: (kind) => (allowsTool(role, kind) ? undefined : `role ${role.id} may not ${kind}`),
+    });
     let turn: Turn;
     try {
-      turn = await this.#turn(assignment, launch, transcript, current, signal);
+      turn = await this.#turn(assignment, launch, { transcript, current, permissions }, signal);
     } finally {
       await transcript.close();
       this.#current = undefined;
@@ -107,7 +117,7 @@ export class Worker {
     const elapsedMs = clock.monotonicMs() - startedMs;
     const line = this.mailbox.report({
       ...this.#reportOf(assignment, launch.fence, turn, path, elapsedMs),
-      ...(turn.status === "denied" && current.refused !== undefined && { summary: current.refused }),
+      ...(turn.status === "denied" && permissions.refused !== undefined && { summary: permissions.refused }),
     });
     await this.beat("ready");
     return line;
@@ -116,8 +126,15 @@ export class Worker {
   #turn(
     assignment: Assignment,
     launch: Launch,
-    transcript: Transcript,
-    current: Current,
+    {
+      transcript,
+      current,
+      permissions,
+    }: {
+      transcript: Transcript;
+      current: Current;
+      permissions: AttemptPermissions;
+    },
     signal: AbortSignal,
   ): Promise<Turn> {
     const { engine, projectDir, role, idleMs } = this.#place;
@@ -132,14 +149,13 @@ export class Worker {
         limits: { handshakeMs: HANDSHAKE_MS, idleMs, turnMs: launch.turnMs },
         prompt: { text, meta: { role: "work", task: assignment.id, attempt: launch.attempt } },
         transcript,
-        decidePermission: (request) => {
-          const answer = decideByRole(role, request);
-          if (answer.decision === "reject") current.refused = `${answer.rule}: ${request.title}`;
-          return Promise.resolve(answer);
-        },
+        decidePermission: (request, gone) => permissions.decide(request, gone),
+        ...(permissions.hooks && { hooks: permissions.hooks }),
+        stops: [permissions.blocked, launch.meter.over],
         onEvent: (event) => {
           followOpen(current.open, event);
           current.lastSign = this.#ports.clock.now();
+          launch.meter.take(event);
           launch.onSign(current.open.size > 0);
         },
       },
@@ -204,16 +220,6 @@ function workerPrompt(name: string, role: RolePack, assignment: Assignment): str
     "When you are done, say in one or two sentences what you did and what is left. The project's own checks decide",
     "whether it is right.",
   ].join("\n");
-}
-
-/** A role without a tool gets no leave to use it. */
-function decideByRole(
-  role: RolePack,
-  request: PermissionRequest,
-): { decision: "allow" | "reject"; rule: string } {
-  return allowsTool(role, request.kind)
-    ? { decision: "allow", rule: `role ${role.id} may ${request.kind}` }
-    : { decision: "reject", rule: `role ${role.id} may not ${request.kind}` };
 }
 
 /** Keeps track of what is open in a turn. */

@@ -2,6 +2,7 @@
  * A whole goal on the simulated disk: git, agent and gates are scripted ports, so nothing is left of the machine but
  * the files omk writes. The project itself (what the agent repaired) stands beside the disk and survives every crash.
  */
+import { defaultSettings } from "../../src/config/settings.ts";
 import { createHash } from "node:crypto";
 
 import type { Engine, Turn } from "../../src/engine/engine.ts";
@@ -101,6 +102,7 @@ export function simulatedPorts(
       }
       return results;
     },
+    settings: () => defaultSettings(),
     engineNamed: () => simulatedEngine(disk, project),
     tell: (line) => void stories.push(line),
     stories,

@@ -2,6 +2,7 @@
  * A whole team run on the simulated disk: three tasks by three workers whose turns overlap. Git, agents and gates are
  * scripted ports; what the agents repaired stands beside the disk and survives every crash.
  */
+import { defaultSettings } from "../../src/config/settings.ts";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 
@@ -130,6 +131,7 @@ export function simulatedTeam(disk: SimulatedDisk, project: TeamProject, stream:
     ...given,
     clock,
     processes: new NoProcesses({ self: { pid: 4242 + stream } }),
+    settings: () => defaultSettings(),
     engineNamed: () => simulatedEngine(disk, project, clock),
     openWorkTree: async (request) => simulatedTree(await given.openWorkTree(request), project),
     runGates: async (run, signal) => {
