@@ -29,3 +29,13 @@ export function abortOf(signal: AbortSignal, over: AbortSignal): Promise<void> {
     signal.addEventListener("abort", () => resolve(), { once: true, signal: over });
   });
 }
+
+/** Sleeps that long or until the signal is aborted. */
+export async function sleepUnlessOver(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(ms, signal);
+  } catch (error) {
+    // The caller looks at the signal itself.
+    if (!signal.aborted) throw error;
+  }
+}

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { acpEngine } from "./acp.ts";
-import type { AgentProcesses } from "./acp.ts";
+import type { AgentProcesses } from "./agent-process.ts";
 import { loadScript } from "./scripted/script.ts";
 import type { Engine } from "./engine.ts";
 import type { Clock, Disk } from "../ports.ts";

@@ -8,7 +8,7 @@ import type {
   Prompt,
   StartOptions,
 } from "../../src/engine/engine.ts";
-import type { AgentProcesses } from "../../src/engine/acp.ts";
+import type { AgentProcesses } from "../../src/engine/agent-process.ts";
 import type { Child, Clock, Exit, RunRequest, RunResult, SpawnRequest } from "../../src/ports.ts";
 
 /** Bytes from one side to the other, in memory. */
