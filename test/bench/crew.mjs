@@ -12,7 +12,7 @@ const never = new AbortController().signal;
 
 /** Puts a run with so many tasks into the log, as a controller does that is killed before any of them began. */
 export async function prepareRun(root, { tasks, workers, chained = false }, measured) {
-  const ports = portsOf(root, () => undefined, measured);
+  const ports = portsOf(root, {}, measured);
   const open = await measured.OpenRun.open(RUN, "bench", ports, never);
   const created_at = new Date().toISOString();
   const projectDir = path.join(root, "project");
@@ -84,24 +84,25 @@ export async function prepareRun(root, { tasks, workers, chained = false }, meas
   await open.close();
 }
 
-/** Goes on with the run to its end; gives the time that took in ms. `onTurn` is awaited in every turn. */
-export async function driveRun(root, measured, onTurn = () => undefined) {
+/** Goes on with the run to its end; gives the time that took in ms. `onTurn` is awaited in every turn of the built-in engine. */
+export async function driveRun(root, measured, { onTurn, engine, environment } = {}) {
   const begun = performance.now();
-  const { open } = await measured.resumeRun(RUN, { budget: {} }, portsOf(root, onTurn, measured), never);
+  const ports = portsOf(root, { onTurn, engine, environment }, measured);
+  const { open } = await measured.resumeRun(RUN, { budget: {} }, ports, never);
   const ms = performance.now() - begun;
   const left = open.tasks.filter(({ state }) => state !== "completed").length;
   if (left > 0) throw new Error(`${left} of ${open.tasks.length} tasks were not completed`);
   return ms;
 }
 
-function portsOf(root, onTurn, measured) {
-  const engine = engineOf(onTurn);
+function portsOf(root, { onTurn = () => undefined, engine = engineOf(onTurn), environment = {} }, measured) {
   return {
     ...measured.createWorld(),
     redactor: measured.createRedactor({ environment: {} }),
     root,
     uid: process.getuid?.(),
-    environment: {},
+    environment,
+    settings: measured.defaultSettings,
     openWorkTree: ({ projectDir }) => Promise.resolve(treeOf(projectDir)),
     runGates: () => Promise.resolve([]),
     engineNamed: () => engine,
@@ -162,18 +163,20 @@ async function main([bundle, root, act, given]) {
   if (act === "drive") {
     let turns = 0;
     const last = given === undefined ? Number.POSITIVE_INFINITY : Number(given);
-    await driveRun(root, measured, () => {
+    const onTurn = () => {
       if (++turns === last) process.kill(process.pid, "SIGKILL");
-    });
+    };
+    await driveRun(root, measured, { onTurn });
     return;
   }
   // Whoever started this process ends it by closing its input.
   process.stdin.resume().on("end", () => process.exit(0));
   await new Promise((resolve, reject) => {
-    driveRun(root, measured, () => {
+    const onTurn = () => {
       resolve();
       return new Promise(() => undefined);
-    }).catch(reject);
+    };
+    driveRun(root, measured, { onTurn }).catch(reject);
   });
   await reportIdle(Number(given));
 }

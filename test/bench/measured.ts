@@ -1,5 +1,7 @@
 /** What the benchmarks call of the runtime, bundled the way the command line ships. */
+export { defaultSettings } from "../../src/config/settings.ts";
 export { FRAME_LIMITS, FrameReader, encodeFrame } from "../../src/engine/frames.ts";
+export { engineNamed } from "../../src/engine/select.ts";
 export { runGates } from "../../src/gate/run.ts";
 export { readGoal } from "../../src/goal/find.ts";
 export { Scheduler } from "../../src/scheduler/scheduler.ts";

@@ -19,9 +19,10 @@ import * as sched from "./sched.mjs";
 import * as startup from "./startup.mjs";
 import * as store from "./store.mjs";
 import * as team from "./team.mjs";
+import * as turn from "./turn.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const suites = [startup, store, follow, gate, frames, sched, team, demo];
+const suites = [startup, store, follow, gate, frames, sched, team, turn, demo];
 
 /** The runtime's parts that are measured inside this process, as one CommonJS bundle like the shipped one. */
 async function bundleOf(folder) {
