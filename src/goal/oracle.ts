@@ -53,6 +53,10 @@ function findEvidence(
   const required = areGreen(results);
   const added = facts.gates?.added_tests?.status === "red_on_base";
   const mended = mendedGates(results)[0];
+  // A person who gives a command for this very goal has said how to see that it is reached.
+  const asked = required ? mendedGates(results).find(({ source }) => source === "flag") : undefined;
+  const seen =
+    asked && passed(`gate ${asked.name}, given for this goal, was red on the base and is green now`);
   switch (name) {
     case "regression":
       if (mended && required) return passed(`gate ${mended.name} was red on the base and is green now`);
@@ -60,13 +64,14 @@ function findEvidence(
         ? passed("tests that the change adds fail on the base and pass now")
         : blocked("no gate turned from red to green, and no added test fails on the base");
     case "acceptance":
+      if (seen) return seen;
       return added && required
         ? passed("tests that the change adds fail on the base and pass now")
-        : blocked("no added test fails on the base's sources and passes now");
+        : blocked("no gate given with --gate turned green, and no added test fails on the base's sources");
     case "smoke":
       return required && results.some((gate) => (gate.counts?.tests ?? 0) > 0)
         ? passed("every required gate passed and at least one test ran")
-        : blocked("no required gate that passed is known to have run a test");
+        : (seen ?? blocked("no required gate that passed is known to have run a test"));
     case "demo":
       return { status: "not_applicable", reason: "no gate covers a demo" };
     case "golden":
