@@ -14,7 +14,12 @@ export interface UsageSource {
    * step by step while the turn runs.
    */
   readonly tokens:
-    "prompt_result_turn" | "prompt_result_last_call" | "session_log" | "meta_quota" | "events" | "none";
+    | "prompt_result_turn"
+    | "prompt_result_last_call"
+    | "session_log"
+    | "meta_quota"
+    | "events"
+    | "none";
   /** Whether its input tokens count those read from a cache: then they are taken off. */
   readonly inputHoldsCache: boolean;
   /** `usage_update`: the running total of the session, so the last value is taken off. */
@@ -29,8 +34,6 @@ export interface HeadlessStart {
   readonly args: readonly string[];
   /** The same without leave to change files, where the agent has such a mode. */
   readonly readOnlyArgs: readonly string[] | null;
-  /** The arguments that choose its output, by which a command line of the user's own is recognised. */
-  readonly outputArgs: readonly string[];
   readonly output: OutputReaderId;
 }
 
@@ -56,8 +59,10 @@ export interface AgentPreset {
   readonly headless: HeadlessStart | null;
   /** What to type to get it. */
   readonly install: string;
-  /** What to do to be logged in. A start of a session that fails with class `auth` says that nobody is. */
+  /** What to do to be logged in. */
   readonly login: string;
+  /** When it says that nobody is: at the start of a session, or not before the first prompt. */
+  readonly loginShowsAt: "session" | "prompt";
   readonly environment: {
     /** Variables of the caller that it may see: names, or families ending in `*`. */
     readonly pass: readonly string[];
@@ -128,11 +133,11 @@ export const PRESETS: readonly AgentPreset[] = [
       // Without --auto everything that would be asked is refused.
       args: ["run", "--auto", "--format", "json", "{prompt}"],
       readOnlyArgs: ["run", "--agent", "plan", "--format", "json", "{prompt}"],
-      outputArgs: ["--format", "json"],
       output: "opencode",
     },
     install: "npm install -g opencode-ai",
     login: "opencode auth login",
+    loginShowsAt: "prompt",
     environment: {
       pass: ["OPENCODE_*", ...PROVIDER_KEYS],
       set: { OPENCODE_DISABLE_AUTOUPDATE: "1" },
@@ -150,7 +155,10 @@ export const PRESETS: readonly AgentPreset[] = [
     tested: ["1.18.33"],
     defects: [
       { what: "leaves running shell commands behind when it is killed", seenIn: "1.18.33" },
-      { what: "tells the client of a write after it was allowed, and writes whatever the answer", seenIn: "1.18.33" },
+      {
+        what: "tells the client of a write after it was allowed, and writes whatever the answer",
+        seenIn: "1.18.33",
+      },
       { what: "in mode plan, edits that are set to ask are asked and then done", seenIn: "1.18.33" },
       { what: "a second prompt joins the running turn", seenIn: "1.18.33" },
     ],
@@ -168,11 +176,11 @@ export const PRESETS: readonly AgentPreset[] = [
       program: "kimi",
       args: ["-p", "{prompt}", "--output-format", "stream-json"],
       readOnlyArgs: null,
-      outputArgs: ["--output-format", "stream-json"],
       output: "kimi",
     },
     install: "npm install -g @moonshot-ai/kimi-code (needs Node 22.19 or newer)",
     login: "kimi login, or set KIMI_MODEL_NAME and KIMI_MODEL_API_KEY",
+    loginShowsAt: "session",
     environment: {
       pass: ["KIMI_*", "MOONSHOT_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"],
       set: { KIMI_CODE_NO_AUTO_UPDATE: "1" },
@@ -209,11 +217,12 @@ export const PRESETS: readonly AgentPreset[] = [
       program: "kimi",
       args: ["--print", "-p", "{prompt}", "--output-format", "stream-json"],
       readOnlyArgs: null,
-      outputArgs: ["--print", "--output-format", "stream-json"],
       output: "kimi",
     },
-    install: "an older kimi-cli from PyPI (its last version only says that it is retired), or Kimi Code as `kimi`",
+    install:
+      "an older kimi-cli from PyPI (its last version only says that it is retired), or Kimi Code as `kimi`",
     login: "kimi login, or set KIMI_API_KEY",
+    loginShowsAt: "prompt",
     environment: {
       pass: ["KIMI_*", "OPENAI_BASE_URL", "OPENAI_API_KEY"],
       set: { KIMI_CLI_NO_AUTO_UPDATE: "1" },
@@ -261,11 +270,12 @@ export const PRESETS: readonly AgentPreset[] = [
         "--permission-mode",
         "plan",
       ],
-      outputArgs: ["--output-format", "stream-json"],
       output: "claude",
     },
-    install: "npm install -g @agentclientprotocol/claude-agent-acp (for claude:headless @anthropic-ai/claude-code)",
+    install:
+      "npm install -g @agentclientprotocol/claude-agent-acp (for claude:headless @anthropic-ai/claude-code)",
     login: "claude auth login (of @anthropic-ai/claude-code), or set ANTHROPIC_API_KEY",
+    loginShowsAt: "prompt",
     environment: {
       pass: [
         "ANTHROPIC_*",
@@ -310,11 +320,11 @@ export const PRESETS: readonly AgentPreset[] = [
       program: "codex",
       args: ["exec", "--json", "--skip-git-repo-check", "-s", "workspace-write", "{prompt}"],
       readOnlyArgs: ["exec", "--json", "--skip-git-repo-check", "-s", "read-only", "{prompt}"],
-      outputArgs: ["exec", "--json"],
       output: "codex",
     },
     install: "npm install -g @agentclientprotocol/codex-acp (for codex:headless @openai/codex)",
     login: "codex login (of @openai/codex), or set OPENAI_API_KEY",
+    loginShowsAt: "prompt",
     environment: { pass: ["CODEX_*", "OPENAI_*"], set: {}, setToAsk: {} },
     modes: { ask: "workspace-write", readOnly: "read-only", unattended: "agent-full-access" },
     client: NOTHING_OFFERED,
@@ -329,7 +339,10 @@ export const PRESETS: readonly AgentPreset[] = [
       { what: "a failed model call ends the turn with the error as text", seenIn: "2.6.0" },
       { what: "asks only when the model wants to leave its sandbox", seenIn: "2.6.0" },
       { what: "tells nothing of a command that its sandbox stopped", seenIn: "2.6.0" },
-      { what: "sandboxed commands fail when CODEX_HOME lies in the folder of temporary files", seenIn: "2.6.0" },
+      {
+        what: "sandboxed commands fail when CODEX_HOME lies in the folder of temporary files",
+        seenIn: "2.6.0",
+      },
     ],
   },
   {
@@ -345,11 +358,11 @@ export const PRESETS: readonly AgentPreset[] = [
       program: "gemini",
       args: ["-p", "{prompt}", "-o", "stream-json", "--approval-mode", "yolo"],
       readOnlyArgs: ["-p", "{prompt}", "-o", "stream-json", "--approval-mode", "plan"],
-      outputArgs: ["-o", "stream-json"],
       output: "gemini",
     },
     install: "npm install -g @google/gemini-cli",
     login: "start `gemini` once and log in, or set GEMINI_API_KEY",
+    loginShowsAt: "prompt",
     environment: { pass: ["GEMINI_*", "GOOGLE_*"], set: {}, setToAsk: {} },
     modes: { ask: "default", readOnly: "plan", unattended: "yolo" },
     // With reading offered it cannot create files: it does not recognise the answer that a file is not there.
@@ -380,6 +393,7 @@ export const PRESETS: readonly AgentPreset[] = [
     headless: null,
     install: "see the installation page of the goose project",
     login: "goose configure",
+    loginShowsAt: "prompt",
     environment: { pass: ["GOOSE_*", ...PROVIDER_KEYS], set: {}, setToAsk: {} },
     modes: { ask: null, readOnly: null, unattended: null },
     client: NOTHING_OFFERED,
@@ -423,7 +437,10 @@ function matches(pattern: string, name: string): boolean {
 }
 
 /** Whether a version is of a major that this preset was tried with; undefined where neither is known. */
-export function isTestedMajor(preset: Pick<AgentPreset, "tested">, version: string | null): boolean | undefined {
+export function isTestedMajor(
+  preset: Pick<AgentPreset, "tested">,
+  version: string | null,
+): boolean | undefined {
   const major = majorOf(version ?? "");
   if (major === undefined || preset.tested.length === 0) return undefined;
   return preset.tested.some((one) => majorOf(one) === major);

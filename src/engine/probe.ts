@@ -11,6 +11,8 @@ export interface VersionCall {
   versionArgv?: readonly [string, ...string[]];
   /** The environment of the call: without `PATH` only programs with a path are found. */
   environment?: Readonly<Record<string, string>>;
+  /** Text by which a program says that it does nothing any more. */
+  retired?: RegExp | null;
 }
 
 /** Whether the program is there, and what it says its version is. */
@@ -28,10 +30,40 @@ export async function probeProgram(
   if (result.exit.kind === "not_started") {
     return { found: false, program: null, version: null, warnings: [] };
   }
-  const lines = new TextDecoder().decode(result.stdout).split("\n");
+  const text = new TextDecoder().decode(result.stdout);
+  const lines = text.split("\n");
   const named = lines.find((line) => /\d/.test(line));
   const version = named?.trim().slice(0, 200) ?? null;
   const answered = result.exit.kind === "exited" && result.exit.code === 0 && version !== null;
   const warnings = answered ? [] : [`${argv.join(" ")} told no version (${exitText(result.exit)}).`];
-  return { found: true, program: program.argv[0], version: answered ? version : null, warnings };
+  const retired =
+    program.retired?.test(text) === true ? lines.find((line) => program.retired?.test(line)) : undefined;
+  return {
+    found: true,
+    program: program.argv[0],
+    version: answered ? version : null,
+    warnings,
+    ...(retired !== undefined && { retired: retired.trim().slice(0, 200) }),
+  };
+}
+
+/** Whether a program answers a call with JSON that has this key: two agents of one name are told apart by that. */
+export async function answersTwin(
+  call: { argv: readonly [string, ...string[]]; environment: Readonly<Record<string, string>>; key: string },
+  processes: Pick<AgentProcesses, "run">,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { argv, environment: env } = call;
+  const result = await processes.run(
+    { argv, cwd: "/", env, timeoutMs: PROBE_MS, outputBytesMax: OUTPUT_BYTES_MAX },
+    signal,
+  );
+  if (result.exit.kind !== "exited" || result.exit.code !== 0) return false;
+  try {
+    const answer: unknown = JSON.parse(new TextDecoder().decode(result.stdout));
+    return typeof answer === "object" && answer !== null && Object.hasOwn(answer, call.key);
+  } catch {
+    // Not JSON: the other one.
+    return false;
+  }
 }

@@ -5,7 +5,6 @@ import path from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { OmkError } from "../../src/errors.ts";
 import { Script, loadScript, stepsFor } from "../../src/engine/scripted/script.ts";
-import { commandWords, engineNamed } from "../../src/engine/select.ts";
 import { createWorld } from "../../src/world.ts";
 
 const world = createWorld();
@@ -143,57 +142,5 @@ describe("a script", () => {
       }),
       { numRuns: 5000 },
     );
-  });
-});
-
-describe("an engine's name", () => {
-  const options = { launcher: ["node", "omk.cjs"] as const, baseDir: "/nowhere" };
-  const named = (text: string, baseDir = "/nowhere") => engineNamed(text, { ...options, baseDir }, world);
-
-  test("chooses the scripted agent, whose file is checked at once and found from the base folder", () => {
-    const file = scriptFile({ version: 1, turns: [] });
-    expect(named("scripted:fix.json", path.dirname(file)).name).toBe("scripted");
-    expect(named(`scripted:${file}`).name).toBe("scripted");
-    expect(problemOf(() => named("scripted:fix.json"))).toMatchObject({ code: "engine.script" });
-  });
-
-  test("chooses any agent by its command line", () => {
-    expect(named("acp:opencode acp").name).toBe("acp");
-  });
-
-  test("is refused when nobody knows it, and `auto` finds nothing yet", () => {
-    for (const text of ["scripted", "scripted:", "acp: ", "gpt", "wire:kimi", 'acp:"kimi']) {
-      expect(problemOf(() => named(text))).toMatchObject({
-        code: "usage.invalid",
-        hint: expect.stringContaining("scripted:<file>") as string,
-      });
-    }
-    expect(problemOf(() => named("auto"))).toMatchObject({ code: "engine.missing", exitStatus: 4 });
-  });
-
-  test("splits its command line at spaces and honours quotes, and no more", () => {
-    expect(commandWords("  a 'b c' \"d \\\" \\\\ e\"f '' $HOME;x\\y ")).toEqual([
-      "a",
-      "b c",
-      'd " \\ ef',
-      "",
-      "$HOME;x\\y",
-    ]);
-    expect(problemOf(() => commandWords("a 'b")).code).toBe("usage.invalid");
-    expect(problemOf(() => commandWords("'' b")).code).toBe("usage.invalid");
-  });
-
-  test("finds out whether a program is there without giving it work", async () => {
-    const environment = { PATH: process.env["PATH"] ?? "" };
-    const signal = new AbortController().signal;
-    const node = engineNamed(`acp:'${process.execPath}' agent.js`, { ...options, environment }, world);
-    expect(await node.probe(signal)).toEqual({
-      found: true,
-      program: process.execPath,
-      version: process.version,
-      warnings: [],
-    });
-    const none = engineNamed("acp:no-such-agent-here", { ...options, environment }, world);
-    expect(await none.probe(signal)).toEqual({ found: false, program: null, version: null, warnings: [] });
   });
 });
