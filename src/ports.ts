@@ -39,6 +39,8 @@ export interface Disk {
   link(from: string, to: string): void;
   /** Makes a symbolic link at `path`; throws `EEXIST` when the name is taken. Only for temporary checkouts. */
   symbolicLink(target: string, path: string): void;
+  /** Sets the permission bits of what lies at a path; a link is followed. Not promised to survive power loss. */
+  setMode(path: string, mode: number): void;
   /** Removes a name of a file. */
   remove(path: string): void;
   removeFolder(path: string): void;
@@ -116,6 +118,8 @@ export interface SpawnRequest {
    * itself started by an omk, the variable holds a chain: the ids it bears, a comma, and this one.
    */
   spawnId: string;
+  /** The spawn id of the attempt that it belongs to: it bears that as well, so what ends the attempt ends it, too. */
+  within?: string;
   stdin: "pipe" | "none";
   /** A pipe to read, or a file (made, 0600) that the child writes to without our help. */
   stdout: "pipe" | { file: string };

@@ -102,6 +102,7 @@ function realDisk(): Disk {
     rename: (from, to) => fs.renameSync(from, to),
     link: (from, to) => fs.linkSync(from, to),
     symbolicLink: (target, path) => fs.symlinkSync(target, path),
+    setMode: (path, mode) => fs.chmodSync(path, mode),
     remove: (path) => fs.unlinkSync(path),
     removeFolder: (path) => fs.rmdirSync(path),
     removeTree: (path) => fs.rmSync(path, { recursive: true, force: true, maxRetries: 3 }),
@@ -436,7 +437,8 @@ class RealProcesses implements Processes {
   }
 
   spawn(request: SpawnRequest): Child {
-    const spawnChain = this.#chained(request.spawnId);
+    const { spawnId, within } = request;
+    const spawnChain = this.#chained(within === undefined ? spawnId : `${within},${spawnId}`);
     return new RealChild({ ...request, spawnChain }, this.#clock, this.#groups, this.#held);
   }
 
@@ -961,6 +963,9 @@ function directStream(descriptor: number, open: () => NodeJS.WriteStream) {
     on: (_event: "error", listener: (error: Error) => void) => listeners.push(listener),
     get columns() {
       return fs.fstatSync(descriptor).isCharacterDevice() ? stream().columns : undefined;
+    },
+    get isTTY() {
+      return fs.fstatSync(descriptor).isCharacterDevice() && stream().isTTY;
     },
   };
 }

@@ -152,7 +152,13 @@ export interface EventBase {
 
 /** What happened, without the envelope. */
 export type EventBody =
-  | { kind: "session-started"; agent: string | null; agent_version: string | null; protocol_version: number }
+  | {
+      kind: "session-started";
+      agent: string | null;
+      agent_version: string | null;
+      /** As the protocol spells its versions; `legacy` is a Wire server from before there was a handshake. */
+      protocol_version: number | string;
+    }
   | { kind: "turn-started"; role: Prompt["meta"]["role"]; task: string; attempt: number }
   | { kind: "text"; text: string; thinking: boolean; omitted_characters?: number }
   | ({ kind: "tool-started" | "tool-updated"; status: string; input?: unknown } & ToolFields)
@@ -249,10 +255,14 @@ export interface ProbeResult {
   program: string | null;
   version: string | null;
   warnings: string[];
+  /** What the program says where it does nothing any more. */
+  retired?: string;
 }
 
 export interface Engine {
   readonly name: string;
+  /** The name by which a later omk means the same agent; absent where that is the name it was asked for by. */
+  readonly recordedAs?: string;
   readonly capabilities: EngineCapabilities;
   probe(signal: AbortSignal): Promise<ProbeResult>;
   /**

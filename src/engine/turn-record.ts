@@ -49,13 +49,34 @@ export interface Tool {
   content: unknown[];
   keptBytes: number;
   denied: boolean;
+  /** What was allowed of it, until it is used up: an agent may ask first and then have us do the same. */
+  allowed: PermissionRequest | undefined;
   outcome: ToolOutcome | undefined;
+}
+
+/** What belongs to a request besides what is decided on. */
+export interface Asking {
+  /** The message it came in. */
+  raw: unknown;
+  bytes: number;
+  tool: Tool;
+  /** What an answer will be to the agent, for the story; undefined when it cannot be said, and is then a cancelled one. */
+  optionKind(decision: PermissionAnswer["decision"]): string | undefined;
+  /** What nobody is asked about, because no answer could change it. */
+  decided?: PermissionAnswer | undefined;
 }
 
 /** How a decision about a request came out; `cancelled`: nobody waits for it any more. */
 export interface Decided extends Omit<PermissionAnswer, "decision"> {
   decision: PermissionAnswer["decision"] | "cancelled";
 }
+
+/** The answer to whatever would change something in a turn that is to read only, whatever the policy. */
+export const READS_ONLY: PermissionAnswer = {
+  decision: "reject",
+  rule: "mode.read_only",
+  feedback: "nothing may be changed in this turn",
+};
 
 /** One turn while it runs. */
 export class TurnRecord {
@@ -65,6 +86,8 @@ export class TurnRecord {
   denied: string | undefined;
   /** The turn was asked to end. */
   isCancelling = false;
+  /** It has ended: whatever was asked for it comes too late. */
+  isOver = false;
   /** Aborted when the session is stopped in mid-turn. */
   readonly stop = new AbortController();
   readonly #process: AgentProcess;
@@ -93,6 +116,16 @@ export class TurnRecord {
   /** The agent's text so far, its end when it is long. */
   text(): string {
     return this.#text.read();
+  }
+
+  /** From here on text may be taken back, until this is called again. */
+  markText(): void {
+    this.#text.mark();
+  }
+
+  /** Forgets the text since the mark: the agent says it anew. */
+  dropText(): void {
+    this.#text.cutToMark();
   }
 
   /** Takes a piece of text in. */
@@ -134,6 +167,12 @@ export class TurnRecord {
     return tool;
   }
 
+  /** The first tool call that has not ended and is like that. */
+  openTool(isWanted: (tool: Tool) => boolean): Tool | undefined {
+    for (const tool of this.tools.values()) if (!tool.outcome && isWanted(tool)) return tool;
+    return undefined;
+  }
+
   /** Ends a tool call. */
   finishTool(tool: Tool, outcome: ToolOutcome, raw?: unknown, bytes = 0): void {
     tool.outcome = outcome;
@@ -142,6 +181,7 @@ export class TurnRecord {
     tool.keptBytes = 0;
     tool.input = undefined;
     tool.content = [];
+    tool.allowed = undefined;
     this.#process.emit({ kind: "tool-finished", outcome, ...toolFields(tool) }, raw, bytes);
   }
 
@@ -171,38 +211,15 @@ export class TurnRecord {
     this.#process.emit({ kind: "notice", message: "proposed a task" }, proposal, bytes);
   }
 
-  /**
-   * Has a request decided and tells both sides of it. `optionKind` gives what an answer will be to the agent, for the story;
-   * undefined when there is no way to say it, which is then a cancelled one.
-   */
-  ask(
-    asked: PermissionRequest,
-    how: {
-      raw: unknown;
-      bytes: number;
-      tool: Tool;
-      optionKind(decision: PermissionAnswer["decision"]): string | undefined;
-    },
-  ): Promise<Decided> {
+  /** Has a request decided and tells both sides of it. */
+  ask(asked: PermissionRequest, how: Asking): Promise<Decided> {
     const answering = this.#ask(asked, how);
     this.#answering.add(answering);
     return answering.finally(() => this.#answering.delete(answering));
   }
 
-  async #ask(
-    asked: PermissionRequest,
-    {
-      raw,
-      bytes,
-      tool,
-      optionKind,
-    }: {
-      raw: unknown;
-      bytes: number;
-      tool: Tool;
-      optionKind(decision: PermissionAnswer["decision"]): string | undefined;
-    },
-  ): Promise<Decided> {
+  async #ask(asked: PermissionRequest, how: Asking): Promise<Decided> {
+    const { raw, bytes, tool } = how;
     this.sign();
     this.#process.emit(
       {
@@ -215,14 +232,14 @@ export class TurnRecord {
       raw,
       bytes,
     );
-    const answer = await this.#decide(asked);
+    const answer = how.decided ?? (await this.#decide(asked));
     this.sign();
-    const chosen = answer.decision === "cancelled" ? undefined : optionKind(answer.decision);
+    const chosen = answer.decision === "cancelled" ? undefined : how.optionKind(answer.decision);
     const decision = chosen === undefined ? "cancelled" : answer.decision;
     if (answer.decision === "reject") {
       tool.denied = true;
       this.denied = tool.id;
-    }
+    } else if (decision === "allow" && !tool.outcome) tool.allowed = asked;
     this.#process.emit({
       kind: "approval-answered",
       request_id: asked.id,
@@ -298,6 +315,7 @@ export class TurnRecord {
 
   /** Ends what is still open at the turn's end, and says what was dropped. */
   close(): Pick<Turn, "text" | "toolCalls" | "proposals"> {
+    this.isOver = true;
     for (const tool of this.tools.values()) {
       if (!tool.outcome)
         this.finishTool(tool, tool.denied ? "denied" : this.isCancelling ? "cancelled" : "unknown");
@@ -368,6 +386,7 @@ function newTool(id: string): Tool {
     content: [],
     keptBytes: 0,
     denied: false,
+    allowed: undefined,
     outcome: undefined,
   };
 }
@@ -385,6 +404,7 @@ function inputOf(input: unknown, bytes: number): { input?: unknown } {
 class TextTail {
   readonly #bytesMax: number;
   #text = "";
+  #mark = 0;
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
   }
@@ -392,7 +412,18 @@ class TextTail {
   add(part: string): void {
     this.#text += part;
     // A character is at least one byte, so this many characters always hold what is kept in the end.
-    if (this.#text.length > this.#bytesMax * 2) this.#text = this.#text.slice(-this.#bytesMax);
+    if (this.#text.length <= this.#bytesMax * 2) return;
+    const cut = this.#text.length - this.#bytesMax;
+    this.#text = this.#text.slice(cut);
+    this.#mark = Math.max(0, this.#mark - cut);
+  }
+
+  mark(): void {
+    this.#mark = this.#text.length;
+  }
+
+  cutToMark(): void {
+    this.#text = this.#text.slice(0, this.#mark);
   }
 
   read(): string {

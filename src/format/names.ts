@@ -98,10 +98,22 @@ function whyNoPart(part: string): string | undefined {
   const folded = foldPart(part);
   const bare = withoutEnd(folded);
   if (bare === "") return "it has a part that some systems take for . or ..";
-  if (PROTECTED.has(bare) || SHORT_FORM.test(bare)) return "it leads into .git, .gitmodules or .omk";
+  if (isProtectedPart(bare)) return LEADS_INSIDE;
   if (DEVICE.test(folded)) return "it has a part that is a device name on Windows";
   return undefined;
 }
+
+/** Why a path that may have any other name in it is not for agents: it steers git or omk, on some file system at least. */
+export function whyProtected(path: string): string | undefined {
+  const isProtected = path.split(/[/\\]/).some((part) => isProtectedPart(withoutEnd(foldPart(part))));
+  return isProtected ? LEADS_INSIDE : undefined;
+}
+
+function isProtectedPart(bare: string): boolean {
+  return PROTECTED.has(bare) || SHORT_FORM.test(bare);
+}
+
+const LEADS_INSIDE = "it leads into .git, .gitmodules or .omk";
 
 /** A part as the most lenient file system sees it: HFS+ ignores format characters, others case or compatibility forms. */
 function foldPart(part: string): string {

@@ -7,7 +7,7 @@ import type {
   RequestPermissionResponse,
 } from "@agentclientprotocol/sdk";
 import { describe, expect, test } from "vitest";
-import { acpEngine } from "../../src/engine/acp.ts";
+import { acpEngine, type AcpProgram } from "../../src/engine/acp.ts";
 import type {
   EngineEvent,
   PermissionAnswer,
@@ -15,7 +15,8 @@ import type {
   Session,
   StartOptions,
 } from "../../src/engine/engine.ts";
-import type { Clock } from "../../src/ports.ts";
+import type { Clock, Disk } from "../../src/ports.ts";
+import { SimulatedDisk } from "../support/simulated-disk.ts";
 import {
   MemoryProcesses,
   PROMPT,
@@ -39,10 +40,15 @@ async function started(
   agent: (process: AgentProcess) => void,
   options: Partial<StartOptions> = {},
   clock: Clock = realClock,
+  program: Partial<AcpProgram> = {},
+  disk: Disk = new SimulatedDisk(),
 ): Promise<Rig> {
   const events: EngineEvent[] = [];
   const processes = new MemoryProcesses(agent);
-  const engine = acpEngine({ name: "tested", argv: ["agent"], clientVersion: "1" }, { processes, clock });
+  const engine = acpEngine(
+    { name: "tested", argv: ["agent"], clientVersion: "1", ...program },
+    { processes, clock, disk },
+  );
   const session = await engine.start({ ...startOptions(events), ...options }, never);
   return { session, events, processes };
 }
@@ -695,7 +701,10 @@ describe("the start", () => {
     const processes = new MemoryProcesses(
       rawAgent(() => giveUp.abort(new Error("enough")), { handshake: false }),
     );
-    const engine = acpEngine({ name: "tested", argv: ["agent"] }, { processes, clock: realClock });
+    const engine = acpEngine(
+      { name: "tested", argv: ["agent"] },
+      { processes, clock: realClock, disk: new SimulatedDisk() },
+    );
     await expect(engine.start(startOptions([]), giveUp.signal)).rejects.toThrow("enough");
     expect(processes.killed).toBe(1);
   });

@@ -54,7 +54,7 @@ async function play(
   const events: EngineEvent[] = [];
   const engine = acpEngine(
     { name: "scripted", argv: ["omk"] },
-    { processes: new MemoryProcesses(scripted(script)), clock: realClock },
+    { processes: new MemoryProcesses(scripted(script)), clock: realClock, disk: world.disk },
   );
   const session = await engine.start({ ...startOptions(events), cwd, ...options }, never);
   const turn = await session.run(prompt, signal);

@@ -755,6 +755,9 @@ class RealDisk implements Pick<Disk, keyof Disk> {
   symbolicLink(target: string, at: string): void {
     fs.symlinkSync(target, at);
   }
+  setMode(at: string, mode: number): void {
+    fs.chmodSync(at, mode);
+  }
   remove(at: string): void {
     fs.unlinkSync(at);
   }

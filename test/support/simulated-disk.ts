@@ -625,6 +625,13 @@ export class SimulatedDisk implements Disk {
     this.#make(number, found, { kind: "link", mode: 0o777, target, ...this.#stamp() });
   }
 
+  /** Seen at once; no crash state forgets it, since nothing is promised of it. */
+  setMode(path: string, mode: number): void {
+    const found = this.#find(path, "chmod", true);
+    const node = this.#there(found, path, "chmod");
+    if (found.inode !== undefined) this.#own.set(found.inode, { ...node, mode });
+  }
+
   remove(path: string): void {
     const found = this.#find(path, "unlink", false);
     if (this.#there(found, path, "unlink").kind === "folder") throw systemError("EISDIR", "unlink", path);

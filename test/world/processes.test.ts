@@ -230,6 +230,21 @@ test.runIf(LINUX)(
   },
 );
 
+test.runIf(LINUX)("a child within another is ended alone, and with the one that it belongs to", async () => {
+  const attempt = random.name(16);
+  const agent = shell("echo up; exec sleep 60", { spawnId: attempt });
+  const [first, second] = ["t1", "t2"].map((name) =>
+    shell("(setsid sleep 60 &); echo up; exec sleep 60", { spawnId: `${attempt}-${name}`, within: attempt }),
+  );
+  for (const child of [agent, first, second]) if (child) await lines(child.stdout)();
+  await first?.end(50);
+  expect([agent, first, second].map((child) => lives(child?.pid ?? 0))).toEqual([true, false, true]);
+  expect(await processes.sweep([`${attempt}-t1`])).toBe(0);
+  await agent.end(50);
+  expect(lives(second?.pid ?? 0)).toBe(false);
+  expect(await processes.sweep([`${attempt}-t2`])).toBe(0);
+});
+
 test.runIf(LINUX)("killing all ends every group that still runs, at once", async () => {
   const { processes: own } = createWorld();
   const child = own.spawn({

@@ -534,15 +534,17 @@ class ScriptedTurn {
     }
   }
 
+  /** Each step is one call of a model: a turn's calls add up, and what they come to so far is told with each. */
   async #reportUsage(usage: Usage): Promise<void> {
-    this.#usage = usage;
-    if (usage.cost_usd === undefined) return;
-    this.#session.costUsd += usage.cost_usd;
+    const total = added(this.#usage, usage);
+    this.#usage = total;
+    this.#session.costUsd += usage.cost_usd ?? 0;
     await this.#update({
       sessionUpdate: "usage_update",
       used: usage.input_tokens + usage.output_tokens,
       size: 200_000,
-      cost: { amount: this.#session.costUsd, currency: "USD" },
+      ...(total.cost_usd !== undefined && { cost: { amount: this.#session.costUsd, currency: "USD" } }),
+      _meta: { omk: { turn_usage: total } },
     });
   }
 
@@ -572,6 +574,13 @@ function exitText(exit: Exit): string {
     : exit.kind === "signalled"
       ? `signal ${exit.signal}`
       : exit.message;
+}
+
+function added(before: Usage | undefined, usage: Usage): Usage {
+  const sum = { ...before, ...usage };
+  for (const [name, value] of Object.entries(before ?? {}) as [keyof Usage, number][])
+    sum[name] = value + (usage[name] ?? 0);
+  return sum;
 }
 
 function wireUsage(usage: Usage): object {
