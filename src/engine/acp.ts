@@ -26,8 +26,8 @@ import {
 import { modeStep } from "./acp-modes.ts";
 import { ClientTerminals, commandOf } from "./acp-terminals.ts";
 import { AcpUsage } from "./acp-usage.ts";
-import { AgentProcess, clip, type AgentProcesses } from "./agent-process.ts";
-import { abortOf, sleepUnlessOver, within } from "./deadline.ts";
+import { clip, type AgentProcesses } from "./agent-process.ts";
+import { sleepUnlessOver, within } from "./deadline.ts";
 import type {
   Engine,
   EngineCapabilities,
@@ -35,7 +35,6 @@ import type {
   McpServer,
   PermissionRequest,
   Prompt,
-  Session,
   StartOptions,
   Turn,
 } from "./engine.ts";
@@ -43,24 +42,22 @@ import { failureDetails, providerFailure } from "./failure.ts";
 import { KimiSessionLog } from "./kimi-session-log.ts";
 import type { AgentPreset } from "./presets.ts";
 import { probeProgram, type VersionCall } from "./probe.ts";
-import { RPC_CODES, RpcClosed, RpcError, RpcPeer, asRecord } from "./rpc.ts";
+import { RpcSession, type Answer } from "./rpc-session.ts";
+import { RPC_CODES, RpcError, asRecord } from "./rpc.ts";
 import type { IncomingRequest } from "./rpc.ts";
 import {
   emitText,
-  emptyTurn,
   PATHS_MAX,
   READS_ONLY,
   timeoutFailure,
   TITLE_MAX,
-  TurnRecord,
+  type TurnRecord,
   type Tool,
   type ToolReport,
 } from "./turn-record.ts";
 import type { Clock, Disk } from "../ports.ts";
 
 const PROTOCOL_VERSION = 1;
-/** How long a cancelled turn may take to end by itself. */
-const CANCEL_MS = 5000;
 /** Some agents send a turn's last update up to 10 ms after its result. */
 const LATE_UPDATES_MS = 100;
 
@@ -135,24 +132,8 @@ export function acpEngine(program: AcpProgram, ports: AcpPorts): Engine {
   };
 }
 
-/** How a prompt was answered. */
-type Answer =
-  | { by: "result"; result: PromptResult }
-  | { by: "error"; error: RpcError }
-  | { by: "closed"; closed: RpcClosed }
-  /** It was asked to end, did not, and was ended. */
-  | { by: "ended" };
-
-class AcpSession implements Session {
+class AcpSession extends RpcSession<PromptResult> {
   readonly #program: AcpProgram;
-  readonly #options: StartOptions;
-  readonly #clock: Clock;
-  readonly #process: AgentProcess;
-  readonly #peer: RpcPeer;
-  #turn: TurnRecord | undefined;
-  /** The turn that runs, for `stop` to wait for. */
-  #running: Promise<Turn> | undefined;
-  #stopping: Promise<void> | undefined;
   readonly #usage: AcpUsage;
   #contextSize = 0;
   readonly #files: ClientFiles;
@@ -160,86 +141,45 @@ class AcpSession implements Session {
   /** Where the agent tells what it does not tell us. */
   #log: KimiSessionLog | undefined;
   readonly #disk: Disk;
+  readonly #handlers: ReturnType<AcpSession["handlers"]>;
   /** What the agent says one can log in with. */
   #logins: string[] = [];
 
   constructor(program: AcpProgram, options: StartOptions, ports: AcpPorts) {
+    super({ name: program.name, argv: program.argv, ids: "number" }, options, ports);
     this.#program = program;
-    this.#options = options;
-    this.#clock = ports.clock;
     this.#disk = ports.disk;
     this.#usage = new AcpUsage(program.preset?.usage);
     const acts = new ClientActs({ readOnly: options.mode === "read_only" });
     const place = { ...options, isNote: (path: string) => isPlan(path, this.#logHome) };
     this.#files = new ClientFiles(place, acts, ports);
     this.#terminals = new ClientTerminals(options, acts, ports);
-    this.#process = new AgentProcess(
-      { name: program.name, argv: program.argv, stdin: "pipe" },
-      options,
-      ports,
-      {
-        refuse: (message) => void this.#refuse(message),
-        broken: (cause) =>
-          this.#peer.close(new RpcClosed("handler", "An event could not be kept.", { cause })),
-        ended: () => this.#peer.close(),
-      },
-    );
-    const { child, stdout } = this.#process;
-    this.#peer = new RpcPeer(
-      { write: (bytes) => child.write(bytes), incoming: stdout },
-      {
-        requests: this.#requests(),
-        notification: (method, params, bytes) => this.#notification(method, params, bytes),
-        unknownRequest: (method, params, bytes) => this.#process.emitUnknown(method, params, bytes),
-        noise: (text) =>
-          this.#process.emit({ kind: "notice", message: `not a message: ${clip(text, TITLE_MAX)}` }),
-      },
-      { clock: this.#clock, ids: "number" },
-    );
-    void this.#peer.closed.then(() => this.#turn?.cancelApprovals());
+    this.#handlers = this.#requests();
   }
 
-  get id(): string | undefined {
-    return this.#process.sessionId;
+  protected override handlers(): Map<string, (request: IncomingRequest) => Promise<unknown>> {
+    return this.#handlers;
   }
 
-  /** The handshake. Afterwards the session is usable or knows why not; rejects only when aborted. */
-  async open(signal: AbortSignal): Promise<void> {
-    const { handshakeMs } = this.#options.limits;
-    const shaking = this.#handshake().catch((error: unknown) => {
-      if (error instanceof RpcError || error instanceof RpcClosed) return error;
-      throw error;
-    });
-    const over = new AbortController();
-    const ended = await within(
-      Promise.race([shaking, abortOf(signal, over.signal)]),
-      handshakeMs,
-      this.#clock,
-    );
-    over.abort();
-    if (signal.aborted || this.#process.isBroken) {
-      this.#process.dead = { class: "config", message: "The start was given up.", retryable: true };
-      await this.#process.end();
-      this.#process.passOn();
-      throw signal.reason;
-    }
-    if (!ended.done) {
-      const message = `${this.#program.name} did not finish the handshake within ${handshakeMs} ms.${this.#process.lastWords()}`;
-      this.#process.dead = { class: "timeout", message, retryable: true };
-    } else if (ended.value instanceof RpcClosed) {
-      this.#process.dead = await this.#deathBy(ended.value);
-    } else if (ended.value instanceof RpcError) {
-      const failure = this.#failureOf(ended.value);
-      this.#process.dead = failure.class === "auth" ? this.#withLogins(failure) : failure;
-    }
-    if (this.#process.dead) await this.#process.end();
-    this.#process.passOn();
+  protected override refusal(error: RpcError): Failure {
+    const failure = this.#failureOf(error);
+    return failure.class === "auth" ? this.#withLogins(failure) : failure;
   }
 
-  async #handshake(): Promise<void> {
+  protected override tellCancel(): void {
+    void this.peer.notify("session/cancel", { sessionId: this.id });
+  }
+
+  /** The terminals are the agent's, so they go before it. */
+  protected override async leave(): Promise<void> {
+    await this.#terminals.endAll();
+    await super.leave();
+  }
+
+  protected override async handshake(): Promise<void> {
     const offers = this.#offers;
     const greeting = InitializeResult.safeParse(
-      await this.#peer.request("initialize", {
+      await this.peer.request("initialize", {
         protocolVersion: PROTOCOL_VERSION,
         // Only extras, and only to agents that do well with them: most ignore them, one writes although told no, and
         // protocol 2 drops them. The work tree and the gates are the guard.
@@ -250,19 +190,19 @@ class AcpSession implements Session {
         clientInfo: { name: "omk", version: this.#program.clientVersion ?? "unknown" },
       }),
     );
-    if (!greeting.success) throw this.#refuse("Its answer to initialize is not what the protocol says.");
+    if (!greeting.success) throw this.refuse("Its answer to initialize is not what the protocol says.");
     const { protocolVersion, agentInfo, authMethods } = greeting.data;
     this.#logins = (authMethods ?? []).slice(0, 10).map(({ id, name }) => clip(name ?? id, 100));
     if (protocolVersion !== PROTOCOL_VERSION) {
-      throw this.#refuse(`It speaks protocol version ${protocolVersion}, omk speaks ${PROTOCOL_VERSION}.`);
+      throw this.refuse(`It speaks protocol version ${protocolVersion}, omk speaks ${PROTOCOL_VERSION}.`);
     }
     const mcpServers = this.#mcpServers(greeting.data.agentCapabilities?.mcpCapabilities ?? {});
     const made = NewSessionResult.safeParse(
-      await this.#peer.request("session/new", { cwd: this.#options.cwd, mcpServers }),
+      await this.peer.request("session/new", { cwd: this.options.cwd, mcpServers }),
     );
-    if (!made.success) throw this.#refuse("Its answer to session/new names no session.");
-    this.#process.sessionId = made.data.sessionId;
-    this.#process.emit({
+    if (!made.success) throw this.refuse("Its answer to session/new names no session.");
+    this.process.sessionId = made.data.sessionId;
+    this.process.emit({
       kind: "session-started",
       agent: agentInfo ? clip(agentInfo.name, 200) : null,
       agent_version: agentInfo ? clip(agentInfo.version, 200) : null,
@@ -270,7 +210,7 @@ class AcpSession implements Session {
     });
     const home = this.#logHome;
     if (home !== undefined) {
-      const ports = { disk: this.#disk, clock: this.#clock };
+      const ports = { disk: this.#disk, clock: this.clock };
       this.#log = new KimiSessionLog(home, made.data.sessionId, ports);
     }
     await this.#setMode(made.data);
@@ -282,14 +222,14 @@ class AcpSession implements Session {
    */
   get #offers(): AgentPreset["client"] {
     const { client = NOTHING_OFFERED } = this.#program.preset ?? {};
-    const isReading = this.#options.mode === "read_only";
+    const isReading = this.options.mode === "read_only";
     return isReading ? { ...client, readFiles: false, writeFiles: false } : client;
   }
 
   /** Where the agent keeps its sessions, when that is where it tells what we need. */
   get #logHome(): string | undefined {
     if (this.#program.preset?.usage.tokens !== "session_log") return undefined;
-    const { KIMI_CODE_HOME, HOME = "/" } = this.#options.environment;
+    const { KIMI_CODE_HOME, HOME = "/" } = this.options.environment;
     return KIMI_CODE_HOME || join(HOME, ".kimi-code");
   }
 
@@ -297,28 +237,28 @@ class AcpSession implements Session {
   #mcpServers(can: { http?: boolean | null | undefined; sse?: boolean | null | undefined }): object[] {
     const pairs = (record: Readonly<Record<string, string>>): { name: string; value: string }[] =>
       Object.entries(record).map(([name, value]) => ({ name, value }));
-    return (this.#options.mcpServers ?? []).flatMap((server: McpServer): object[] => {
+    return (this.options.mcpServers ?? []).flatMap((server: McpServer): object[] => {
       const { name } = server;
       if ("command" in server)
         return [{ name, command: server.command, args: [...server.args], env: pairs(server.env) }];
       const { type, url, headers } = server;
       if (can[type] === true) return [{ type, name, url, headers: pairs(headers) }];
       const message = `The server ${clip(name, 200)} was not passed on: the agent does not connect over ${type}.`;
-      this.#process.emit({ kind: "notice", message });
+      this.process.emit({ kind: "notice", message });
       return [];
     });
   }
 
   /** Puts the agent into the mode that was asked for. When that may not be missed, it throws. */
   async #setMode(made: NewSessionResult): Promise<void> {
-    const { mode = "ask" } = this.#options;
+    const { mode = "ask" } = this.options;
     const step = modeStep(mode, this.#program.preset?.modes, made);
     if (step.do === "nothing") return;
     let because = "it does not name it";
     if (step.do === "call") {
       try {
-        await this.#peer.request(step.method, { sessionId: this.id, ...step.params });
-        this.#process.emit({ kind: "mode", mode: step.id });
+        await this.peer.request(step.method, { sessionId: this.id, ...step.params });
+        this.process.emit({ kind: "mode", mode: step.id });
         return;
       } catch (error) {
         if (!(error instanceof RpcError)) throw error;
@@ -326,52 +266,22 @@ class AcpSession implements Session {
       }
     }
     const message = `${this.#program.name} did not take the mode ${step.id}: ${clip(because, TITLE_MAX)}.`;
-    if (mode === "ask") this.#process.emit({ kind: "notice", message });
+    if (mode === "ask") this.process.emit({ kind: "notice", message });
     // Something that is to read only must not be left able to write.
-    else this.#process.dead = { class: "config", message, retryable: false };
+    else this.process.dead = { class: "config", message, retryable: false };
   }
 
-  run(prompt: Prompt, signal: AbortSignal): Promise<Turn> {
-    if (this.#turn) throw new Error("A session runs one turn at a time.");
-    const running = this.#run(prompt, signal);
-    this.#running = running;
-    return running;
-  }
-
-  async #run(prompt: Prompt, signal: AbortSignal): Promise<Turn> {
-    this.#process.passOn();
-    if (this.#process.dead) return emptyTurn("failed", this.#process.dead);
-    if (this.#stopping || signal.aborted) return emptyTurn("cancelled");
-    const turn = new TurnRecord(this.#process, this.#options, this.#clock);
-    this.#turn = turn;
+  protected override async takeTurn(turn: TurnRecord, prompt: Prompt, signal: AbortSignal): Promise<Turn> {
+    const { limits } = this.options;
     this.#usage.begin();
     this.#log?.begin();
-    try {
-      this.#process.emit({ kind: "turn-started", ...prompt.meta });
-      const result = await this.#takeTurn(turn, prompt, signal);
-      this.#process.emit({
-        kind: "turn-ended",
-        status: result.status,
-        ...(result.failure ? { failure: result.failure } : {}),
-        tool_calls: result.toolCalls,
-        usage: result.usage,
-      });
-      this.#process.passOn();
-      return result;
-    } finally {
-      this.#turn = undefined;
-    }
-  }
-
-  async #takeTurn(turn: TurnRecord, prompt: Prompt, signal: AbortSignal): Promise<Turn> {
-    const { limits } = this.#options;
     const asked = this.#prompt(prompt);
     const over = new AbortController();
     const followed = this.#follow(over.signal);
     // Awaited below; until then what it throws is not lost on anybody.
     followed.catch(() => undefined);
     const ending = await turn.outcome(asked, limits, signal);
-    const answer = ending.by === "answer" ? ending.answer : await this.#cancel(turn, asked);
+    const answer = ending.by === "answer" ? ending.answer : await this.cancel(turn, asked);
     // What it asks of us from here on is too late to be watched.
     turn.isOver = true;
     over.abort();
@@ -380,13 +290,13 @@ class AcpSession implements Session {
     await this.#terminals.endAll();
     let failure: Failure | undefined;
     if (answer.by === "result") {
-      const late = await within(this.#peer.closed, LATE_UPDATES_MS, this.#clock);
+      const late = await within(this.peer.closed, LATE_UPDATES_MS, this.clock);
       // A crash or a broken line right behind a friendly stop reason counts more than the stop reason.
-      if (late.done) failure = await this.#deathBy(late.value, { cleanExitIsFine: true });
+      if (late.done) failure = await this.deathBy(late.value, { cleanExitIsFine: true });
     } else if (answer.by === "error") {
       failure = this.#failureOf(answer.error);
     } else if (answer.by === "closed") {
-      failure = await this.#deathBy(answer.closed);
+      failure = await this.deathBy(answer.closed);
     }
     const result = answer.by === "result" ? answer.result : undefined;
     if (answer.by === "result" || answer.by === "error") {
@@ -396,7 +306,7 @@ class AcpSession implements Session {
       if (failure?.class === "auth") failure = this.#withLogins(failure);
     } else if (this.#log) this.#readLog(this.#log);
     if (ending.by === "idle" || ending.by === "time")
-      failure = timeoutFailure(this.#process, ending.by, limits);
+      failure = timeoutFailure(this.process, ending.by, limits);
     const gathered = turn.close();
     const common = { ...gathered, usage: this.#usage.final(result) };
     if (ending.by === "cancel") return { status: "cancelled", ...common };
@@ -408,15 +318,15 @@ class AcpSession implements Session {
   async #follow(signal: AbortSignal): Promise<void> {
     while (this.#log && !signal.aborted) {
       this.#readLog(this.#log);
-      await sleepUnlessOver(this.#clock, LOG_LOOK_MS, signal);
+      await sleepUnlessOver(this.clock, LOG_LOOK_MS, signal);
     }
   }
 
   #readLog(log: KimiSessionLog): void {
     const { spent, retrying } = log.read();
     for (const message of retrying)
-      this.#process.emit({ kind: "retrying", message: clip(message, TITLE_MAX) });
-    if (retrying.length > 0 || spent) this.#turn?.sign();
+      this.process.emit({ kind: "retrying", message: clip(message, TITLE_MAX) });
+    if (retrying.length > 0 || spent) this.turn?.sign();
     if (!spent) return;
     this.#usage.takeTotals(spent);
     this.#emitUsage({ context_tokens: this.#usage.contextTokens, context_size: this.#contextSize });
@@ -426,10 +336,10 @@ class AcpSession implements Session {
   async #failureInLog(): Promise<Failure | undefined> {
     const log = this.#log;
     if (!log) return undefined;
-    const untilMs = this.#clock.monotonicMs() + LOG_END_MS;
+    const untilMs = this.clock.monotonicMs() + LOG_END_MS;
     this.#readLog(log);
-    while (log.isThere && !log.hasEnded && this.#clock.monotonicMs() < untilMs) {
-      await this.#clock.sleep(LOG_END_LOOK_MS);
+    while (log.isThere && !log.hasEnded && this.clock.monotonicMs() < untilMs) {
+      await this.clock.sleep(LOG_END_LOOK_MS);
       this.#readLog(log);
     }
     return log.failure;
@@ -442,96 +352,34 @@ class AcpSession implements Session {
     const isKnown = this.#program.preset?.failures === "message_text";
     // Where it is not known that the agent does this, only what can hardly be anything else.
     if (text === "" || !(isKnown || (turn.tools.size === 0 && SPOKEN_ERROR.test(text)))) return undefined;
-    return providerFailure({ message: text.slice(-4096) }, this.#clock.now());
+    return providerFailure({ message: text.slice(-4096) }, this.clock.now());
   }
 
-  /** Sends the prompt; every way it can be answered is a value. */
-  async #prompt(prompt: Prompt): Promise<Answer> {
+  #prompt(prompt: Prompt): Promise<Answer<PromptResult>> {
     // Agents take a leading slash as one of their own commands.
     const text = prompt.text.startsWith("/") ? `Request: ${prompt.text}` : prompt.text;
-    try {
-      const answer = await this.#peer.request("session/prompt", {
-        sessionId: this.id,
-        prompt: [{ type: "text", text }],
-        _meta: { omk: prompt.meta },
-      });
-      const result = PromptResult.safeParse(answer);
-      if (result.success) return { by: "result", result: result.data };
-      return { by: "closed", closed: this.#refuse("Its answer to session/prompt has no stop reason.") };
-    } catch (error) {
-      if (error instanceof RpcError) return { by: "error", error };
-      if (error instanceof RpcClosed) return { by: "closed", closed: error };
-      throw error;
-    }
+    const params = { sessionId: this.id, prompt: [{ type: "text", text }], _meta: { omk: prompt.meta } };
+    const read = (answer: unknown): PromptResult | undefined => PromptResult.safeParse(answer).data;
+    return this.ask("session/prompt", params, read, "Its answer to session/prompt has no stop reason.");
   }
 
-  /** Asks for an end of the turn and waits for it; a process that does not listen is ended. */
-  async #cancel(turn: TurnRecord, answer: Promise<Answer>): Promise<Answer> {
-    turn.isCancelling = true;
-    // Not awaited: an agent that does not read its stdin would never let this pass.
-    void this.#peer.notify("session/cancel", { sessionId: this.id });
-    turn.cancelApprovals();
-    const answered = await within(answer, CANCEL_MS, this.#clock);
-    if (answered.done) return answered.value;
-    const message = `${this.#program.name} did not end its turn within ${CANCEL_MS} ms of being asked, so it was ended.`;
-    this.#process.dead = { class: "timeout", message, retryable: true };
-    await this.#process.end();
-    return { by: "ended" };
-  }
-
-  /** What a conversation's end says about the agent. Ends what is left of it, and keeps the reason for later turns. */
-  async #deathBy(closed: RpcClosed, how: { cleanExitIsFine?: boolean } = {}): Promise<Failure | undefined> {
-    if (closed.reason === "handler") {
-      this.#process.fail(closed.cause);
-      await this.#process.end();
-      return { class: "crashed", message: "omk itself failed while reading the agent.", retryable: false };
-    }
-    if (closed.reason === "protocol") {
-      const evidence = closed.evidence === undefined ? "" : ` It sent: ${closed.evidence}`;
-      const message = `${this.#program.name} broke the protocol: ${closed.message}${evidence}`;
-      this.#process.dead = { class: "protocol", message, retryable: true };
-      await this.#process.end();
-      return this.#process.dead;
-    }
-    const { failure, exit } = await this.#process.death();
-    const clean = exit?.kind === "exited" && exit.code === 0;
-    return clean && how.cleanExitIsFine ? undefined : failure;
-  }
-
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
-    return this.#stopping;
-  }
-
-  async #stop(): Promise<void> {
-    this.#turn?.stop.abort();
-    // Bounded by the cancelling above; what the turn came to, or threw, is its caller's to hear.
-    await this.#running?.then(
-      () => undefined,
-      () => undefined,
-    );
-    await this.#terminals.endAll();
-    await this.#process.leave();
-    this.#process.passOn();
-  }
-
-  #notification(method: string, params: unknown, bytes: number): void {
+  protected override notification(method: string, params: unknown, bytes: number): void {
     if (method === "session/update") {
       const read = UpdateParams.safeParse(params);
       if (!read.success || (this.id !== undefined && read.data.sessionId !== this.id)) {
-        this.#process.emitUnknown(method, params, bytes);
+        this.process.emitUnknown(method, params, bytes);
         return;
       }
-      this.#turn?.sign();
+      this.turn?.sign();
       const { update } = read.data;
       if (!this.#update(update.sessionUpdate, update, bytes)) {
-        this.#process.emitUnknown(update.sessionUpdate, update, bytes);
+        this.process.emitUnknown(update.sessionUpdate, update, bytes);
       }
       return;
     }
-    this.#turn?.sign();
-    if (method === "_omk/propose_task" && this.#turn) this.#turn.takeProposal(params, bytes);
-    else this.#process.emitUnknown(method, params, bytes);
+    this.turn?.sign();
+    if (method === "_omk/propose_task" && this.turn) this.turn.takeProposal(params, bytes);
+    else this.process.emitUnknown(method, params, bytes);
   }
 
   /** Takes one update in; false when it is of no known kind or not shaped like it. */
@@ -544,17 +392,17 @@ class AcpSession implements Session {
           return false;
         const { text } = chunk.data.content;
         const thinking = kind === "agent_thought_chunk";
-        if (this.#turn) this.#turn.takeText(text, thinking);
-        else emitText(this.#process, text, thinking);
+        if (this.turn) this.turn.takeText(text, thinking);
+        else emitText(this.process, text, thinking);
         return true;
       }
       case "tool_call":
       case "tool_call_update": {
         const fields = ToolCallFields.safeParse(update);
         if (!fields.success) return false;
-        if (this.#turn) this.#takeTool(this.#turn, fields.data, update, bytes);
+        if (this.turn) this.#takeTool(this.turn, fields.data, update, bytes);
         // Between turns there is nothing to join it to, but it is not lost.
-        else this.#process.emitUnknown(`${kind} between turns`, update, bytes);
+        else this.process.emitUnknown(`${kind} between turns`, update, bytes);
         return true;
       }
       case "plan": {
@@ -564,7 +412,7 @@ class AcpSession implements Session {
           content: clip(content, TITLE_MAX),
           status: clip(status, 100),
         }));
-        this.#process.emit({ kind: "plan", entries }, update, bytes);
+        this.process.emit({ kind: "plan", entries }, update, bytes);
         return true;
       }
       case "usage_update":
@@ -572,7 +420,7 @@ class AcpSession implements Session {
       case "current_mode_update": {
         const mode = ModeUpdate.safeParse(update);
         if (!mode.success) return false;
-        this.#process.emit({ kind: "mode", mode: clip(mode.data.currentModeId, TITLE_MAX) }, update, bytes);
+        this.process.emit({ kind: "mode", mode: clip(mode.data.currentModeId, TITLE_MAX) }, update, bytes);
         return true;
       }
       case "notice": {
@@ -580,7 +428,7 @@ class AcpSession implements Session {
         if (!notice.success) return false;
         const { title, description } = notice.data;
         const message = clip(description ? `${title}: ${description}` : title, TITLE_MAX);
-        this.#process.emit({ kind: "notice", message }, update, bytes);
+        this.process.emit({ kind: "notice", message }, update, bytes);
         return true;
       }
       case "user_message_chunk":
@@ -588,7 +436,7 @@ class AcpSession implements Session {
       case "config_option_update":
       case "session_info_update":
         // Known, and nothing omk acts on; kept as what they are.
-        this.#process.emit({ kind: "notice", message: kind }, update, bytes);
+        this.process.emit({ kind: "notice", message: kind }, update, bytes);
         return true;
       default:
         return false;
@@ -608,13 +456,13 @@ class AcpSession implements Session {
     raw?: unknown,
     bytes?: number,
   ): void {
-    const spent = this.#turn && this.#usage.spent;
-    this.#process.emit({ kind: "usage", ...usage, ...(spent && { spent }) }, raw, bytes);
+    const spent = this.turn && this.#usage.spent;
+    this.process.emit({ kind: "usage", ...usage, ...(spent && { spent }) }, raw, bytes);
   }
 
   #takeTool(turn: TurnRecord, fields: ToolCallFields, raw: unknown, bytes: number): Tool | undefined {
     const tool = turn.takeTool(reportOf(fields), raw, bytes);
-    if (!tool) this.#refuse("Too many tool calls in one turn.");
+    if (!tool) this.refuse("Too many tool calls in one turn.");
     return tool;
   }
 
@@ -633,22 +481,22 @@ class AcpSession implements Session {
         const read = schema.safeParse(request.params);
         if (!read.success || read.data.sessionId !== this.id)
           throw new RpcError(RPC_CODES.invalidParams, `Not a ${method} of this session`);
-        this.#turn?.sign();
+        this.turn?.sign();
         return await handle(read.data, request);
       });
     };
     const incoming = <T>(params: T, { params: raw, bytes }: IncomingRequest) => ({ params, raw, bytes });
     if (readFiles)
       add("fs/read_text_file", ReadFileParams, (params, request) =>
-        this.#files.read(this.#turn, incoming(params, request)),
+        this.#files.read(this.turn, incoming(params, request)),
       );
     if (writeFiles)
       add("fs/write_text_file", WriteFileParams, (params, request) =>
-        this.#files.write(this.#turn, incoming(params, request)),
+        this.#files.write(this.turn, incoming(params, request)),
       );
     if (!terminal) return all;
     add("terminal/create", CreateTerminalParams, (params, request) =>
-      this.#terminals.create(this.#turn, incoming(params, request)),
+      this.#terminals.create(this.turn, incoming(params, request)),
     );
     add("terminal/output", TerminalParams, ({ terminalId }) => this.#terminals.output(terminalId));
     add("terminal/wait_for_exit", TerminalParams, ({ terminalId }) =>
@@ -664,7 +512,7 @@ class AcpSession implements Session {
     if (!read.success || read.data.sessionId !== this.id) {
       throw new RpcError(RPC_CODES.invalidParams, "Not a permission request of this session");
     }
-    const turn = this.#turn;
+    const turn = this.turn;
     if (!turn) return CANCELLED;
     const { toolCall, options } = read.data;
     const tool = this.#takeTool(turn, toolCall, toolCall, request.bytes);
@@ -683,7 +531,7 @@ class AcpSession implements Session {
       options: options.map((option) => ({ id: option.optionId, name: option.name, kind: option.kind })),
     };
     // One agent asks in its reading mode before it changes a file, and then does; another before it leaves that mode.
-    const isRefused = this.#options.mode === "read_only" && CHANGES.has(tool.kind);
+    const isRefused = this.options.mode === "read_only" && CHANGES.has(tool.kind);
     const { decision } = await turn.ask(asked, {
       raw: request.params,
       bytes: request.bytes,
@@ -696,7 +544,7 @@ class AcpSession implements Session {
 
   /** The class of an error answer. */
   #failureOf(error: RpcError): Failure {
-    const now = this.#clock.now();
+    const now = this.clock.now();
     const said = `The agent answered with an error: ${error.message} (${error.code})`;
     const { status = httpStatus(error.code), resetsAt } = failureDetails(error.data, now);
     const failure = providerFailure({ message: said, status, resetsAt }, now);
@@ -715,13 +563,6 @@ class AcpSession implements Session {
   #withLogins(failure: Failure): Failure {
     if (this.#logins.length === 0) return failure;
     return { ...failure, message: `${failure.message}. To log in it offers: ${this.#logins.join(", ")}` };
-  }
-
-  /** Ends the conversation because of what the agent sent. */
-  #refuse(message: string): RpcClosed {
-    const closed = new RpcClosed("protocol", message);
-    this.#peer.close(closed);
-    return closed;
   }
 }
 

@@ -83,7 +83,7 @@ export interface IncomingRequest {
 
 export interface RpcHandlers {
   /** By method. A thrown `RpcError` is the answer; anything else thrown closes the conversation. */
-  requests: ReadonlyMap<string, (request: IncomingRequest) => Promise<unknown>>;
+  requests: Pick<ReadonlyMap<string, (request: IncomingRequest) => Promise<unknown>>, "get">;
   /** Called in order of arrival, answers included: it has returned before a later answer is given out. */
   notification(method: string, params: unknown, bytes: number): void;
   /** A request that no handler takes; it is answered with -32601. */

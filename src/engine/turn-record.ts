@@ -148,7 +148,8 @@ export class TurnRecord {
       this.tools.set(tool.id, tool);
       this.#openTools++;
     }
-    if (this.denied !== tool.id) this.denied = undefined;
+    // What comes late of another refused call is no sign that the agent went on.
+    if (!tool.denied) this.denied = undefined;
     if (typeof report.name === "string") tool.name = clip(report.name, 200);
     if (typeof report.kind === "string") tool.kind = clip(report.kind, 100);
     if (typeof report.title === "string") tool.title = clip(report.title, TITLE_MAX);

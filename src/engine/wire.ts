@@ -4,25 +4,24 @@
  */
 import { basename } from "node:path";
 
-import { AgentProcess, clip, exitText, type AgentProcesses } from "./agent-process.ts";
-import { abortOf, within } from "./deadline.ts";
+import { clip, exitText, type AgentProcesses } from "./agent-process.ts";
+import { within } from "./deadline.ts";
 import type {
   Engine,
   EngineCapabilities,
   Failure,
   PermissionRequest,
   Prompt,
-  Session,
   StartOptions,
   Turn,
   TurnUsage,
 } from "./engine.ts";
 import { providerFailure } from "./failure.ts";
 import { probeProgram, type VersionCall } from "./probe.ts";
-import { RPC_CODES, RpcClosed, RpcError, RpcPeer, asRecord } from "./rpc.ts";
+import { RpcSession, type Answer } from "./rpc-session.ts";
+import { RPC_CODES, RpcError, asRecord, type RpcClosed } from "./rpc.ts";
 import type { IncomingRequest } from "./rpc.ts";
 import {
-  emptyTurn,
   PATHS_MAX,
   READS_ONLY,
   timeoutFailure,
@@ -58,8 +57,6 @@ import type { Clock } from "../ports.ts";
 const PROTOCOL_VERSION = "1.10";
 /** What stands for the version of a server from before there was a handshake. */
 const LEGACY = "legacy";
-/** How long a cancelled turn may take to end by itself. */
-const CANCEL_MS = 5000;
 /** How long a request for an approval waits for the tool call that it overtook. */
 const LATE_CALL_MS = 100;
 const MESSAGE_MAX = 4096;
@@ -112,14 +109,6 @@ export function wireEngine(program: WireProgram, ports: { processes: AgentProces
   };
 }
 
-/** How a prompt was answered. */
-type Answer =
-  | { by: "result"; result: PromptResult }
-  | { by: "error"; error: RpcError }
-  | { by: "closed"; closed: RpcClosed }
-  /** It was asked to end, did not, and was ended. */
-  | { by: "ended" };
-
 /** Which of the agents in the process speaks. */
 interface Speaker {
   /** Empty for the main one. */
@@ -138,18 +127,11 @@ interface Said {
   bytes: number;
 }
 
-class WireSession implements Session {
+class WireSession extends RpcSession<PromptResult> {
   readonly #program: WireProgram;
-  readonly #options: StartOptions;
-  readonly #clock: Clock;
-  readonly #process: AgentProcess;
-  readonly #peer: RpcPeer;
   /** What happens while no turn runs: agents in the background go on, and ask. */
   readonly #between: TurnRecord;
-  #turn: TurnRecord | undefined;
-  /** The turn that runs, for `stop` to wait for. */
-  #running: Promise<Turn> | undefined;
-  #stopping: Promise<void> | undefined;
+  readonly #handlers = new Map([["request", (request: IncomingRequest) => this.#request(request)]]);
   #calls = new StreamedCalls();
   /** Requests for approvals that overtook their tool calls, by the calls' ids. */
   readonly #awaited = new Map<string, () => void>();
@@ -169,102 +151,68 @@ class WireSession implements Session {
     options: StartOptions,
     ports: { processes: AgentProcesses; clock: Clock },
   ) {
+    const argv = wireArgv(program.argv, options.cwd);
+    super({ name: program.name, argv, ids: "string" }, options, ports);
     this.#program = program;
-    this.#options = options;
-    this.#clock = ports.clock;
-    this.#process = new AgentProcess(
-      { name: program.name, argv: wireArgv(program.argv, options.cwd), stdin: "pipe" },
-      options,
-      ports,
-      {
-        refuse: (message) => void this.#refuse(message),
-        broken: (cause) =>
-          this.#peer.close(new RpcClosed("handler", "An event could not be kept.", { cause })),
-        ended: () => this.#peer.close(),
-      },
-    );
-    this.#between = new TurnRecord(this.#process, options, this.#clock);
-    const { child, stdout } = this.#process;
-    this.#peer = new RpcPeer(
-      { write: (bytes) => child.write(bytes), incoming: stdout },
-      {
-        requests: new Map([["request", (request) => this.#request(request)]]),
-        notification: (method, params, bytes) => this.#notification(method, params, bytes),
-        unknownRequest: (method, params, bytes) => this.#process.emitUnknown(method, params, bytes),
-        noise: (text) => {
-          if (this.#noise.length < MESSAGE_MAX) this.#noise += `${clip(text, TITLE_MAX)}\n`;
-          this.#process.emit({ kind: "notice", message: `not a message: ${clip(text, TITLE_MAX)}` });
-        },
-      },
-      { clock: this.#clock, ids: "string" },
-    );
-    void this.#peer.closed.then(() => {
-      this.#turn?.cancelApprovals();
-      this.#between.cancelApprovals();
-      this.#turnOver.abort();
-    });
+    this.#between = new TurnRecord(this.process, options, this.clock);
   }
 
-  get id(): string | undefined {
-    return this.#process.sessionId;
+  protected override handlers(): Map<string, (request: IncomingRequest) => Promise<unknown>> {
+    return this.#handlers;
   }
 
-  /** The handshake. Afterwards the session is usable or knows why not; rejects only when aborted. */
-  async open(signal: AbortSignal): Promise<void> {
-    const { handshakeMs } = this.#options.limits;
-    const shaking = this.#handshake().catch((error: unknown) => {
-      if (error instanceof RpcError || error instanceof RpcClosed) return error;
-      throw error;
-    });
-    const over = new AbortController();
-    const ended = await within(
-      Promise.race([shaking, abortOf(signal, over.signal)]),
-      handshakeMs,
-      this.#clock,
-    );
-    over.abort();
-    if (signal.aborted || this.#process.isBroken) {
-      this.#process.dead = { class: "config", message: "The start was given up.", retryable: true };
-      await this.#process.end();
-      this.#process.passOn();
-      throw signal.reason;
-    }
-    if (!ended.done) {
-      const message = `${this.#program.name} did not finish the handshake within ${handshakeMs} ms.${this.#process.lastWords()}`;
-      this.#process.dead = { class: "timeout", message, retryable: true };
-    } else if (ended.value instanceof RpcClosed) {
-      this.#process.dead = await this.#stillborn(ended.value);
-    } else if (ended.value instanceof RpcError) {
-      this.#process.dead = failureOf(ended.value, undefined);
-    }
-    if (this.#process.dead) await this.#process.end();
-    this.#process.passOn();
+  protected override noise(text: string): void {
+    if (this.#noise.length < MESSAGE_MAX) this.#noise += `${clip(text, TITLE_MAX)}\n`;
+    super.noise(text);
+  }
+
+  protected override closed(): void {
+    super.closed();
+    this.#between.cancelApprovals();
+    this.#turnOver.abort();
+  }
+
+  protected override refusal(error: RpcError): Failure {
+    return failureOf(error, undefined);
+  }
+
+  protected override tellCancel(): void {
+    // What counts is how the prompt is answered. It is refused where the turn has just ended by itself.
+    this.peer.request("cancel", {}).catch(() => undefined);
+    this.#turnOver.abort();
+  }
+
+  protected override async leave(): Promise<void> {
+    this.#between.isCancelling = true;
+    await this.#between.answersTold();
+    await super.leave();
+    this.#between.close();
   }
 
   /**
    * Why there is no session. A program that leaves by itself without a word of Wire is another program of that name, one
    * that is retired and says only that, or one whose settings are broken: nothing that a second try makes better.
    */
-  async #stillborn(closed: RpcClosed): Promise<Failure | undefined> {
-    if (closed.reason !== "ended" && closed.reason !== "write_failed") return this.#deathBy(closed);
-    const { failure, exit } = await this.#process.death();
+  protected override async stillborn(closed: RpcClosed): Promise<Failure | undefined> {
+    if (closed.reason !== "ended" && closed.reason !== "write_failed") return this.deathBy(closed);
+    const { failure, exit } = await this.process.death();
     if (exit?.kind !== "exited") return failure;
     const said = this.#noise.trim() === "" ? "" : ` It said: ${this.#noise.trim()}`;
-    const message = `${this.#program.name} left with ${exitText(exit)} instead of answering in Wire.${said}${this.#process.lastWords()}`;
+    const message = `${this.#program.name} left with ${exitText(exit)} instead of answering in Wire.${said}${this.process.lastWords()}`;
     return { class: "config", message: clip(message, MESSAGE_MAX), retryable: false };
   }
 
-  async #handshake(): Promise<void> {
-    const { hooks: port, mcpServers = [] } = this.#options;
+  protected override async handshake(): Promise<void> {
+    const { hooks: port, mcpServers = [] } = this.options;
     const subscriptions = port?.subscriptions ?? [];
     if (mcpServers.length > 0) {
       // On its command line every user of the machine could read what is in their environment.
       const message = `Wire has no message for servers of tools, so they are left out: ${mcpServers.length}`;
-      this.#process.emit({ kind: "notice", message });
+      this.process.emit({ kind: "notice", message });
     }
     let answer: unknown;
     try {
-      answer = await this.#peer.request("initialize", {
+      answer = await this.peer.request("initialize", {
         protocol_version: PROTOCOL_VERSION,
         client: { name: "omk", version: this.#program.clientVersion ?? "unknown" },
         // No capabilities: nobody is there to answer questions or to approve a plan, so the agent must not count on it.
@@ -280,7 +228,7 @@ class WireSession implements Session {
     } catch (error) {
       if (!(error instanceof RpcError) || error.code !== RPC_CODES.unknownMethod) throw error;
       this.#needHooks([]);
-      this.#process.emit({
+      this.process.emit({
         kind: "session-started",
         agent: null,
         agent_version: null,
@@ -289,10 +237,10 @@ class WireSession implements Session {
       return;
     }
     const greeting = InitializeResult.safeParse(answer);
-    if (!greeting.success) throw this.#refuse("Its answer to initialize is not what the protocol says.");
+    if (!greeting.success) throw this.refuse("Its answer to initialize is not what the protocol says.");
     const { protocol_version, server, hooks } = greeting.data;
     this.#needHooks(hooks?.supported_events ?? []);
-    this.#process.emit({
+    this.process.emit({
       kind: "session-started",
       agent: server ? clip(server.name, 200) : null,
       agent_version: server?.version ? clip(server.version, 200) : null,
@@ -302,60 +250,30 @@ class WireSession implements Session {
 
   /** A hook that the server drops without a word would be a guard that is not there. */
   #needHooks(supported: readonly string[]): void {
-    const events = new Set(this.#options.hooks?.subscriptions.map(({ event }) => event));
+    const events = new Set(this.options.hooks?.subscriptions.map(({ event }) => event));
     const missing = [...events].filter((event) => !supported.includes(event));
     if (missing.length === 0) return;
     const message = `${this.#program.name} runs no hooks for ${missing.join(", ")}, and hooks for that are configured. Remove them, or take a version of it that has them (Wire 1.7 or later).`;
-    this.#process.dead = { class: "config", message: clip(message, MESSAGE_MAX), retryable: false };
+    this.process.dead = { class: "config", message: clip(message, MESSAGE_MAX), retryable: false };
   }
 
-  run(prompt: Prompt, signal: AbortSignal): Promise<Turn> {
-    if (this.#turn) throw new Error("A session runs one turn at a time.");
-    const running = this.#run(prompt, signal);
-    this.#running = running;
-    return running;
-  }
-
-  async #run(prompt: Prompt, signal: AbortSignal): Promise<Turn> {
-    this.#process.passOn();
-    if (this.#process.dead) return emptyTurn("failed", this.#process.dead);
-    if (this.#stopping || signal.aborted) return emptyTurn("cancelled");
-    const turn = new TurnRecord(this.#process, this.#options, this.#clock);
-    this.#turn = turn;
+  protected override async takeTurn(turn: TurnRecord, prompt: Prompt, signal: AbortSignal): Promise<Turn> {
+    const { limits } = this.options;
     this.#usage = new StepUsage();
     this.#context.tokens = undefined;
     this.#promptRefused = false;
     this.#retryStatus = undefined;
-    try {
-      this.#process.emit({ kind: "turn-started", ...prompt.meta });
-      const result = await this.#takeTurn(turn, prompt, signal);
-      this.#process.emit({
-        kind: "turn-ended",
-        status: result.status,
-        ...(result.failure ? { failure: result.failure } : {}),
-        tool_calls: result.toolCalls,
-        usage: result.usage,
-      });
-      this.#process.passOn();
-      return result;
-    } finally {
-      this.#turn = undefined;
-      this.#turnOver = new AbortController();
-    }
-  }
-
-  async #takeTurn(turn: TurnRecord, prompt: Prompt, signal: AbortSignal): Promise<Turn> {
-    const { limits } = this.#options;
+    this.#turnOver = new AbortController();
     const asked = this.#prompt(prompt);
     const ending = await turn.outcome(asked, limits, signal);
-    const answer = ending.by === "answer" ? ending.answer : await this.#cancel(turn, asked);
+    const answer = ending.by === "answer" ? ending.answer : await this.cancel(turn, asked);
     this.#turnOver.abort();
     await turn.answersTold();
     let failure: Failure | undefined;
     if (answer.by === "error") failure = failureOf(answer.error, this.#retryStatus);
-    else if (answer.by === "closed") failure = await this.#deathBy(answer.closed);
+    else if (answer.by === "closed") failure = await this.deathBy(answer.closed);
     if (ending.by === "idle" || ending.by === "time")
-      failure = timeoutFailure(this.#process, ending.by, limits);
+      failure = timeoutFailure(this.process, ending.by, limits);
     for (const call of this.#calls.finishAll()) this.#reportCall(turn, call);
     const common = { ...turn.close(), usage: this.#usageNow() };
     if (ending.by === "cancel") return { status: "cancelled", ...common };
@@ -384,88 +302,28 @@ class WireSession implements Session {
     }
   }
 
-  /** Sends the prompt; every way it can be answered is a value. */
-  async #prompt(prompt: Prompt): Promise<Answer> {
+  #prompt(prompt: Prompt): Promise<Answer<PromptResult>> {
     // What begins with a slash is taken as one of the agent's own commands, also behind white space.
     const text = /^\s*\//.test(prompt.text) ? `Request: ${prompt.text}` : prompt.text;
-    try {
-      const result = PromptResult.safeParse(await this.#peer.request("prompt", { user_input: text }));
-      if (result.success) return { by: "result", result: result.data };
-      return { by: "closed", closed: this.#refuse("Its answer to prompt has no status.") };
-    } catch (error) {
-      if (error instanceof RpcError) return { by: "error", error };
-      if (error instanceof RpcClosed) return { by: "closed", closed: error };
-      throw error;
-    }
-  }
-
-  /** Asks for an end of the turn and waits for it; a process that does not listen is ended. */
-  async #cancel(turn: TurnRecord, answer: Promise<Answer>): Promise<Answer> {
-    turn.isCancelling = true;
-    // Not awaited: what counts is how the prompt is answered. It is refused where the turn has just ended by itself.
-    this.#peer.request("cancel", {}).catch(() => undefined);
-    turn.cancelApprovals();
-    this.#turnOver.abort();
-    const answered = await within(answer, CANCEL_MS, this.#clock);
-    if (answered.done) return answered.value;
-    const message = `${this.#program.name} did not end its turn within ${CANCEL_MS} ms of being asked, so it was ended.`;
-    this.#process.dead = { class: "timeout", message, retryable: true };
-    await this.#process.end();
-    return { by: "ended" };
-  }
-
-  /** What a conversation's end says about the agent. Ends what is left of it, and keeps the reason for later turns. */
-  async #deathBy(closed: RpcClosed): Promise<Failure> {
-    if (closed.reason === "handler") {
-      this.#process.fail(closed.cause);
-      await this.#process.end();
-      return { class: "crashed", message: "omk itself failed while reading the agent.", retryable: false };
-    }
-    if (closed.reason === "protocol") {
-      const evidence = closed.evidence === undefined ? "" : ` It sent: ${closed.evidence}`;
-      const message = `${this.#program.name} broke the protocol: ${closed.message}${evidence}`;
-      this.#process.dead = { class: "protocol", message, retryable: true };
-      await this.#process.end();
-      return this.#process.dead;
-    }
-    // Whatever its exit status: a program that leaves in mid-turn did not finish it.
-    return (await this.#process.death()).failure;
-  }
-
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
-    return this.#stopping;
-  }
-
-  async #stop(): Promise<void> {
-    this.#turn?.stop.abort();
-    // Bounded by the cancelling above; what the turn came to, or threw, is its caller's to hear.
-    await this.#running?.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#between.isCancelling = true;
-    await this.#between.answersTold();
-    await this.#process.leave();
-    this.#between.close();
-    this.#process.passOn();
+    const read = (answer: unknown): PromptResult | undefined => PromptResult.safeParse(answer).data;
+    return this.ask("prompt", { user_input: text }, read, "Its answer to prompt has no status.");
   }
 
   /** Where what happens now belongs. */
   get #record(): TurnRecord {
-    return this.#turn ?? this.#between;
+    return this.turn ?? this.#between;
   }
 
-  #notification(method: string, params: unknown, bytes: number): void {
+  protected override notification(method: string, params: unknown, bytes: number): void {
     this.#record.sign();
     const read = method === "event" ? Envelope.safeParse(params) : undefined;
     if (!read?.success) {
-      this.#process.emitUnknown(method, params, bytes);
+      this.process.emitUnknown(method, params, bytes);
       return;
     }
     const { type, payload } = read.data;
     if (!this.#event(type, { payload: payload ?? {}, speaker: MAIN, raw: params, bytes }))
-      this.#process.emitUnknown(type, params, bytes);
+      this.process.emitUnknown(type, params, bytes);
   }
 
   /** Takes one event in; false when it is of no known kind or not shaped like it. */
@@ -506,7 +364,7 @@ class WireSession implements Session {
         const plan = PlanDisplay.safeParse(payload);
         if (!plan.success) return false;
         const entries = [{ content: clip(plan.data.content, TITLE_MAX), status: "proposed" }];
-        this.#process.emit({ kind: "plan", entries }, raw, bytes);
+        this.process.emit({ kind: "plan", entries }, raw, bytes);
         return true;
       }
       case "hook_resolved": {
@@ -539,7 +397,7 @@ class WireSession implements Session {
   }
 
   #notice(message: string, { raw, bytes }: Said): true {
-    this.#process.emit({ kind: "notice", message: clip(message, TITLE_MAX) }, raw, bytes);
+    this.process.emit({ kind: "notice", message: clip(message, TITLE_MAX) }, raw, bytes);
     return true;
   }
 
@@ -562,7 +420,7 @@ class WireSession implements Session {
     const { name } = call.data.function;
     this.#finishCall(this.#calls.finish(speaker.agent));
     if (!this.#calls.begin(speaker.agent, { id, text: call.data.function.arguments ?? "" }))
-      this.#refuse("Too many agents speak at once.");
+      this.refuse("Too many agents speak at once.");
     // Where a request for an approval came first, it said more.
     const first = this.#record.tools.has(id) ? {} : { name, kind: kindOfTool(name), title: name };
     this.#takeTool(this.#record, { id, ...first }, raw, bytes);
@@ -588,25 +446,22 @@ class WireSession implements Session {
     this.#finishCall(this.#calls.finishCall(id));
     const { is_error, display } = result.data.return_value;
     const record = this.#record;
-    const { denied } = record;
     const status = is_error ? "failed" : "completed";
-    const tool = this.#takeTool(record, { id, status }, raw, bytes);
-    // The result of a refused call follows from the refusal: it is nothing that came after another one.
-    if (tool?.denied) record.denied = denied;
+    this.#takeTool(record, { id, status }, raw, bytes);
     const todo = speaker === MAIN && !is_error ? todoOf(display ?? []) : undefined;
     if (todo) {
       const entries = todo.slice(0, PATHS_MAX).map(({ content, status: state }) => ({
         content: clip(content, TITLE_MAX),
         status: clip(state, 100),
       }));
-      this.#process.emit({ kind: "plan", entries });
+      this.process.emit({ kind: "plan", entries });
     }
     return true;
   }
 
   #takeTool(record: TurnRecord, report: ToolReport, raw: unknown, bytes: number): Tool | undefined {
     const tool = record.takeTool(report, raw, bytes);
-    if (!tool) this.#refuse("Too many tool calls in one turn.");
+    if (!tool) this.refuse("Too many tool calls in one turn.");
     return tool;
   }
 
@@ -615,18 +470,18 @@ class WireSession implements Session {
     const status = StatusUpdate.safeParse(payload);
     if (!status.success) return false;
     const { context_tokens: tokens, max_context_tokens: size, plan_mode: planMode } = status.data;
-    const spends = this.#turn !== undefined && this.#usage.add(status.data);
+    const spends = this.turn !== undefined && this.#usage.add(status.data);
     if (speaker === MAIN) {
       this.#context.tokens = tokens ?? this.#context.tokens;
       this.#context.size = size ?? this.#context.size;
       if (typeof planMode === "boolean" && planMode !== this.#planMode) {
         this.#planMode = planMode;
-        this.#process.emit({ kind: "mode", mode: planMode ? "plan" : "default" });
+        this.process.emit({ kind: "mode", mode: planMode ? "plan" : "default" });
       }
     }
     const { spent } = this.#usage;
     if (!spends && (speaker !== MAIN || typeof tokens !== "number")) return this.#notice("a status", said);
-    this.#process.emit(
+    this.process.emit(
       {
         kind: "usage",
         context_tokens: this.#context.tokens ?? 0,
@@ -666,7 +521,7 @@ class WireSession implements Session {
     }
     const why = [error_type, status_code].filter((part) => part !== null && part !== undefined).join(" ");
     const message = `step ${n ?? "?"}: attempt ${next_attempt ?? "?"} of ${max_attempts ?? "?"} in ${wait_s?.toFixed(1) ?? "?"} s after ${why || "a failure"}`;
-    this.#process.emit({ kind: "retrying", message: clip(message, TITLE_MAX) }, raw, bytes);
+    this.process.emit({ kind: "retrying", message: clip(message, TITLE_MAX) }, raw, bytes);
     return true;
   }
 
@@ -684,21 +539,21 @@ class WireSession implements Session {
       case "tool_call_request": {
         // None was offered.
         const message = `omk has no tool called ${clip(String(payload["name"]), 200)}.`;
-        this.#process.emit({ kind: "notice", message }, request.params, request.bytes);
+        this.process.emit({ kind: "notice", message }, request.params, request.bytes);
         return {
           tool_call_id: payload["id"] ?? request.id,
           return_value: { is_error: true, output: "", message, display: [] },
         };
       }
       case "question_request":
-        this.#process.emit(
+        this.process.emit(
           { kind: "notice", message: "asked a question, which nobody is there to answer" },
           request.params,
           request.bytes,
         );
         return { request_id: payload["id"] ?? request.id, answers: {} };
       default:
-        this.#process.emitUnknown(`request ${type}`, request.params, request.bytes);
+        this.process.emitUnknown(`request ${type}`, request.params, request.bytes);
         throw new RpcError(RPC_CODES.unknownMethod, "Unknown type of request");
     }
   }
@@ -717,11 +572,7 @@ class WireSession implements Session {
     if (isOver && request.source_kind !== "background_agent") return rejection(request.id, OVER);
     this.#finishCall(this.#calls.finishCall(id));
     const known = record.tools.get(id);
-    const about = readApproval(
-      request,
-      { name: known?.name ?? null, input: known?.input },
-      this.#options.cwd,
-    );
+    const about = readApproval(request, { name: known?.name ?? null, input: known?.input }, this.options.cwd);
     const { name, kind, command, content } = about;
     const paths = about.paths.length > 0 ? { paths: about.paths } : {};
     const report = { id, name, kind, title: request.description, content, ...paths };
@@ -744,7 +595,7 @@ class WireSession implements Session {
       bytes,
       tool,
       optionKind: (wanted) => (wanted === "allow" ? "allow_once" : "reject_once"),
-      decided: this.#options.mode === "read_only" && kind === "edit" ? READS_ONLY : undefined,
+      decided: this.options.mode === "read_only" && kind === "edit" ? READS_ONLY : undefined,
     });
     // Never for the session: such an answer covers every later command, and nothing would be asked or noted any more.
     if (decision === "allow") return { request_id: request.id, response: "approve" };
@@ -761,7 +612,7 @@ class WireSession implements Session {
     const whole = new Promise<void>((resolve) => {
       this.#awaited.set(id, resolve);
     });
-    await within(whole, LATE_CALL_MS, this.#clock);
+    await within(whole, LATE_CALL_MS, this.clock);
     this.#awaited.delete(id);
   }
 
@@ -776,7 +627,7 @@ class WireSession implements Session {
     if (!read.success)
       return { request_id, action: "block", reason: "omk could not read the hook's request." };
     const { event, target, subscription_id, input_data } = read.data;
-    const { hooks } = this.#options;
+    const { hooks } = this.options;
     if (!hooks) return { request_id, action: "allow", reason: "" };
     const record = this.#record;
     const over = AbortSignal.any([signal, this.#turnOver.signal]);
@@ -796,7 +647,7 @@ class WireSession implements Session {
       }
     }
     const message = [`asked hook ${event}`, target, answer.action, answer.reason].filter(isWord).join(" ");
-    this.#process.emit({ kind: "notice", message: clip(message, TITLE_MAX) }, params, bytes);
+    this.process.emit({ kind: "notice", message: clip(message, TITLE_MAX) }, params, bytes);
     return { request_id, action: answer.action, reason: answer.reason };
   }
 
@@ -807,13 +658,6 @@ class WireSession implements Session {
     // How full the context is, is no count of what was spent, but better than nothing for a budget.
     if (tokens !== undefined) return { input_tokens: tokens, output_tokens: 0, quality: "estimated" };
     return { input_tokens: 0, output_tokens: 0, quality: "missing" };
-  }
-
-  /** Ends the conversation because of what the agent sent. */
-  #refuse(message: string): RpcClosed {
-    const closed = new RpcClosed("protocol", message);
-    this.#peer.close(closed);
-    return closed;
   }
 }
 
