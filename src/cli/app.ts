@@ -17,9 +17,10 @@ export interface MainIo {
   };
   readonly stderr: {
     write(text: string): unknown;
+    readonly isTTY?: boolean | undefined;
     on(event: "error", listener: (error: Error) => void): unknown;
   };
-  readonly stdin: AsyncIterable<Uint8Array>;
+  readonly stdin: AsyncIterable<Uint8Array> & Partial<TerminalInput>;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly execPath: string;
   /** As `process.argv`: its second entry is the script that was started. */
@@ -29,6 +30,15 @@ export interface MainIo {
   on(event: "SIGINT" | "SIGTERM" | "SIGHUP", listener: () => void): unknown;
   off(event: "SIGINT" | "SIGTERM" | "SIGHUP", listener: () => void): unknown;
   exit(status: number): unknown;
+}
+
+/** What a terminal's stdin has beside its bytes. */
+export interface TerminalInput {
+  readonly isTTY: boolean | undefined;
+  on(event: "data", listener: (bytes: Uint8Array) => void): unknown;
+  off(event: "data", listener: (bytes: Uint8Array) => void): unknown;
+  resume(): unknown;
+  pause(): unknown;
 }
 
 /** One run of the command line. */

@@ -1,5 +1,5 @@
 /** What the definitions of commands share: values of flags, and examples below a help text. */
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 
 /** For a flag that may be given several times. */
 export function collect(value: string, before: string[]): string[] {
@@ -13,6 +13,22 @@ export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("Write a number.");
   return value;
+}
+
+/** Who decides what agents ask, for every command that lets them work. */
+export function approvalOptions(command: Command): Command {
+  return command
+    .option(
+      "--approval-policy <policy>",
+      "who decides what the agent asks: never, safe, workspace, yolo or pattern:<regex>. Default: workspace",
+    )
+    .option("--approval-timeout <duration>", "how long a request waits for a person. Default: 5m")
+    .addOption(
+      new Option(
+        "--approval-on-timeout <what>",
+        "what silence is: a no, or a stop until somebody answers. Default: block without a terminal",
+      ).choices(["reject", "block"]),
+    );
 }
 
 /** Example command lines, as help texts end with. */

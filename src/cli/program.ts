@@ -1,9 +1,11 @@
 /** The command line: names, arguments and flags. What a command does is loaded when it runs. */
-import { Command, Option } from "commander";
+import { Argument, Command, Option } from "commander";
 
 import { printable } from "../format/printable.ts";
 import type { App } from "./app.ts";
-import { collect, examples, number } from "./flags.ts";
+import { approvalOptions, collect, examples, number } from "./flags.ts";
+import type { ResumeFlags } from "./goal/run.ts";
+import type { StepFlags } from "./goal/steps.ts";
 import { hudCommand, proofShowCommand, runCommand, teamCommand } from "./team-program.ts";
 
 /** Builds the program for one run. */
@@ -32,6 +34,10 @@ export function buildProgram(app: App): Command {
   program.addCommand(runCommand(app));
   program.addCommand(proofCommand(app));
   program.addCommand(hudCommand(app));
+  program.addCommand(approvalsCommand(app));
+  program.addCommand(trustCommand(app));
+  program.addCommand(configCommand(app));
+  program.addCommand(doctorCommand(app));
   program.addCommand(demoCommand(app));
   program.addCommand(schemaCommand(app));
   program.addCommand(scriptedAgentCommand(app), { hidden: true });
@@ -128,16 +134,16 @@ function goalCommand(app: App): Command {
       .option("--json", "print the proof as JSON", false);
     if (name === "verify")
       command.option("--gate <name=command>", "a gate of your own, which counts from now on", collect, []);
-    if (name === "execute")
+    if (name === "execute") {
       command.option("--engine <engine>", "who works on the goal from now on: see omk goal run --help");
+      approvalOptions(command);
+    }
     command.addHelpText("after", examples(`omk goal ${name}`, `omk goal ${name} latest --json`));
     goal.addCommand(
-      command.action(
-        async (id: string, flags: { again: boolean; json: boolean; gate?: string[]; engine?: string }) => {
-          const { stepCommand } = await import("./goal/steps.ts");
-          await stepCommand(app, name, id, flags);
-        },
-      ),
+      command.action(async (id: string, flags: StepFlags) => {
+        const { stepCommand } = await import("./goal/steps.ts");
+        await stepCommand(app, name, id, flags);
+      }),
     );
   }
   goal.addCommand(acceptCommand(app));
@@ -165,9 +171,12 @@ function goalCommand(app: App): Command {
 
 /** `run`, `create` and `plan` take the same flags. */
 function creating(name: "run" | "create" | "plan", app: App): Command {
-  return new Command(name)
+  return approvalOptions(new Command(name))
     .argument("<goal>", "the outcome you want, in one sentence")
-    .option("--engine <engine>", "who does the work: scripted:<file> or acp:<command line>")
+    .option(
+      "--engine <engine>",
+      "who does the work: auto, opencode, kimi, claude, codex, gemini, goose, acp:<command line>, …: docs/engines.md",
+    )
     .option("--gate <name=command>", "a gate of your own; may be given several times", collect, [])
     .option(
       "--max-attempts <n>",
@@ -247,14 +256,14 @@ function rejectCommand(app: App): Command {
 }
 
 function resumeCommand(app: App): Command {
-  return new Command("resume")
+  return approvalOptions(new Command("resume"))
     .description("go on with a goal that was paused, interrupted or blocked")
     .argument(...ID)
     .option("--engine <engine>", "who works on the goal from now on: see omk goal run --help")
     .option("--until-ready", "drive a goal that was only created or planned to a verdict", false)
     .option("--json", "print the goal as JSON", false)
     .addHelpText("after", examples("omk goal resume", "omk goal resume goal-20260101-120000-000-1a2b3c4d"))
-    .action(async (id: string, flags: { engine?: string; untilReady: boolean; json: boolean }) => {
+    .action(async (id: string, flags: ResumeFlags) => {
       const { resumeCommand: resume } = await import("./goal/run.ts");
       await resume(app, id, flags);
     });
@@ -293,6 +302,132 @@ function proofCommand(app: App): Command {
       }),
   );
   return proof;
+}
+
+function approvalsCommand(app: App): Command {
+  const approvals = new Command("approvals")
+    .description("see and answer what agents ask before they use a tool")
+    .addHelpText("after", examples("omk approvals list", "omk approvals answer ap-1a2b3c4d approve"));
+  approvals.addCommand(
+    new Command("list")
+      .description("list the requests that wait for a person, of all goals and team runs")
+      .option("--all", "those that are decided, too", false)
+      .option("--goal <id>", "only of this goal")
+      .option("--run <name>", "only of this team run")
+      .option("--json", "print them as JSON", false)
+      .addHelpText("after", examples("omk approvals list", "omk approvals list --all --json"))
+      .action(async (flags: { all: boolean; goal?: string; run?: string; json: boolean }) => {
+        const { approvalsListCommand } = await import("./approvals.ts");
+        approvalsListCommand(app, flags);
+      }),
+  );
+  approvals.addCommand(
+    new Command("show")
+      .description("show everything that is known about a request")
+      .argument("<approval>", "its id, or how that begins")
+      .option("--json", "print it as JSON", false)
+      .addHelpText("after", examples("omk approvals show ap-1a2b3c4d"))
+      .action(async (id: string, flags: { json: boolean }) => {
+        const { approvalsShowCommand } = await import("./approvals.ts");
+        approvalsShowCommand(app, id, flags);
+      }),
+  );
+  approvals.addCommand(
+    new Command("answer")
+      .description("answer a request; an answer counts for this request only, and once")
+      .argument("<approval>", "its id, or how that begins")
+      .addArgument(new Argument("<decision>", "what you say to it").choices(["approve", "reject"]))
+      .option("--note <text>", "for the agent: why, or what to do instead")
+      .option("--json", "print the answer as JSON", false)
+      .addHelpText(
+        "after",
+        examples(
+          "omk approvals answer ap-1a2b3c4d approve",
+          'omk approvals answer ap-1a2b3c4d reject --note "use the test database"',
+        ),
+      )
+      .action(async (id: string, decision: "approve" | "reject", flags: { note?: string; json: boolean }) => {
+        const { approvalsAnswerCommand } = await import("./approvals.ts");
+        await approvalsAnswerCommand(app, id, decision, flags);
+      }),
+  );
+  return approvals;
+}
+
+function trustCommand(app: App): Command {
+  return new Command("trust")
+    .description("let a project's own configuration count, hooks included, until it changes")
+    .argument("[dir]", "the project's directory; this one by default")
+    .option("--show", "only show what it would do", false)
+    .option("--revoke", "trust it no longer", false)
+    .option("--list", "list the projects that are trusted", false)
+    .option("--json", "print the answer as JSON", false)
+    .addHelpText("after", examples("omk trust --show", "omk trust", "omk trust --revoke ../other"))
+    .action(
+      async (
+        dir: string | undefined,
+        flags: { show: boolean; revoke: boolean; list: boolean; json: boolean },
+      ) => {
+        const { trustCommand: trust } = await import("./trust.ts");
+        await trust(app, dir, flags);
+      },
+    );
+}
+
+function configCommand(app: App): Command {
+  const config = new Command("config")
+    .description("show, check and change the configuration")
+    .addHelpText("after", examples("omk config show", "omk config set approval.policy safe"));
+  const json = ["--json", "print the answer as JSON", false] as const;
+  config.addCommand(
+    new Command("show")
+      .description("show what holds in this directory")
+      .option(...json)
+      .action(async (flags: { json: boolean }) => {
+        (await import("./config.ts")).configShowCommand(app, flags);
+      }),
+  );
+  config.addCommand(
+    new Command("validate")
+      .description("check the configuration; exit status 78 when it is broken")
+      .option(...json)
+      .action(async (flags: { json: boolean }) => {
+        (await import("./config.ts")).configValidateCommand(app, flags);
+      }),
+  );
+  config.addCommand(
+    new Command("path")
+      .description("print where your configuration lies")
+      .option(...json)
+      .action(async (flags: { json: boolean }) => {
+        (await import("./config.ts")).configPathCommand(app, flags);
+      }),
+  );
+  config.addCommand(
+    new Command("set")
+      .description("set one key and leave the rest of the file as it is")
+      .argument("<key>", "e.g. approval.policy")
+      .argument("<value>", "e.g. safe")
+      .option(...json)
+      .addHelpText("after", examples("omk config set engine opencode", "omk config set approval.timeout 600"))
+      .action(async (key: string, value: string, flags: { json: boolean }) => {
+        await (await import("./config.ts")).configSetCommand(app, key, value, flags);
+      }),
+  );
+  return config;
+}
+
+function doctorCommand(app: App): Command {
+  return new Command("doctor")
+    .description("look whether everything is there that a goal needs, and say what to do where it is not")
+    .option("--no-handshake", "start no agent; only look for them")
+    .option("--workers <n>", "agents at once there should be memory for. Default: 1", number, 1)
+    .option("--json", "print what was found as JSON", false)
+    .addHelpText("after", examples("omk doctor", "omk doctor --json --no-handshake"))
+    .action(async (flags: { json: boolean; handshake: boolean; workers: number }) => {
+      const { doctorCommand: doctor } = await import("./doctor.ts");
+      await doctor(app, flags);
+    });
 }
 
 function demoCommand(app: App): Command {

@@ -1,13 +1,15 @@
 /** Puts the goal runtime together from the real world: git, gates, engines, the redactor, and what children may see. */
 import { dirname, join } from "node:path";
 
-import { defaultSettings } from "../config/settings.ts";
+import { configPlaces, loadSettings, type Settings } from "../config/settings.ts";
+import { equipped } from "../engine/equipped.ts";
 import { engineNamed } from "../engine/select.ts";
 import { runGates } from "../gate/run.ts";
 import { openWorkTree } from "../git/work-tree.ts";
-import { createRedactor } from "../store/redact.ts";
+import { createRedactor, type Redactor } from "../store/redact.ts";
 import type { RunPorts } from "../team/open.ts";
 import type { App } from "./app.ts";
+import { askerOf } from "./ask-person.ts";
 
 /** Variables that children see besides those of the locale, XDG and proxy families. */
 const ALLOWED = new Set(
@@ -25,13 +27,19 @@ const VERSION = typeof OMK_VERSION === "string" ? { clientVersion: OMK_VERSION }
 /** The ports of the runtime, of goals and of teams, for one command; everything it keeps lies below `root`. */
 export async function goalPorts(app: App, root = app.root()): Promise<RunPorts> {
   const { world, io } = app;
-  const redactor = createRedactor({ environment: io.env });
+  const redactor = new GrowingRedactor(io.env);
   const environment = childEnvironment(io.env);
   const launcher = [io.execPath, entryOf(app)] as const;
   const log = await world.openLog(
     join(root, "logs", `omk.log.${world.clock.now().toISOString().slice(0, 10)}`),
   );
   app.log = { write: (level, message) => log.write(level, redactor.text(message)) };
+  const tell = (line: string) => {
+    app.output.story(redactor.text(line));
+    app.log?.write("info", line);
+  };
+  const askPerson = askerOf(app);
+  const settings = settingsReader(app, root, redactor, tell);
   return {
     ...world,
     redactor,
@@ -41,13 +49,72 @@ export async function goalPorts(app: App, root = app.root()): Promise<RunPorts> 
     openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
     runGates: (run, signal) =>
       runGates({ ...run, callerEnvironment: io.env }, world, (text) => redactor.text(text), signal),
-    settings: () => defaultSettings(),
-    engineNamed: (name, baseDir) => engineNamed(name, { launcher, baseDir, environment, ...VERSION }, world),
-    tell: (line) => {
-      app.output.story(redactor.text(line));
-      app.log?.write("info", line);
+    settings,
+    engineNamed: (name, baseDir) => {
+      const held = settings(baseDir);
+      const { engine: configured } = held;
+      const options = { launcher, baseDir, environment, callerEnvironment: io.env, configured, ...VERSION };
+      return equipped(engineNamed(name, options, world), held, io.env);
     },
+    tell,
+    ...(askPerson && { askPerson }),
   };
+}
+
+/** Reads the configuration of each project once, and tells what there is to say about it once. */
+function settingsReader(
+  { world, io }: App,
+  root: string,
+  redactor: GrowingRedactor,
+  tell: (line: string) => void,
+): (projectDir: string) => Settings {
+  const places = configPlaces(io.env);
+  const read = new Map<string, Settings>();
+  const told = new Set<string>();
+  return (projectDir) => {
+    const known = read.get(projectDir);
+    if (known) return known;
+    const settings = loadSettings({ projectDir, root, places }, world);
+    read.set(projectDir, settings);
+    redactor.learn(settings);
+    for (const notice of settings.notices) {
+      if (!told.has(notice)) tell(notice);
+      told.add(notice);
+    }
+    return settings;
+  };
+}
+
+/** Headers whose values let one in. */
+const SECRET_HEADER = /auth|cookie|key|token|secret/i;
+
+/** A redactor that learns the secrets of a configuration when that is read. */
+class GrowingRedactor implements Redactor {
+  readonly #environment: Record<string, string | undefined>;
+  readonly #registered: string[] = [];
+  #redactor: Redactor;
+
+  constructor(environment: Readonly<Record<string, string | undefined>>) {
+    this.#environment = { ...environment };
+    this.#redactor = createRedactor({ environment });
+  }
+
+  learn({ mcp_servers, webhooks }: Pick<Settings, "mcp_servers" | "webhooks">): void {
+    for (const [server, { env, headers }] of Object.entries(mcp_servers)) {
+      // Names tell secrets from other values; those of a server must not take the place of the caller's.
+      for (const [name, value] of Object.entries(env)) this.#environment[`${server}_${name}`] = value;
+      for (const [name, value] of Object.entries(headers))
+        if (SECRET_HEADER.test(name)) this.#registered.push(value, value.replace(/^\w+\s+/, ""));
+    }
+    // Who knows the address may post to it.
+    for (const value of Object.values(webhooks ?? {}))
+      if (typeof value === "string") this.#registered.push(value);
+    this.#redactor = createRedactor({ environment: this.#environment, registered: this.#registered });
+  }
+
+  readonly text = (text: string): string => this.#redactor.text(text);
+  readonly value = (value: unknown): unknown => this.#redactor.value(value);
+  readonly stream = (): ReturnType<Redactor["stream"]> => this.#redactor.stream();
 }
 
 /** Our own entry, whichever of its names this process was started by: the scripted agent is started through it. */

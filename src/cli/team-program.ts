@@ -2,7 +2,7 @@
 import { Command, Option } from "commander";
 
 import type { App } from "./app.ts";
-import { collect, examples, number } from "./flags.ts";
+import { approvalOptions, collect, examples, number } from "./flags.ts";
 import type { FormatFlags } from "./formatted.ts";
 import type { HudFlags } from "./hud.ts";
 import type { RunShowFlags } from "./run.ts";
@@ -94,7 +94,7 @@ function withJson(name: string, description: string): Command {
 }
 
 function teamRunCommand(app: App): Command {
-  return withJson("run", "let several workers do one task, to a proof")
+  return approvalOptions(withJson("run", "let several workers do one task, to a proof"))
     .argument("[team]", "<count>:<role> with 1 to 16 workers, the name of a role, or team (3:executor)")
     .argument("[task...]", "what is to be done")
     .option("-n, --name <name>", "name of the team and its run; <role>-<8 digits> if left out")
@@ -106,7 +106,10 @@ function teamRunCommand(app: App): Command {
       collect,
       [],
     )
-    .option("--engine <engine>", "who does the work: scripted:<file> or acp:<command line>")
+    .option(
+      "--engine <engine>",
+      "who does the work: auto, a known agent, acp:<command line>, …: docs/engines.md",
+    )
     .option(
       "--max-attempts <n>",
       "executions of a task before it counts as failed (1 to 20). Default: 3",

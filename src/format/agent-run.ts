@@ -80,6 +80,8 @@ export const Report = z.looseObject({
   /** Ours: how the agent's turn ended, and the class of its failure. */
   outcome: z.string().optional(),
   outcome_code: z.string().nullable().optional(),
+  /** Ours: when the provider takes requests again, if it said so. */
+  resets_at: z.string().optional(),
   /** Ours: whether another execution may go better; false only where a person has to mend something. */
   outside: z.boolean().optional(),
   usage: Usage.nullable().optional(),

@@ -1,6 +1,7 @@
 /** `goal.json`: what is wanted, how it stands, and what was decided at its creation. */
 import { z } from "zod";
 
+import { ApprovalKeys } from "./approval.ts";
 import { GateSet } from "./gate.ts";
 import { Instant } from "./instant.ts";
 import { Count, Decimal } from "./number.ts";
@@ -92,6 +93,7 @@ export const Goal = z.looseObject({
   gates: GateSet.optional(),
   max_attempts: z.int().min(1).optional(),
   auto_accept: z.boolean().optional(),
+  ...ApprovalKeys,
   no_llm_planner: z.boolean().optional(),
   /** Why the goal has its status, as a code. */
   reason_code: z.string().optional(),

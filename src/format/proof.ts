@@ -53,6 +53,8 @@ const USAGE = {
   cache_read_tokens: z.number().min(0).optional(),
   cache_write_tokens: z.number().min(0).optional(),
   cost_usd: z.number().min(0).optional(),
+  /** Whether the cost was reported by the engine, or computed from the tokens by the price table. */
+  cost_source: z.enum(["reported", "priced"]).optional(),
   quality: z.enum(["exact", "last_call_only", "estimated", "missing"]),
 };
 

@@ -11,10 +11,13 @@ import {
   WireEvent,
   WorkerSpec,
 } from "./agent-run.ts";
+import { ApprovalAnswer, ApprovalList, ApprovalView } from "./approval.ts";
 import { BudgetCheckpoint, CostFile } from "./budget.ts";
 import { ClaimRecord } from "./claim.ts";
 import { CommandRequest } from "./command.ts";
+import { Config } from "./config.ts";
 import { Decision } from "./decision.ts";
+import { DoctorReport } from "./doctor.ts";
 import { Event } from "./event.ts";
 import { Failure } from "./failure.ts";
 import { GatesFile } from "./gate.ts";
@@ -27,6 +30,7 @@ import { RoleFrontMatter } from "./role.ts";
 import { ImportMark, TeamExport } from "./team-export.ts";
 import { TeamWork } from "./team-work.ts";
 import { TeamState } from "./team.ts";
+import { TrustRecord } from "./trust.ts";
 import { Work } from "./work.ts";
 
 interface Format {
@@ -42,6 +46,11 @@ const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["proof", { schema: Proof, describes: "proof.json of a goal" }],
   ["event", { schema: Event, describes: "one line of events.jsonl" }],
   ["gates", { schema: GatesFile, describes: ".omk/gates.toml, as the JSON it stands for" }],
+  [
+    "config",
+    { schema: Config, describes: "config.toml of the user and of a project, as the JSON it stands for" },
+  ],
+  ["trust", { schema: TrustRecord, describes: "trust/<digest>.json: what is trusted of one project" }],
   ["decision", { schema: Decision, describes: "one line of decisions.jsonl" }],
   ["budget-checkpoint", { schema: BudgetCheckpoint, describes: "one line of budget-checkpoints.jsonl" }],
   ["cost", { schema: CostFile, describes: "cost.jsonl of a goal and costs.json of the state folder" }],
@@ -73,6 +82,10 @@ const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["role", { schema: RoleFrontMatter, describes: "what stands between the --- lines of .omk/roles/<id>.md" }],
   ["manifest", { schema: RunManifest, describes: "manifest.json of a run" }],
   ["tasks", { schema: Task, describes: "one line of tasks.jsonl of a run" }],
+  ["doctor", { schema: DoctorReport, describes: "what omk doctor --json prints" }],
+  ["approval", { schema: ApprovalView, describes: "approvals/<id>.json, with whose request it is" }],
+  ["approvals", { schema: ApprovalList, describes: "what omk approvals list --json prints" }],
+  ["approval-answer", { schema: ApprovalAnswer, describes: "what omk approvals answer --json prints" }],
   ["run-proof", { schema: RunProof, describes: "proof.json of a team run" }],
 ]);
 

@@ -1,6 +1,7 @@
 /** `team-work.json`: what a team run was asked for and what was done so far, so that a killed run goes on where it stood. */
 import { z } from "zod";
 
+import { ApprovalKeys } from "./approval.ts";
 import { GateResult, GateSet } from "./gate.ts";
 import { Instant } from "./instant.ts";
 import { EvidenceFile, Usage } from "./proof.ts";
@@ -19,6 +20,8 @@ export const RunAttempt = z.looseObject({
   status: z.enum(["running", "ended", "interrupted", "lost"]),
   outcome: z.string().nullable(),
   outcome_code: z.string().nullable(),
+  /** When the provider takes requests again, if it said so. */
+  resets_at: z.string().optional(),
   summary: z.string().nullable(),
   usage: Usage.nullable(),
   /** Whether it used up one of the attempts that the run allows. */
@@ -36,6 +39,8 @@ export const TeamWork = z.looseObject({
   seq: z.int().min(0).optional(),
   project_dir: z.string(),
   engine: z.string(),
+  /** Engines of their own, by role: what is configured for splitting (`decompose`) and summing up (`synthesize`). */
+  role_engines: z.record(z.string(), z.string()).optional(),
   engine_version: z.string().nullable().default(null),
   max_attempts: z.int().min(1),
   /** What the role may use, as it was when the run was made. */
@@ -43,6 +48,7 @@ export const TeamWork = z.looseObject({
   budget_ms: z.number().min(1).optional(),
   budget_tokens: z.number().optional(),
   budget_usd: z.number().optional(),
+  ...ApprovalKeys,
   /** An attempt without any sign of life is given up after this long. */
   idle_ms: z.number().min(1),
   /** How long a silent worker keeps its task; null follows from `idle_ms`. */

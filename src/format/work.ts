@@ -27,6 +27,8 @@ export const Attempt = z.looseObject({
   /** How the turn ended, and the class of its failure. */
   outcome: z.string().nullable(),
   outcome_code: z.string().nullable(),
+  /** When the provider takes requests again, if it said so. */
+  resets_at: z.string().optional(),
   start_tree: z.string(),
   result_tree: z.string().nullable(),
   started_at: Instant,

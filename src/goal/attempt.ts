@@ -2,6 +2,7 @@
 import { join } from "node:path";
 
 import type { Approvals } from "../approval/approvals.ts";
+import { takeGuardedTurn } from "../approval/turn.ts";
 import type { Engine, Turn } from "../engine/engine.ts";
 import {
   HANDSHAKE_MS,
@@ -9,7 +10,6 @@ import {
   isHeld,
   isOutside,
   summaryOf,
-  takeTurn,
   Transcript,
   TURN_MS_MAX,
 } from "../engine/turn.ts";
@@ -20,7 +20,7 @@ import { changedFiles } from "../git/changed-files.ts";
 import { ensureFolder } from "../store/files.ts";
 import { keepEvidence, evidenceOf, type EvidenceFile } from "../store/evidence.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
-import { remainingBudget } from "./budget.ts";
+import { remainingMs } from "./budget.ts";
 import { meterAttempt } from "./metering.ts";
 import { TaskClaim } from "./claim.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
@@ -45,7 +45,7 @@ export async function runAttempt(
   const prompt = workPrompt(goal, goal.gates?.definitions ?? [], work, number);
   const started = ports.clock.now();
   const startedMs = ports.clock.monotonicMs();
-  const turnMs = Math.min(TURN_MS_MAX, remainingBudget(open.goal, open.work).ms);
+  const turnMs = Math.min(TURN_MS_MAX, remainingMs(open.goal, open.work));
   const start = await space.tree.snapshot(signal);
   const claim = new TaskClaim(open, WORKER, turnMs, ports);
   const [fence = 0] = await open.record({
@@ -90,12 +90,13 @@ export async function runAttempt(
   const transcript = new Transcript(join(folder, "engine-events.jsonl"), ports);
   let turn: Turn;
   let agent: Attempt["agent"];
-  const scope = { task: attempt.task_id, fence, worker: WORKER, cwd: space.tree.root };
+  const callsHooks = () => engine.capabilities.hooks;
+  const scope = { task: attempt.task_id, fence, worker: WORKER, cwd: space.tree.root, callsHooks };
   const permissions = approvals.attempt(scope);
   const meter = meterAttempt(open, attempt, ports);
   try {
     ports.tell(`attempt ${number}: ${engine.name} works in ${space.tree.root}`);
-    turn = await takeTurn(
+    turn = await takeGuardedTurn(
       {
         engine,
         cwd: space.tree.root,
@@ -108,15 +109,17 @@ export async function runAttempt(
           if (event.kind === "session-started") agent = { name: event.agent, version: event.agent_version };
           meter.take(event);
         },
-        decidePermission: (request, gone) => permissions.decide(request, gone),
-        ...(permissions.hooks && { hooks: permissions.hooks }),
-        stops: [permissions.blocked, meter.over],
+        stops: [meter.over],
       },
+      permissions,
       signal,
     );
   } finally {
+    meter.end();
     await transcript.close();
   }
+  // Everything that is in the log about the turn's cost is there before its end.
+  const usage = await meter.settle(turn.usage);
   files.push(evidenceOf(open, transcript.path, ports));
 
   const interrupted = signal.aborted;
@@ -131,7 +134,8 @@ export async function runAttempt(
     result_tree: result,
     ended_at: instantOf(ports.clock.now()),
     summary: summaryOf(turn, ports.redactor),
-    usage: turn.usage,
+    usage,
+    ...(turn.failure?.resets_at !== undefined && { resets_at: turn.failure.resets_at }),
     ...(agent && { agent }),
     counted: !interrupted && !outside && !isHeld(turn),
   };

@@ -1,20 +1,10 @@
 /** What a goal may still spend. Time counts while the goal works, not while it rests. */
+import { parseDuration } from "../budget/duration.ts";
+import { exhausted, type BudgetLimits, type Exhausted, type Spent } from "../budget/ledger.ts";
+import { costOf } from "../budget/usage.ts";
 import { OmkError } from "../errors.ts";
 import type { Goal } from "../format/goal.ts";
 import type { Work } from "../format/work.ts";
-
-const UNIT_SECONDS = { s: 1, m: 60, h: 3_600, d: 86_400 } as const;
-
-/** Seconds of a duration such as `90m`, `8h`, `45` (seconds); `usage.invalid` otherwise. */
-export function parseDuration(text: string, flag: string): number {
-  const match = /^(\d+)\s*([smhd]?)$/i.exec(text.trim());
-  const unit = (match?.[2] || "s").toLowerCase() as keyof typeof UNIT_SECONDS;
-  const seconds = Number(match?.[1]) * UNIT_SECONDS[unit];
-  if (match && Number.isSafeInteger(seconds)) return seconds;
-  throw new OmkError("usage.invalid", `invalid ${flag}: invalid duration '${text}'`, {
-    hint: "Write a whole number with the suffix s/m/h/d, for example 90m or 8h.",
-  });
-}
 
 /** `usage.invalid` unless the value is absent or a positive number of the right kind. */
 export function checkPositive(
@@ -29,40 +19,34 @@ export function checkPositive(
   });
 }
 
-/** What is left; Infinity where no limit was set. */
-export interface Remaining {
-  ms: number;
-  tokens: number;
-  usd: number;
-}
-
-/** Tokens and dollars that the attempts reported, interrupted ones included. */
-export function spent(work: Work): { tokens: number; usd: number; activeMs: number } {
-  let tokens = 0;
-  let usd = 0;
+/** What the attempts have cost, interrupted ones included. */
+export function spent(work: Pick<Work, "attempts" | "active_ms">): Spent {
+  const sum = { tokens: 0, usd: 0, activeMs: work.active_ms };
   for (const { usage } of work.attempts) {
-    tokens += (usage?.input_tokens ?? 0) + (usage?.output_tokens ?? 0);
-    usd += usage?.cost_usd ?? 0;
+    const { tokens, usd } = costOf(usage);
+    sum.tokens += tokens;
+    sum.usd += usd;
   }
-  return { tokens, usd, activeMs: work.active_ms };
+  return sum;
 }
 
-/** What a goal may still spend. */
-export function remainingBudget(goal: Goal, work: Work): Remaining {
-  const used = spent(work);
+/** What a goal may spend in all; Infinity where no limit was set. */
+export function budgetLimits(goal: Pick<Goal, "budget_time" | "budget_tokens" | "budget_usd">): BudgetLimits {
   const seconds =
     goal.budget_time === undefined ? Infinity : parseDuration(goal.budget_time, "--budget-time");
   return {
-    ms: Math.max(0, seconds * 1_000 - used.activeMs),
-    tokens: Math.max(0, Number(goal.budget_tokens ?? Infinity) - used.tokens),
-    usd: Math.max(0, Number(goal.budget_usd ?? Infinity) - used.usd),
+    ms: seconds * 1_000,
+    tokens: Number(goal.budget_tokens ?? Infinity),
+    usd: Number(goal.budget_usd ?? Infinity),
   };
 }
 
+/** Time that a goal has left for its work; Infinity without a limit. */
+export function remainingMs(goal: Goal, work: Work): number {
+  return Math.max(0, budgetLimits(goal).ms - work.active_ms);
+}
+
 /** Which budget is used up, in the order in which it is reported; undefined when work may go on. */
-export function exhaustedBudget(goal: Goal, work: Work): "time" | "tokens" | "cost" | undefined {
-  const left = remainingBudget(goal, work);
-  if (left.ms <= 0) return "time";
-  if (left.tokens <= 0) return "tokens";
-  return left.usd <= 0 ? "cost" : undefined;
+export function exhaustedBudget(goal: Goal, work: Work): Exhausted["source"] | undefined {
+  return exhausted(budgetLimits(goal), spent(work))?.source;
 }

@@ -1,7 +1,7 @@
 /** The steps of the loop one at a time, as a person asks for them: verify, execute, review, accept, reject, resume. */
 import { join } from "node:path";
 
-import { Approvals } from "../approval/approvals.ts";
+import { approvalKeys, refuseUnasking, type ApprovalFlags } from "../approval/settings.ts";
 import type { Engine } from "../engine/engine.ts";
 import { refuseSecretEngine } from "../engine/select.ts";
 import { OmkError } from "../errors.ts";
@@ -11,6 +11,7 @@ import { chainHolder } from "../store/claim-chain.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { holdProject } from "../store/project-claim.ts";
 import { acceptGoal, rejectGoal, type Acceptance } from "./accept.ts";
+import { APPROVAL_NEEDED, approvalEnding, approvalsOf, refuseWaiting } from "./approvals.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget } from "./budget.ts";
 import { checkRequest, createGoal, type CheckedRequest, type GoalRequest } from "./create.ts";
@@ -65,7 +66,7 @@ export async function runGoal(
           achieved: status !== "blocked_on_human",
         };
       }
-      const engine = engineOf(open, undefined, ports);
+      const engine = engineOf(open, {}, ports);
       const space = await openWorkspace(open, { command: "goal run", held }, ports, signal);
       const ending = await driveGoal(open, { space, engine }, ports, signal);
       return { open, ending, achieved: ending.status === "ready" };
@@ -77,21 +78,47 @@ export async function runGoal(
   }
 }
 
+/** What a person may say anew each time an agent is to work. */
+interface Chosen {
+  engine?: string;
+  approvals?: ApprovalFlags;
+}
+
 /** The engine that works on a goal, by the name a person gives now or the recorded one. Throws when it cannot be used. */
-function engineOf(open: OpenGoal, wanted: string | undefined, ports: GoalPorts): Engine {
+function engineOf(open: OpenGoal, { engine: wanted, approvals = {} }: Chosen, ports: GoalPorts): Engine {
   if (wanted !== undefined) refuseSecretEngine(wanted, ports.redactor);
   const projectDir = projectDirOf(open.id, open.goal);
-  return ports.engineNamed(
+  const engine = ports.engineNamed(
     wanted ?? open.goal.engine ?? "auto",
     ports.disk.realPath(projectDir) ?? projectDir,
   );
+  refuseUnasking(engine, approvalKeys(approvals, open.goal));
+  return engine;
 }
 
-/** The event of a person's choice of another engine, from now on. */
-function engineChosen(wanted: string | undefined): NewEvent[] {
-  if (wanted === undefined) return [];
-  const changes = [change("goal.json", { engine: wanted })];
-  return [{ kind: "engine_chosen", actor: "omk-cli", payload: { source: wanted }, changes }];
+/** The event of a person's choice of who decides about requests, from now on. */
+function approvalsChosen(flags: ApprovalFlags): NewEvent[] {
+  const keys = approvalKeys(flags, {});
+  if (Object.keys(keys).length === 0) return [];
+  return [
+    {
+      kind: "approvals_chosen",
+      actor: "omk-cli",
+      payload: { ...keys },
+      changes: [change("goal.json", { ...keys })],
+    },
+  ];
+}
+
+/**
+ * The event of a person's choice of another engine, from now on. What `auto` first found for a goal is kept, too: a later
+ * resume means the same agent.
+ */
+function engineChosen(open: OpenGoal, wanted: string | undefined, engine: Engine): NewEvent[] {
+  const recorded = engine.recordedAs ?? wanted;
+  if (recorded === undefined || (wanted === undefined && recorded === open.goal.engine)) return [];
+  const changes = [change("goal.json", { engine: recorded })];
+  return [{ kind: "engine_chosen", actor: "omk-cli", payload: { source: recorded }, changes }];
 }
 
 /** A goal of the same text and directory whose controller died. */
@@ -164,7 +191,7 @@ async function forgetBaseline({ open, space, signal }: GateSteps): Promise<void>
 
 /** One turn of the agent, and the gates on what it left; `engine` works on the goal from now on. */
 export function executeGoal(
-  request: StepRequest & { engine?: string },
+  request: StepRequest & Chosen,
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Outcome> {
@@ -172,19 +199,20 @@ export function executeGoal(
     {
       ...request,
       command: "goal execute",
-      prepare: (open) => ({
-        given: engineOf(open, request.engine, ports),
-        events: engineChosen(request.engine),
-      }),
+      prepare: (open) => {
+        const engine = engineOf(open, request, ports);
+        const chosen = engineChosen(open, request.engine, engine);
+        return { given: engine, events: [...chosen, ...approvalsChosen(request.approvals ?? {})] };
+      },
       take: async (open, space, engine, stop) => {
         const steps = { open, space, ports, signal: stop };
         const gated = await layGround(steps);
         const number = currentAttempts(open.work).filter((attempt) => attempt.counted).length + 1;
-        await runAttempt(open, space, { engine, approvals: new Approvals(), number }, ports, stop);
+        await runAttempt(open, space, { engine, approvals: approvalsOf(open, ports), number }, ports, stop);
         if (stop.aborted) return false;
         const finished = open.work.attempts.at(-1)?.outcome === "finished";
         // As in the loop: what is outside, or the budget, is what the goal waits for.
-        if (!finished) return outsideEnding(open) ?? budgetEnding(open) ?? false;
+        if (!finished) return approvalEnding(open) ?? outsideEnding(open) ?? budgetEnding(open) ?? false;
         if (!gated) return false;
         await runResultGates(steps);
         return gatesState(open.work) === "green" || (budgetEnding(open) ?? false);
@@ -272,6 +300,8 @@ export interface ResumeRequest {
   engine?: string;
   /** Drives a goal that was made without `--until-ready`, from now on like one that was. */
   untilReady?: boolean;
+  /** Who decides about requests from now on; another policy decides anew about those that wait. */
+  approvals?: ApprovalFlags;
 }
 
 /**
@@ -283,7 +313,8 @@ export async function resumeGoal(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const { wanted, engine: chosen, untilReady } = typeof request === "string" ? { wanted: request } : request;
+  const given: ResumeRequest = typeof request === "string" ? { wanted: request } : request;
+  const { wanted, engine: chosen, untilReady, approvals = {} } = given;
   const found = findGoal(ports.root, wanted, ports);
   projectDirOf(found.id, found.record);
   const open = await OpenGoal.open(found.id, found.folder, "goal resume", ports, signal);
@@ -293,20 +324,28 @@ export async function resumeGoal(
     const { status } = open.goal;
     if (status === "ready") return { open, ending: { status, reasonCode: "ready" }, achieved: true };
     refuseResume(open, status);
+    await open.approvals.expireOld();
+    if (approvals.policy === undefined) refuseWaiting(open, "resume");
     if (!open.goal.until_ready && untilReady !== true) {
-      if (chosen !== undefined) engineOf(open, chosen, ports);
-      await grantResume(open, undefined, engineChosen(chosen));
+      const events = chosen === undefined ? [] : engineChosen(open, chosen, engineOf(open, given, ports));
+      await open.approvals.withdrawAll("another policy decides anew");
+      await grantResume(open, undefined, [...events, ...approvalsChosen(approvals)]);
       const ending = await concludeGoal(open, undefined, undefined, ports);
       return { open, ending, achieved: true };
     }
     // Named before anything changes: without an agent the goal stays as it is.
-    const engine = engineOf(open, chosen, ports);
+    const engine = engineOf(open, given, ports);
+    await open.approvals.withdrawAll("another policy decides anew");
     const drives = {
       kind: "until_ready_set",
       actor: "omk-cli",
       changes: [change("goal.json", { until_ready: true })],
     };
-    const events = [...engineChosen(chosen), ...(open.goal.until_ready ? [] : [drives])];
+    const events = [
+      ...engineChosen(open, chosen, engine),
+      ...approvalsChosen(approvals),
+      ...(open.goal.until_ready ? [] : [drives]),
+    ];
     const ending = await withWorkspace(open, "goal resume", ports, signal, async (space) => {
       await grantResume(open, space, events);
       return driveGoal(open, { space, engine }, ports, signal);
@@ -385,6 +424,10 @@ function refuseStep(open: OpenGoal, command: string, again: boolean): void {
   const { status } = open.goal;
   if (status === "paused")
     throw refused(open.id, command, status, `Resume it first: omk goal resume ${open.id}`);
+  if (status === "blocked_on_human" && open.goal.reason_code === APPROVAL_NEEDED) {
+    refuseWaiting(open, command);
+    throw refused(open.id, command, status, `What was asked is answered: omk goal resume ${open.id}`);
+  }
   if (status === "blocked_on_human") {
     const reason = open.goal.failure?.reason ?? "a person has to decide";
     throw refused(

@@ -1,6 +1,13 @@
 /** Making a goal: everything is checked before anything is written, and the first event carries the whole goal. */
 import { join } from "node:path";
 
+import {
+  approvalKeys,
+  refuseUnasking,
+  type ApprovalFlags,
+  type RecordedApprovals,
+} from "../approval/settings.ts";
+import { parseDuration } from "../budget/duration.ts";
 import { OmkError } from "../errors.ts";
 import type { GateSet } from "../format/gate.ts";
 import type { DeliveryPolicy, Goal, MergePolicy } from "../format/goal.ts";
@@ -9,7 +16,7 @@ import { renderLine } from "../format/json.ts";
 import { refuseSecretEngine } from "../engine/select.ts";
 import { loadGates, refuseSecrets } from "../gate/definitions.ts";
 import { stateFolder } from "../store/state-root.ts";
-import { checkPositive, parseDuration } from "./budget.ts";
+import { checkPositive } from "./budget.ts";
 import { checkGoalText, normalizeGoal, testability } from "./intake.ts";
 import { attemptsAllowed } from "./next-step.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
@@ -41,6 +48,7 @@ export interface GoalRequest {
   sliceExecution?: boolean;
   enforceProtection?: boolean;
   noLlmPlanner?: boolean;
+  approvals?: ApprovalFlags;
 }
 
 const MAX_ATTEMPTS_LIMIT = 20;
@@ -53,6 +61,8 @@ export interface CheckedRequest extends GoalRequest {
   /** Its real path. */
   projectDir: string;
   gateSet: GateSet;
+  /** As the goal records it. */
+  approvalKeys: RecordedApprovals;
 }
 
 /** Checks everything about a request; bad input is refused before anything exists. */
@@ -68,13 +78,17 @@ export function checkRequest(request: GoalRequest, ports: GoalPorts): CheckedReq
   }
   const gateSet = loadGates({ projectDir, flags: [...(request.gates ?? [])] }, ports);
   refuseSecrets(gateSet, ports.redactor);
+  const keys = approvalKeys(request.approvals ?? {}, ports.settings(projectDir));
   // Looks at the engine's name and files now: a goal that cannot be worked on is better refused than made.
+  const chosen: { engine?: string } = {};
   if (request.engine !== undefined || request.untilReady === true) {
-    const engine = request.engine ?? "auto";
-    refuseSecretEngine(engine, ports.redactor);
-    ports.engineNamed(engine, projectDir);
+    const wanted = request.engine ?? "auto";
+    refuseSecretEngine(wanted, ports.redactor);
+    const engine = ports.engineNamed(wanted, projectDir);
+    refuseUnasking(engine, keys);
+    chosen.engine = engine.recordedAs ?? wanted;
   }
-  return { ...request, text, normalized, projectDir, gateSet };
+  return { ...request, ...chosen, text, normalized, projectDir, gateSet, approvalKeys: keys };
 }
 
 /** Makes a goal and returns it under this process's control. */
@@ -176,6 +190,7 @@ function newGoal(
     ...(request.engine !== undefined && { engine: request.engine }),
     max_attempts: attemptsAllowed({ max_attempts: request.maxAttempts }),
     auto_accept: request.autoAccept ?? false,
+    ...request.approvalKeys,
     no_llm_planner: request.noLlmPlanner ?? false,
     reason_code: question === undefined ? "agent_not_executed" : "not_testable",
   };

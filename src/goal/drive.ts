@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 
-import { Approvals } from "../approval/approvals.ts";
+import type { Approvals } from "../approval/approvals.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Attempt } from "../format/work.ts";
 import { sweepGateRemains } from "../gate/steps.ts";
@@ -12,10 +12,18 @@ import type { NewEvent } from "../store/event-log.ts";
 import { endLeftovers } from "../store/open-ends.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { acceptGoal } from "./accept.ts";
+import { approvalEnding, approvalsOf } from "./approvals.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget } from "./budget.ts";
 import { recordDrift } from "./drift.ts";
-import { budgetEnding, isStop, outsideEnding, requestedEnding, stopEnding } from "./endings.ts";
+import {
+  budgetEnding,
+  isStop,
+  outsideEnding,
+  requestedEnding,
+  restAfterOutage,
+  stopEnding,
+} from "./endings.ts";
 import { factsOf } from "./facts.ts";
 import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
 import { attemptsAllowed, currentAttempts, nextStep } from "./next-step.ts";
@@ -44,7 +52,7 @@ export async function driveGoal(
     changes: [change("goal.json", { status: "running", phase: "execution" }, ["completed_at", "failure"])],
   });
   await open.journal.save();
-  const approvals = new Approvals();
+  const approvals = approvalsOf(open, ports);
   const reached = await serveRequests(open, ports, signal, async (stop): Promise<Ending | undefined> => {
     for (let steps = 0; steps < STEPS_MAX; steps++) {
       const ended = await oneStep(open, { space, engine, approvals }, ports, stop);
@@ -101,10 +109,12 @@ async function oneStep(
         await runBaseline(steps);
         return undefined;
       case "run_attempt": {
-        const blocked = outsideEnding(open) ?? budgetEnding(open);
+        const blocked = approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }) ?? budgetEnding(open);
         if (blocked) return blocked;
+        await restAfterOutage(open, ports, stop);
         await runAttempt(open, space, { engine, approvals, number: step.number }, ports, stop);
-        return stop.aborted ? stopEnding(stop) : outsideEnding(open);
+        if (stop.aborted) return stopEnding(stop);
+        return approvalEnding(open) ?? outsideEnding(open, { mayRetry: true });
       }
       case "run_gates":
         await runResultGates(steps);
@@ -145,6 +155,7 @@ function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
 /** Puts a goal that was interrupted back on its way: what its controller left is ended and named. */
 export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<void> {
   await endLeftovers(open.orphanedSpawns, ports);
+  await open.approvals.renderMissing();
   // Only now: what still ran could write there.
   sweepGateRemains(open.folder, ports);
   const { work } = open;

@@ -1,8 +1,9 @@
 /** Ends of a goal that its evidence does not decide: a person stopped it, a budget is used up, the agent cannot work. */
+import { Breaker, outsideClass, outsideStop, type Cause, type TurnResult } from "../budget/breaker.ts";
 import type { Attempt } from "../format/work.ts";
 import { exhaustedBudget, spent } from "./budget.ts";
 import { currentAttempts } from "./next-step.ts";
-import type { OpenGoal } from "./open.ts";
+import type { GoalPorts, OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 
 /** Why a step was stopped: a person asked another process for it. */
@@ -17,6 +18,9 @@ export class StopRequest extends Error {
 
 /** Attempts in a row that nobody is charged for, and that brought no word from the engine. */
 const UNCHARGED_MAX = 5;
+
+/** The longest rest after an outage; more only a clock that was set back would ask for. */
+const REST_MS_MAX = 61_000;
 
 const PAUSED: Ending = {
   status: "paused",
@@ -42,7 +46,7 @@ export function requestedEnding(open: OpenGoal): Ending | undefined {
   return open.goal.status === "paused" ? PAUSED : undefined;
 }
 
-/** `needs_more_budget` when a budget is used up: it names the first, and what was spent of it. */
+/** `needs_more_budget` when a budget is used up: it names the first, what was spent of it, and how far the work came. */
 export function budgetEnding(open: Pick<OpenGoal, "id" | "goal" | "work">): Ending | undefined {
   const source = exhaustedBudget(open.goal, open.work);
   if (!source) return undefined;
@@ -52,19 +56,42 @@ export function budgetEnding(open: Pick<OpenGoal, "id" | "goal" | "work">): Endi
     tokens: `${used.tokens} of ${String(open.goal.budget_tokens)} tokens`,
     cost: `$${used.usd.toFixed(6)} of $${String(open.goal.budget_usd)}`,
   };
-  const reason = `${source}: ${values[source]} used; add more with \`omk goal budget-add ${open.id}\``;
+  const reason =
+    `${source}: ${values[source]} used${howFar(open.work)}; ` +
+    `add more with \`omk goal budget-add ${open.id}\``;
   return { status: "needs_more_budget", reasonCode: `budget_${source}`, reason };
 }
 
-/** Login, quota and outage are nobody's failed attempt: the goal waits, and goes on when they are mended. */
-export function outsideEnding(open: OpenGoal): Ending | undefined {
-  const attempts = currentAttempts(open.work);
+/** Where the work stood when a turn was stopped at its ceiling. */
+function howFar({ attempts, result }: OpenGoal["work"]): string {
   const last = attempts.at(-1);
-  if (last && isOutside(last) && !isAnswered(open, last)) {
-    const reason = last.summary ?? "the agent could not work";
-    return { status: "blocked_on_external", reasonCode: `agent_${last.outcome_code}`, reason };
+  if (last?.outcome !== "over_budget") return "";
+  const files = result?.changed_files.length ?? 0;
+  const kept =
+    files === 0
+      ? "no file had been changed"
+      : `${files} changed ${files === 1 ? "file is" : "files are"} kept`;
+  return `; attempt ${last.number} was stopped in mid-turn and ${kept}`;
+}
+
+/**
+ * Login, quota and outage are nobody's failed attempt: the goal waits, and goes on when they are mended. With `mayRetry`
+ * only when the agent will not be tried again by itself.
+ */
+export function outsideEnding(
+  open: Pick<OpenGoal, "id" | "work">,
+  { mayRetry = false }: { mayRetry?: boolean } = {},
+): Ending | undefined {
+  const last = open.work.attempts.at(-1);
+  const cause = last && causeOf(last);
+  const breaker = breakerOf(open.work);
+  // A resume after the failure says: try again.
+  const isAnswered = last !== undefined && (open.work.resumed_fence ?? -1) >= last.fence;
+  if (cause && !isAnswered && (!mayRetry || breaker.state === "open")) {
+    const { code, reason } = outsideStop(cause, `omk goal resume ${open.id}`, breaker.outages);
+    return { status: "blocked_on_external", reasonCode: code, reason };
   }
-  const uncharged = attempts.slice(-UNCHARGED_MAX);
+  const uncharged = currentAttempts(open.work).slice(-UNCHARGED_MAX);
   if (
     uncharged.length === UNCHARGED_MAX &&
     uncharged.every((one) => one.status === "interrupted" && !one.summary)
@@ -75,12 +102,42 @@ export function outsideEnding(open: OpenGoal): Ending | undefined {
   return undefined;
 }
 
-/** It ended by itself and was not charged: something outside kept the agent from working. */
-function isOutside(attempt: Attempt): boolean {
-  return attempt.status === "ended" && !attempt.counted;
+/** Waits before the agent is tried again after an outage; not at all when there was none. */
+export async function restAfterOutage(open: OpenGoal, ports: GoalPorts, signal: AbortSignal): Promise<void> {
+  const breaker = breakerOf(open.work);
+  const waitMs = Math.min(breaker.waitMs(ports.clock.now().getTime()), REST_MS_MAX);
+  if (waitMs === 0 || !breaker.cause) return;
+  const said = breaker.cause.message.split("\n", 1)[0] ?? "";
+  ports.tell(`the agent could not work (${said}); it is tried again in ${Math.ceil(waitMs / 1_000)} s`);
+  await ports.clock.sleep(waitMs, signal);
 }
 
-/** A resume after the failure says: try again. */
-function isAnswered(open: OpenGoal, attempt: Attempt): boolean {
-  return (open.work.resumed_fence ?? 0) >= attempt.fence;
+/** The breaker as the attempts have left it. */
+function breakerOf({ attempts, resumed_fence }: OpenGoal["work"]): Breaker {
+  const breaker = new Breaker();
+  for (const attempt of attempts) {
+    if (attempt.status === "running") continue;
+    // Where it was open, a person had said to go on before this one.
+    breaker.resume();
+    const at = new Date(attempt.ended_at ?? attempt.started_at);
+    breaker.end(breaker.begin(), resultOf(attempt), { wall: at, ms: at.getTime() });
+  }
+  const last = attempts.at(-1);
+  if (last && (resumed_fence ?? -1) >= last.fence) breaker.resume();
+  return breaker;
+}
+
+function resultOf(attempt: Attempt): TurnResult {
+  const cause = causeOf(attempt);
+  if (cause) return { kind: "outside", cause };
+  const said = attempt.status === "ended" && attempt.outcome !== "failed" && attempt.outcome !== "empty";
+  return said ? { kind: "worked" } : { kind: "unknown" };
+}
+
+/** It ended by itself and was not charged: something outside kept the agent from working. */
+function causeOf(attempt: Attempt): Cause | undefined {
+  const kind = outsideClass(attempt.outcome_code);
+  if (attempt.status !== "ended" || attempt.counted || attempt.outcome !== "failed" || !kind)
+    return undefined;
+  return { class: kind, message: attempt.summary ?? "", resets_at: attempt.resets_at };
 }

@@ -1,4 +1,5 @@
 /** A goal that this process controls: its journal, with the documents typed. */
+import { ApprovalBook } from "../approval/book.ts";
 import { OmkError } from "../errors.ts";
 import type { DocumentChange, Event } from "../format/event.ts";
 import { Goal } from "../format/goal.ts";
@@ -41,6 +42,8 @@ export class OpenGoal {
   readonly orphanedSpawns: readonly string[];
   /** Requests that were applied already, so that a file left behind is not applied again. */
   readonly appliedRequests: Set<string>;
+  /** What agents asked a person. */
+  readonly approvals: ApprovalBook;
   /** Files among the requests that are none, as far as they were told of. */
   readonly foreignRequests = new Set<string>();
   readonly #ports: GoalPorts;
@@ -51,6 +54,9 @@ export class OpenGoal {
     this.journal = journal;
     this.orphanedSpawns = ends.spawns;
     this.appliedRequests = ends.appliedRequests;
+    const record = (...events: NewEvent[]) => this.record(...events);
+    const { folder, documents } = journal;
+    this.approvals = new ApprovalBook({ id, kind: "goal", folder, record, documents }, ports);
     this.#ports = ports;
   }
 

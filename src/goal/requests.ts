@@ -1,9 +1,12 @@
 /** Serving what other processes ask of a goal: each request is applied once, in the order of the log. */
+import { parseDuration } from "../budget/duration.ts";
+import { answerIn } from "../approval/book.ts";
 import type { CommandRequest } from "../format/command.ts";
 import { instantOf } from "../format/stamp.ts";
 import { pendingRequests, removeRequest } from "../store/requests.ts";
 import { whileServing } from "../store/serve-requests.ts";
-import { parseDuration, spent } from "./budget.ts";
+import { spent } from "./budget.ts";
+import { APPROVAL_NEEDED } from "./approvals.ts";
 import { budgetEnding, StopRequest } from "./endings.ts";
 import { factsOf } from "./facts.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
@@ -79,6 +82,7 @@ async function applyRequest(
           change("goal.json", { status: "cancelled", reason_code: "cancelled", completed_at: now, failure }),
         ],
       });
+      await open.approvals.withdrawAll("the goal was cancelled");
       return "cancel";
     }
     case "budget_add":
@@ -88,6 +92,9 @@ async function applyRequest(
         ...budgetChange(open, request, ports),
       });
       return undefined;
+    case "approval_answer":
+      await applyAnswer(open, request, ports);
+      return undefined;
     default:
       await open.record({
         kind: "request_refused",
@@ -96,6 +103,30 @@ async function applyRequest(
       });
       return undefined;
   }
+}
+
+/** A person's answer to what an agent asked. When it was the last one that a goal at rest waited for, the goal says so. */
+async function applyAnswer(open: OpenGoal, request: CommandRequest, ports: GoalPorts): Promise<void> {
+  const given = answerIn(request.payload);
+  const answered = given
+    ? await open.approvals.answer(given.id, given.answer, request.id)
+    : ({ outcome: "refused", because: "it is no answer" } as const);
+  if (answered.outcome === "refused") {
+    const payload = { request_id: request.id, action: request.kind, reason: answered.because };
+    await open.record({ kind: "request_refused", actor: "omk-cli", payload });
+    return;
+  }
+  const { goal } = open;
+  const waits = goal.status === "blocked_on_human" && goal.reason_code === APPROVAL_NEEDED;
+  if (!waits || open.approvals.open.length > 0) return;
+  const reason = `what was asked is answered: \`omk goal resume ${open.id}\` goes on`;
+  const failure = { reason, recorded_at: instantOf(ports.clock.now()) };
+  await open.record({
+    kind: "approvals_complete",
+    actor: "goal-controller",
+    payload: { status: goal.status, phase: goal.phase },
+    changes: [change("goal.json", { failure })],
+  });
 }
 
 /** Afterwards at least the added amount is available, even when the old limit was overrun; no limit stays no limit. */

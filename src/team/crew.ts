@@ -9,13 +9,17 @@ import { basename, join } from "node:path";
 import type { Assignment } from "../format/agent-run.ts";
 import { OutboxLine, type Report } from "../format/agent-run.ts";
 import { instantOf } from "../format/stamp.ts";
+import type { Usage } from "../format/proof.ts";
 import type { RunAttempt } from "../format/team-work.ts";
 import { nowOf, type Claimed, type Now, type Scheduler, type TaskChange } from "../scheduler/scheduler.ts";
 import { evidenceOf, keepEvidence } from "../store/evidence.ts";
 import { renderDocument, tryJson } from "../format/json.ts";
 import type { NewEvent } from "../store/event-log.ts";
-import { unlimitedMeter } from "../budget/ledger.ts";
-import type { RunBudget, Stop } from "./budget.ts";
+import { outsideClass, outsideStop, type Breaker, type Ticket, type TurnResult } from "../budget/breaker.ts";
+import type { Exhausted, Ledger, Reservation } from "../budget/ledger.ts";
+import { loggedMeter, UsageLog } from "../budget/usage-log.ts";
+import { costOf } from "../budget/usage.ts";
+import type { Stop } from "./budget.ts";
 import { change, changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
 import { Worker } from "./worker.ts";
 
@@ -44,9 +48,17 @@ const WAIT_MS_MAX = 60 * 60_000;
 /** Executions in a row that were interrupted before the agent said anything: something here does not work at all. */
 const UNHEARD_MAX = 5;
 
+/** A task that may be begun: it was given out, and its turn's part of the budget is set aside. */
+interface Launchable {
+  claimed: Claimed;
+  reservation: Reservation;
+  ticket: Ticket;
+}
+
 /** An execution under way. */
-interface Running {
+interface Running extends Launchable {
   worker: Worker;
+  log: UsageLog;
   taskId: string;
   fence: number;
   attempt: RunAttempt;
@@ -66,7 +78,8 @@ export class Crew {
   readonly #open: OpenRun;
   readonly #workers: readonly Worker[];
   readonly #scheduler: Scheduler;
-  readonly #budget: RunBudget;
+  readonly #ledger: Ledger;
+  readonly #breaker: Breaker;
   readonly #limits: CrewLimits;
   readonly #ports: RunPorts;
   readonly #running = new Map<Worker, Running>();
@@ -80,19 +93,22 @@ export class Crew {
   /** Ends the timers. */
   readonly #over = new AbortController();
   #stop: Stop | undefined;
+  /** The limit that stopped the work: how far it was passed is known when the last turn has ended. */
+  #spentUp: Exhausted["source"] | undefined;
   #failure: { error: unknown } | undefined;
 
   constructor(
     open: OpenRun,
     workers: readonly Worker[],
     scheduler: Scheduler,
-    work: { budget: RunBudget; limits: CrewLimits },
+    work: { ledger: Ledger; breaker: Breaker; limits: CrewLimits },
     ports: RunPorts,
   ) {
     this.#open = open;
     this.#workers = workers;
     this.#scheduler = scheduler;
-    this.#budget = work.budget;
+    this.#ledger = work.ledger;
+    this.#breaker = work.breaker;
     this.#limits = work.limits;
     this.#ports = ports;
     this.#earlier = new Map(open.attempts.map((one) => [one.id, one]));
@@ -121,7 +137,9 @@ export class Crew {
       await Promise.all(timers);
     }
     if (this.#failure) throw this.#failure.error;
-    return this.#stop;
+    if (!this.#spentUp) return this.#stop;
+    const { code, reason } = this.#ledger.reached(this.#spentUp);
+    return { code, reason };
   }
 
   /** Hears what workers of an earlier controller reported and nobody had taken down: their work is not done again. */
@@ -163,25 +181,51 @@ export class Crew {
     this.#changed.ring();
   }
 
-  async #nextClaim(worker: Worker): Promise<Claimed | undefined> {
+  async #nextClaim(worker: Worker): Promise<Launchable | undefined> {
     while (!this.#stop && !this.#scheduler.isDone) {
-      const spentUp = this.#scheduler.counts().pending > 0 ? this.#budget.exhausted() : undefined;
-      // Running work is paid for and may end; nothing new is begun.
-      if (spentUp) {
-        this.#stop = spentUp;
-        break;
-      }
-      const othersIdle = this.#running.size + 1 < this.#workers.length;
-      const claimed = this.#scheduler.claimNext(worker.name, this.#leaseMs(false), this.#now(), {
-        othersIdle,
-      });
-      if (claimed) return claimed;
+      // Running work ends as its own meter says; nothing new is begun.
+      if (this.#scheduler.counts().pending > 0 && this.#stopWhenSpent(this.#ledger.exhausted())) break;
+      if (this.#stopWhenOpen()) break;
+      const launchable = this.#claim(worker);
+      if (launchable) return launchable;
       await this.#changed.wait();
     }
     return undefined;
   }
 
-  async #execute(worker: Worker, { task, change: claim }: Claimed): Promise<void> {
+  /** Sets a part of the budget aside and claims a task with it; undefined when there is no task, no part, or an outage. */
+  #claim(worker: Worker): Launchable | undefined {
+    const now = this.#now();
+    if (this.#breaker.waitMs(now.monotonicMs) > 0) return undefined;
+    const reservation = this.#ledger.reserve(this.#workers.length - this.#ledger.running);
+    if (!reservation) return undefined;
+    const othersIdle = this.#running.size + 1 < this.#workers.length;
+    const claimed = this.#scheduler.claimNext(worker.name, this.#leaseMs(false), now, { othersIdle });
+    if (claimed) return { claimed, reservation, ticket: this.#breaker.begin() };
+    reservation.release();
+    return undefined;
+  }
+
+  /** Lets nothing new begin once a limit is reached; true when it is. */
+  #stopWhenSpent(reached: Exhausted | undefined): boolean {
+    if (!reached) return false;
+    if (!this.#stop) this.#spentUp = reached.source;
+    this.#stop ??= reached;
+    return true;
+  }
+
+  async #execute(worker: Worker, launchable: Launchable): Promise<void> {
+    try {
+      await this.#launch(worker, launchable);
+    } finally {
+      // Both do nothing where the turn was settled.
+      launchable.reservation.release();
+      this.#breaker.end(launchable.ticket, { kind: "unknown" }, this.#breakerTime());
+    }
+  }
+
+  async #launch(worker: Worker, launchable: Launchable): Promise<void> {
+    const { task, change: claim } = launchable.claimed;
     const { clock, random } = this.#ports;
     if ((this.#unheard.get(task.id) ?? 0) >= UNHEARD_MAX) {
       this.#scheduler.release(task.id, undefined);
@@ -219,7 +263,7 @@ export class Crew {
       ended_at: null,
       evidence: [],
     };
-    const turnMs = Math.max(1, Math.min(this.#limits.turnMs, this.#budget.leftMs()));
+    const turnMs = Math.max(1, Math.min(this.#limits.turnMs, this.#ledger.leftMs()));
     const started = this.#scheduler.start(task.id, { fence, attempt: number }, this.#now());
     if (!started) throw new Error(`The claim ${fence} of task ${task.id} was gone before it began.`);
     const budget_secs = Math.ceil(turnMs / 1_000);
@@ -237,7 +281,9 @@ export class Crew {
       changes: [taskChange(started), changeAttempt(fence, attempt)],
     });
     const running: Running = {
+      ...launchable,
       worker,
+      log: new UsageLog((usage) => this.#recordUsage(attempt, usage), this.#ports),
       taskId: task.id,
       fence,
       attempt,
@@ -261,15 +307,28 @@ export class Crew {
           spawnId: attempt.spawn_id,
           attempt: number,
           turnMs,
-          meter: unlimitedMeter(),
+          meter: loggedMeter(running.reservation, running.log),
           onSign: (isBusy) => this.#renew(running, isBusy),
         },
         running.abort.signal,
       );
+      await running.log.flush();
       await this.#hear(running, said);
     } finally {
+      running.log.close();
       this.#running.delete(worker);
     }
+  }
+
+  /** A turn is charged with what it has used by now, whoever lives to see its end. */
+  async #recordUsage({ id, task_id, worker_id }: RunAttempt, usage: Usage): Promise<void> {
+    const { tokens, usd } = costOf(usage);
+    await this.#open.record({
+      kind: "usage_reported",
+      actor: worker_id,
+      payload: { task_id, worker_id, fence: Number(id), tokens, usd, usage },
+      changes: [changeAttempt(Number(id), { usage })],
+    });
   }
 
   /** A sign of life: the lease runs anew. */
@@ -302,20 +361,21 @@ export class Crew {
         running.isAnswered = true;
         // Work that was done when the run was told to stop is done.
         const isCutOff = running.abort.signal.aborted && report.status !== "success";
-        if (isCutOff) await this.#interrupt(running.attempt, report);
-        else await this.#settle(running.attempt, report);
+        if (isCutOff) await this.#interrupt(running.attempt, report, running);
+        else await this.#settle(running.attempt, report, running);
       }
     }
     if (running.isLost) await this.#lose(running);
     else if (!running.isAnswered) {
-      await this.#settle(running.attempt, {
+      const lost = {
         task_id: running.taskId,
-        status: "failed",
+        status: "failed" as const,
         summary: "nothing was found in the worker's outbox",
         artifacts: [],
         elapsed_secs: 0,
         outcome: "failed",
-      });
+      };
+      await this.#settle(running.attempt, lost, running);
     }
   }
 
@@ -334,8 +394,22 @@ export class Crew {
     }
   }
 
-  /** A result that counts. */
-  async #settle(attempt: RunAttempt, report: Report): Promise<void> {
+  /** What a turn cost in all: the rest of it is charged, and what it did not use is given back. */
+  #charge(attempt: RunAttempt, report: Report | undefined, running: Running | undefined): Usage | null {
+    const usage = report?.usage ?? null;
+    if (!running) return this.#ledger.charge(usage, attempt.usage);
+    const wasSpent = this.#ledger.exhausted() !== undefined;
+    const charged = running.reservation.settle(usage);
+    const passed = this.#ledger.exhausted();
+    if (passed && passed.source !== "time" && !wasSpent)
+      this.#ports.tell(`${attempt.worker_id}: told only at its end what it used: ${passed.reason}`);
+    return charged;
+  }
+
+  /** A result that counts; `running` is missing for one that an earlier controller had begun. */
+  async #settle(attempt: RunAttempt, report: Report, running?: Running): Promise<void> {
+    const usage = this.#charge(attempt, report, running);
+    if (running) this.#breaker.end(running.ticket, resultOf(report), this.#breakerTime());
     const fence = Number(attempt.id);
     const isHeld = report.outcome === "over_budget" || report.outcome === "blocked";
     const isOutside = report.outside === true || isHeld;
@@ -352,8 +426,7 @@ export class Crew {
           );
     if (changed.length === 0)
       return this.#keepLate(this.#workerNamed(attempt.worker_id), JSON.stringify(report), report);
-    const ended = this.#endOf(attempt, report, { counted: !isOutside });
-    this.#budget.settle(report.usage ?? null);
+    const ended = this.#endOf(attempt, report, { counted: !isOutside, usage });
     const payload = {
       task_id: attempt.task_id,
       worker_id: attempt.worker_id,
@@ -371,23 +444,38 @@ export class Crew {
         changes: [
           ...changed.map(taskChange),
           changeAttempt(fence, ended),
-          change("team-work.json", { active_ms: this.#budget.activeMs }),
+          change("team-work.json", { active_ms: this.#ledger.activeMs }),
         ],
       },
       ...this.#followUps(attempt, changed, report),
     );
     this.#tellEnd(attempt, report, changed);
-    if (isHeld) this.#stop ??= this.#heldStop(report);
-    else if (isOutside) {
-      const code = `agent_${report.outcome_code ?? "provider"}`;
-      this.#stop ??= { code, reason: report.summary };
-    }
+    if (report.outcome === "blocked")
+      this.#stop ??= { code: "approval_needed", reason: `${attempt.task_id}: ${report.summary}` };
+    else if (report.outcome === "over_budget")
+      this.#stopWhenSpent(this.#ledger.reached(running?.reservation.stoppedBy ?? "tokens"));
+    else if (isOutside) this.#afterOutage(attempt);
   }
 
-  /** Why nothing new is begun after a turn that we ended ourselves. */
-  #heldStop(report: Report): Stop {
-    if (report.outcome === "blocked") return { code: "approval_needed", reason: report.summary };
-    return this.#budget.exhausted() ?? { code: "budget_tokens", reason: report.summary };
+  /** The agent could not work: it is tried again after a rest, or the run stops. */
+  #afterOutage(attempt: RunAttempt): void {
+    if (this.#stopWhenOpen()) return;
+    const waitMs = this.#breaker.waitMs(this.#now().monotonicMs);
+    if (waitMs > 0 && waitMs < Infinity)
+      this.#ports.tell(`${attempt.task_id}: the agent is tried again in ${Math.ceil(waitMs / 1_000)} s`);
+  }
+
+  /** Lets nothing new begin once the breaker is open; true when it is. */
+  #stopWhenOpen(): boolean {
+    const { state, cause, outages } = this.#breaker;
+    if (state !== "open" || !cause) return false;
+    this.#stop ??= outsideStop(cause, `omk team run --resume --name ${this.#open.id}`, outages);
+    return true;
+  }
+
+  #breakerTime(): { wall: Date; ms: number } {
+    const { wall, monotonicMs } = this.#now();
+    return { wall, ms: monotonicMs };
   }
 
   /** What a failed attempt brings about beside itself: a retry, or the end of tasks that waited for it. */
@@ -401,11 +489,14 @@ export class Crew {
   }
 
   /** An execution that was ended because the run stops: it is not counted, and the task stays to be done. */
-  async #interrupt(attempt: RunAttempt, report: Report): Promise<void> {
+  async #interrupt(attempt: RunAttempt, report: Report, running?: Running): Promise<void> {
     const fence = Number(attempt.id);
     const changed = this.#scheduler.release(attempt.task_id, fence);
-    const ended = { ...this.#endOf(attempt, report, { counted: false }), status: "interrupted" as const };
-    this.#budget.settle(report.usage ?? null);
+    const usage = this.#charge(attempt, report, running);
+    const ended = {
+      ...this.#endOf(attempt, report, { counted: false, usage }),
+      status: "interrupted" as const,
+    };
     await this.#open.record({
       kind: "retry_scheduled",
       actor: "scheduler",
@@ -423,8 +514,7 @@ export class Crew {
     const dead = { worker_id: worker.name, task_id: attempt.task_id, reason, action: "quarantined" };
     await worker.mailbox.keep("stale-worker-cleanup.json", { ...dead, cleaned_at });
     const changed = this.#scheduler.recoverLease(attempt.task_id, fence, this.#now());
-    const usage = running.late?.usage ?? null;
-    this.#budget.settle(usage);
+    const usage = this.#charge(attempt, running.late, running);
     const lost: RunAttempt = {
       ...attempt,
       status: "lost",
@@ -484,14 +574,15 @@ export class Crew {
     this.#ports.tell(`${worker.name}: an answer that nobody waits for was kept and changes nothing`);
   }
 
-  #endOf(attempt: RunAttempt, report: Report, how: { counted: boolean }): RunAttempt {
+  #endOf(attempt: RunAttempt, report: Report, how: { counted: boolean; usage: Usage | null }): RunAttempt {
     return {
       ...attempt,
       status: "ended",
       outcome: report.outcome ?? report.status,
       outcome_code: report.outcome_code ?? null,
+      ...(report.resets_at !== undefined && { resets_at: report.resets_at }),
       summary: report.summary,
-      usage: report.usage ?? null,
+      usage: how.usage,
       counted: how.counted,
       ended_at: instantOf(this.#ports.clock.now()),
       evidence: transcriptEvidence(this.#open, attempt, this.#ports),
@@ -533,8 +624,10 @@ export class Crew {
     while (!this.#over.signal.aborted) {
       const next = this.#scheduler.nextWakeMs(this.#now());
       // A run that stops only waits for leases: its budget has nothing more to say.
-      const budgetMs = this.#stop ? WAIT_MS_MAX : this.#budget.leftMs();
-      const waitMs = Math.min(next ?? WAIT_MS_MAX, budgetMs, WAIT_MS_MAX);
+      const budgetMs = this.#stop ? WAIT_MS_MAX : this.#ledger.leftMs();
+      // Where it is over already, nobody has a task to try the agent with.
+      const restMs = this.#breaker.waitMs(this.#now().monotonicMs) || WAIT_MS_MAX;
+      const waitMs = Math.min(next ?? WAIT_MS_MAX, budgetMs, restMs, WAIT_MS_MAX);
       const isTime = await this.#changed.waitAtMost(waitMs, this.#ports.clock);
       if (this.#over.signal.aborted) return;
       if (!isTime) continue;
@@ -544,8 +637,11 @@ export class Crew {
         running.isLost = true;
         running.abort.abort(new Error("its lease is over"));
       }
-      const spentUp = this.#budget.leftMs() <= 0 ? this.#budget.exhausted() : undefined;
-      if (spentUp && !this.#stop) this.#endAll(spentUp);
+      const spentUp = this.#ledger.leftMs() <= 0 ? this.#ledger.exhausted() : undefined;
+      if (spentUp && !this.#stop) {
+        this.#stopWhenSpent(spentUp);
+        this.#endAll(spentUp);
+      }
       this.#changed.ring();
     }
   }
@@ -572,6 +668,17 @@ export class Crew {
       await this.#open.saveLiveViews();
     }
   }
+}
+
+/** What a report says about the agent's provider. */
+function resultOf(report: Report): TurnResult {
+  const kind = report.outside === true ? outsideClass(report.outcome_code) : undefined;
+  if (kind) {
+    const { summary: message, resets_at } = report;
+    return { kind: "outside", cause: { class: kind, message, resets_at } };
+  }
+  const said = report.outcome !== "failed" && report.outcome !== "empty" && report.outcome !== "cancelled";
+  return said ? { kind: "worked" } : { kind: "unknown" };
 }
 
 /** An attempt's transcript as evidence; none when the attempt did not come that far. */

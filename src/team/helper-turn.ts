@@ -1,16 +1,19 @@
 /** A turn of the engine that belongs to no task: splitting one, or summing up. The workers' rules hold for it, too. */
 import { join } from "node:path";
 
+import type { TurnMeter } from "../budget/ledger.ts";
+import type { Approvals } from "../approval/approvals.ts";
+import { takeGuardedTurn } from "../approval/turn.ts";
 import type { Engine, Turn } from "../engine/engine.ts";
-import { HANDSHAKE_MS, IDLE_MS, takeTurn, Transcript } from "../engine/turn.ts";
+import { HANDSHAKE_MS, IDLE_MS, Transcript } from "../engine/turn.ts";
 import { ensureFolder } from "../store/files.ts";
 import { evidenceOf, type EvidenceFile } from "../store/evidence.ts";
 import type { OpenRun, RunPorts } from "./open.ts";
 
-/** Kinds of tools that change nothing. */
-const READ_ONLY: ReadonlySet<string> = new Set(["read", "search", "fetch", "think"]);
-
-/** Takes the turn to its end, whatever that is. Requests for leave to change something are refused. */
+/**
+ * Takes the turn to its end, whatever that is. It only reads: every other request is refused, without asking anybody, and
+ * the hooks hold here, too.
+ */
 export async function helperTurn(
   ask: {
     role: "decompose" | "synthesize";
@@ -19,7 +22,9 @@ export async function helperTurn(
     turnMs: number;
     engine: Engine;
     cwd: string;
+    meter: TurnMeter;
     open: OpenRun;
+    approvals: Approvals;
   },
   ports: RunPorts,
   signal: AbortSignal,
@@ -38,7 +43,9 @@ export async function helperTurn(
   let turn: Turn;
   try {
     transcript.note({ kind: "prompt", text });
-    turn = await takeTurn(
+    const callsHooks = () => engine.capabilities.hooks;
+    const scope = { task, fence: seq, worker: role, cwd, callsHooks, readsOnly: true };
+    turn = await takeGuardedTurn(
       {
         engine,
         cwd,
@@ -47,13 +54,11 @@ export async function helperTurn(
         limits: { handshakeMs: HANDSHAKE_MS, idleMs: Math.min(IDLE_MS, ask.turnMs), turnMs: ask.turnMs },
         prompt: { text, meta: { role, task, attempt: 1 } },
         transcript,
-        decidePermission: (request) =>
-          Promise.resolve(
-            READ_ONLY.has(request.kind)
-              ? { decision: "allow", rule: `${role} may ${request.kind}` }
-              : { decision: "reject", rule: `${role} changes nothing` },
-          ),
+        stops: [ask.meter.over],
+        onEvent: (event) => ask.meter.take(event),
+        mode: "read_only",
       },
+      ask.approvals.attempt(scope),
       signal,
     );
   } finally {

@@ -1,6 +1,8 @@
 /** A team run that this process controls: its journal, with the documents typed, and the files rendered from them. */
 import { join } from "node:path";
 
+import type { AskPerson } from "../approval/approvals.ts";
+import { ApprovalBook } from "../approval/book.ts";
 import type { Settings } from "../config/settings.ts";
 import type { Engine } from "../engine/engine.ts";
 import { OmkError } from "../errors.ts";
@@ -25,7 +27,7 @@ import { shownTask } from "./find.ts";
 
 /** What the team runtime needs of the world; git, gates and agents are ports, so that a test can script them. */
 export interface RunPorts extends JournalPorts {
-  processes: Pick<Processes, "self" | "liveness" | "sweep" | "killAll">;
+  processes: Pick<Processes, "self" | "liveness" | "run" | "sweep" | "killAll">;
   redactor: Redactor;
   /** The root of all state. */
   root: string;
@@ -37,6 +39,8 @@ export interface RunPorts extends JournalPorts {
   engineNamed(name: string, baseDir: string): Engine;
   /** The configuration that holds in a project directory. Throws `config.invalid`. */
   settings(projectDir: string): Settings;
+  /** Asks whoever sits at the terminal; absent without one. */
+  askPerson?: AskPerson;
   /** One line of the story for whoever watches. */
   tell(line: string): void;
 }
@@ -84,6 +88,8 @@ export class OpenRun {
   readonly orphanedSpawns: readonly string[];
   /** Requests that were applied already, so that a file left behind is not applied again. */
   readonly appliedRequests: Set<string>;
+  /** What agents asked a person. */
+  readonly approvals: ApprovalBook;
   /** Whether the log had a proof of the run's last end when it was opened. */
   readonly wasProven: boolean;
   readonly #ports: RunPorts;
@@ -100,6 +106,9 @@ export class OpenRun {
     this.orphanedSpawns = seen.ends.spawns;
     this.appliedRequests = seen.ends.appliedRequests;
     this.wasProven = seen.wasProven;
+    const record = (...events: NewEvent[]) => this.record(...events);
+    const { folder, documents } = journal;
+    this.approvals = new ApprovalBook({ id, kind: "team", folder, record, documents }, ports);
     this.#ports = ports;
   }
 

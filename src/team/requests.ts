@@ -1,4 +1,6 @@
-/** What other processes ask of a run that is being worked on: only that it stops. */
+/** What other processes ask of a run that is being worked on: that it stops, and answers to what its agents asked. */
+import { answerIn } from "../approval/book.ts";
+import type { CommandRequest } from "../format/command.ts";
 import { pendingRequests, removeRequest } from "../store/requests.ts";
 import { whileServing } from "../store/serve-requests.ts";
 import type { OpenRun, RunPorts } from "./open.ts";
@@ -35,16 +37,19 @@ export function serveShutdown<T>(
 /** Applies what waits, each request once and in the order of the log; a shutdown gives the reason to stop. */
 export async function applyRequests(open: OpenRun, ports: RunPorts): Promise<Error | undefined> {
   let stop: ShutdownRequest | undefined;
-  for (const { id, kind, payload } of pendingRequests(open.folder, ports).requests) {
+  for (const request of pendingRequests(open.folder, ports).requests) {
+    const { id, kind, payload } = request;
     if (!open.appliedRequests.has(id)) {
-      const isKnown = kind === "shutdown";
-      await open.record({
-        kind: isKnown ? "request_applied" : "request_refused",
-        actor: "scheduler",
-        payload: { request_id: id, kind, ...(!isKnown && { reason: "a team run takes no such request" }) },
-      });
+      const refusal = kind === "shutdown" ? undefined : await applyOther(open, request);
+      if (kind === "shutdown" || refusal !== undefined) {
+        await open.record({
+          kind: refusal === undefined ? "request_applied" : "request_refused",
+          actor: "scheduler",
+          payload: { request_id: id, kind, ...(refusal !== undefined && { reason: refusal }) },
+        });
+      }
       open.appliedRequests.add(id);
-      if (isKnown) {
+      if (kind === "shutdown") {
         ports.tell("another process asked to stop this run");
         stop = new ShutdownRequest(payload["force"] === true || stop?.force === true);
       }
@@ -52,4 +57,13 @@ export async function applyRequests(open: OpenRun, ports: RunPorts): Promise<Err
     removeRequest(open.folder, id, ports);
   }
   return stop;
+}
+
+/** Applies what does not stop the run; gives the reason when it cannot be applied. */
+async function applyOther(open: OpenRun, { id, kind, payload }: CommandRequest): Promise<string | undefined> {
+  if (kind !== "approval_answer") return "a team run takes no such request";
+  const given = answerIn(payload);
+  if (!given) return "it is no answer";
+  const answered = await open.approvals.answer(given.id, given.answer, id);
+  return answered.outcome === "refused" ? answered.because : undefined;
 }

@@ -1,6 +1,13 @@
 /** Making a run and going on with one: whose it is, what it was asked for, and who may work on it. */
 import { join } from "node:path";
 
+import { summaryOf } from "../approval/approvals.ts";
+import {
+  approvalKeys,
+  refuseUnasking,
+  type ApprovalFlags,
+  type RecordedApprovals,
+} from "../approval/settings.ts";
 import type { Engine } from "../engine/engine.ts";
 import { refuseSecretEngine } from "../engine/select.ts";
 import { OmkError } from "../errors.ts";
@@ -24,12 +31,15 @@ export interface RunRequest {
   workers: number;
   role: RolePack;
   engine: string;
+  /** Engines of their own for splitting and summing up, where nobody has chosen one for the whole run. */
+  roleEngines?: Readonly<Record<string, string>>;
   gates: GateSet;
   maxAttempts: number;
   budget: { ms?: number; tokens?: number; usd?: number };
   idleMs: number;
   /** How long a silent worker keeps its task; null follows from `idleMs`. */
   leaseMs: number | null;
+  approvals?: ApprovalFlags;
 }
 
 /** How a run ended. */
@@ -67,6 +77,14 @@ export async function startRun(
   }
   refuseSecrets(request.gates, ports.redactor);
   const chosen = await chooseEngine(request.engine, request.projectDir, ports, signal);
+  const approvals = approvalKeys(request.approvals ?? {}, ports.settings(request.projectDir));
+  refuseUnasking(chosen.engine, approvals);
+  const roleEngines: Record<string, string> = {};
+  for (const [role, text] of Object.entries(request.roleEngines ?? {})) {
+    const own = await chooseEngine(text, request.projectDir, ports, signal);
+    refuseUnasking(own.engine, approvals);
+    roleEngines[role] = own.name;
+  }
   const held = await holdProject(request.projectDir, "team run", ports, signal);
   try {
     const open = await OpenRun.open(request.name, "team run", ports, signal);
@@ -76,7 +94,12 @@ export async function startRun(
           hint: "Choose another name.",
         });
       }
-      await recordStart(open, request, chosen.version, ports);
+      await recordStart(
+        open,
+        { ...request, engine: chosen.name, roleEngines, approvals },
+        chosen.version,
+        ports,
+      );
       created(open);
       return { open, verdict: await driveRun(open, chosen.engine, ports, signal) };
     } finally {
@@ -87,10 +110,18 @@ export async function startRun(
   }
 }
 
+/** What may be said anew when a run goes on. */
+export interface ResumeRequest {
+  engine?: string;
+  budget: RunRequest["budget"];
+  /** Another policy decides anew about requests that wait. */
+  approvals?: ApprovalFlags;
+}
+
 /** Goes on with a run that was interrupted. A finished one is left as it is, and its verdict given. */
 export async function resumeRun(
   wanted: string,
-  more: { engine?: string; budget: RunRequest["budget"] },
+  more: ResumeRequest,
   ports: RunPorts,
   signal: AbortSignal,
 ): Promise<RunOutcome> {
@@ -116,10 +147,15 @@ export async function resumeRun(
         },
       );
     }
+    await open.approvals.renderMissing();
+    await open.approvals.expireOld();
+    if (more.approvals?.policy === undefined) refuseWaiting(open);
     const chosen = await chooseEngine(more.engine ?? open.work.engine, real, ports, signal);
+    refuseUnasking(chosen.engine, approvalKeys(more.approvals ?? {}, open.work));
     const held = await holdProject(real, "team run --resume", ports, signal);
     try {
-      await recordResume(open, more, chosen.version);
+      await open.approvals.withdrawAll("another policy decides anew");
+      await recordResume(open, { ...more, engine: chosen.name }, chosen.version, more.engine !== undefined);
       return { open, verdict: await driveRun(open, chosen.engine, ports, signal) };
     } finally {
       await letGo(held);
@@ -129,17 +165,32 @@ export async function resumeRun(
   }
 }
 
+/** Before everything that was asked is answered a new turn would only ask it again. */
+function refuseWaiting(open: OpenRun): void {
+  const waiting = open.approvals.open;
+  const [first] = waiting;
+  if (!first) return;
+  const count = waiting.length === 1 ? "a request waits" : `${waiting.length} requests wait`;
+  throw new OmkError(
+    "team.refused",
+    `Team run ${open.id}: ${count} for a person: ${first.id} (${summaryOf(first)}).`,
+    {
+      hint: `Answer it: omk approvals answer ${first.id} approve`,
+    },
+  );
+}
+
 /** The engine, checked before anything is written: its words hold no secret, and its program is there. */
 async function chooseEngine(
   text: string,
   projectDir: string,
   ports: RunPorts,
   signal: AbortSignal,
-): Promise<{ engine: Engine; version: string | null }> {
+): Promise<{ engine: Engine; name: string; version: string | null }> {
   refuseSecretEngine(text, ports.redactor);
   const engine = ports.engineNamed(text, projectDir);
   const { found, version } = await engine.probe(signal);
-  if (found) return { engine, version };
+  if (found) return { engine, name: engine.recordedAs ?? text, version };
   throw new OmkError("engine.missing", `The agent of --engine ${text} cannot be found.`, {
     hint: "Install it, or write the path of its program; the variable PATH is looked through.",
   });
@@ -158,7 +209,7 @@ function isRendered(open: OpenRun, ports: RunPorts): boolean {
 /** One write: whatever part of it survives a crash is a run that says what it is. */
 async function recordStart(
   open: OpenRun,
-  request: RunRequest,
+  request: Omit<RunRequest, "approvals"> & { approvals: RecordedApprovals },
   version: string | null,
   ports: RunPorts,
 ): Promise<void> {
@@ -168,12 +219,14 @@ async function recordStart(
     version: 1,
     project_dir: request.projectDir,
     engine: request.engine,
+    ...(Object.keys(request.roleEngines ?? {}).length > 0 && { role_engines: { ...request.roleEngines } }),
     engine_version: version,
     max_attempts: request.maxAttempts,
     role: { id: request.role.id, system_prompt: request.role.systemPrompt, tools: [...request.role.tools] },
     ...(budget.ms !== undefined && { budget_ms: budget.ms }),
     ...(budget.tokens !== undefined && { budget_tokens: budget.tokens }),
     ...(budget.usd !== undefined && { budget_usd: budget.usd }),
+    ...request.approvals,
     idle_ms: request.idleMs,
     lease_ms: request.leaseMs,
     gates: request.gates,
@@ -225,8 +278,9 @@ async function recordStart(
 
 async function recordResume(
   open: OpenRun,
-  more: { engine?: string; budget: RunRequest["budget"] },
+  more: ResumeRequest,
   version: string | null,
+  isChosenAnew: boolean,
 ): Promise<void> {
   const { budget } = more;
   await open.record({
@@ -238,6 +292,9 @@ async function recordResume(
         stopped: null,
         engine_version: version,
         ...(more.engine !== undefined && { engine: more.engine }),
+        // Who names an engine means it for the whole run.
+        ...(isChosenAnew && open.work.role_engines && { role_engines: {} }),
+        ...approvalKeys(more.approvals ?? {}, {}),
         ...(budget.ms !== undefined && { budget_ms: budget.ms }),
         ...(budget.tokens !== undefined && { budget_tokens: budget.tokens }),
         ...(budget.usd !== undefined && { budget_usd: budget.usd }),

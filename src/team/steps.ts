@@ -4,10 +4,15 @@
  */
 import { join } from "node:path";
 
-import { Approvals } from "../approval/approvals.ts";
+import { approvalsFor, type Approvals } from "../approval/approvals.ts";
+import { Breaker, outsideClass, outsideStop, type TurnResult } from "../budget/breaker.ts";
+import type { Ledger, Reservation } from "../budget/ledger.ts";
+import { loggedMeter, UsageLog } from "../budget/usage-log.ts";
+import { costOf } from "../budget/usage.ts";
 import type { Engine, Turn } from "../engine/engine.ts";
 import { isOutside, summaryOf, TURN_MS_MAX } from "../engine/turn.ts";
 import { instantOf } from "../format/stamp.ts";
+import type { Usage } from "../format/proof.ts";
 import type { RunAttempt } from "../format/team-work.ts";
 import { judgeResult, runGateSet, type GateSubject } from "../gate/steps.ts";
 import { changedFiles } from "../git/changed-files.ts";
@@ -17,7 +22,7 @@ import { ensureFolder } from "../store/files.ts";
 import { LineTail } from "../store/line-tail.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { assureWhole } from "../store/verify.ts";
-import { RunBudget, costOf, costSoFar, type Stop } from "./budget.ts";
+import { runLedger, type Stop } from "./budget.ts";
 import { concludeRun } from "./conclude.ts";
 import { Crew, retryEvent, transcriptEvidence } from "./crew.ts";
 import {
@@ -45,7 +50,8 @@ interface Steps {
   tree: WorkTree;
   /** Named when it is needed: ending a run needs none. */
   engine: () => Engine;
-  budget: RunBudget;
+  ledger: Ledger;
+  breaker: Breaker;
   approvals: Approvals;
   ports: RunPorts;
 }
@@ -81,16 +87,19 @@ async function takeUp(open: OpenRun, engine: () => Engine, ports: RunPorts): Pro
   if (tree.kind === "folder")
     ports.tell(`no git repository in ${work.project_dir}: the proof will have no git evidence`);
   await recoverRun(open, ports);
-  const budget = new RunBudget(
-    {
-      ms: work.budget_ms ?? Infinity,
-      tokens: work.budget_tokens ?? Infinity,
-      usd: work.budget_usd ?? Infinity,
-    },
-    { activeMs: work.active_ms + unrecordedMs(open, ports), ...costSoFar(work, open.attempts) },
-    ports.clock,
-  );
-  return { open, tree, engine, budget, approvals: new Approvals(), ports };
+  const ledger = runLedger(work, open.attempts, work.active_ms + unrecordedMs(open, ports), ports);
+  // After an outage one turn tries the agent before the others.
+  const breaker = new Breaker(endedOutside(open.attempts) ? "half_open" : "closed");
+  const approvals = approvalsFor(open.approvals, work, work.project_dir, ports);
+  return { open, tree, engine, ledger, breaker, approvals, ports };
+}
+
+/** Whether the turn that ended last could not work for a reason outside. */
+function endedOutside(attempts: readonly RunAttempt[]): boolean {
+  const [last] = attempts
+    .filter(({ status }) => status === "ended")
+    .toSorted((a, b) => Date.parse(b.ended_at ?? "") - Date.parse(a.ended_at ?? ""));
+  return last?.outcome === "failed" && !last.counted && outsideClass(last.outcome_code) !== undefined;
 }
 
 /** How long the attempts that a dead controller left had worked, as far as their transcripts tell. */
@@ -111,12 +120,10 @@ function unrecordedMs(open: OpenRun, ports: RunPorts): number {
 
 /** Step after step; the reason when something stopped the run before its end. */
 async function workThrough(steps: Steps, signal: AbortSignal): Promise<Stop | undefined> {
-  const { open, budget } = steps;
+  const { open, ledger } = steps;
   try {
     if (!open.work.base) await layGround(steps, signal);
-    const unplanned = open.work.decomposition
-      ? undefined
-      : (budget.exhausted() ?? (await plan(steps, signal)));
+    const unplanned = open.work.decomposition ? undefined : (spentUp(ledger) ?? (await plan(steps, signal)));
     if (unplanned) return unplanned;
     const stopped = await execute(steps, signal);
     if (stopped) return stopped;
@@ -184,6 +191,13 @@ function gateSubject(open: OpenRun, tree: WorkTree): GateSubject {
   };
 }
 
+/** The engine of a turn that belongs to no task: the run's, unless the role has one of its own. */
+function engineFor(role: "decompose" | "synthesize", { open, engine, ports }: Steps): Engine {
+  const { role_engines: own = {}, project_dir: projectDir } = open.work;
+  const name = Object.hasOwn(own, role) ? own[role] : undefined;
+  return name === undefined ? engine() : ports.engineNamed(name, projectDir);
+}
+
 /** Splits the task, by the engine's answer or, when that is no use, by rule. */
 async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined> {
   const { open, ports } = steps;
@@ -201,8 +215,8 @@ async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined
     },
   ];
   if (count > 1) {
-    ports.tell(`${steps.engine().name} splits the task for ${count} workers`);
-    const turn = await helper(
+    ports.tell(`${engineFor("decompose", steps).name} splits the task for ${count} workers`);
+    const asked = await helper(
       steps,
       {
         role: "decompose",
@@ -212,8 +226,8 @@ async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined
       },
       signal,
     );
-    signal.throwIfAborted();
-    if (isOutside(turn)) return outsideStop(turn, ports);
+    if ("stop" in asked) return asked.stop;
+    const { turn } = asked;
     const answer: Decomposition =
       turn.status === "finished"
         ? parseDecomposition(turn.text, count)
@@ -241,43 +255,116 @@ async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined
   return undefined;
 }
 
-function outsideStop(turn: Turn, ports: RunPorts): Stop {
-  return { code: `agent_${turn.failure?.class ?? "provider"}`, reason: summaryOf(turn, ports.redactor) };
+/** What a turn that belongs to no task is asked. */
+interface HelperAsk {
+  role: "decompose" | "synthesize";
+  task: string;
+  text: string;
+  turnMs: number;
+}
+
+/** A turn that belongs to no task; after an outage it is tried again, until the breaker opens. */
+async function helper(
+  steps: Steps,
+  ask: HelperAsk,
+  signal: AbortSignal,
+): Promise<{ turn: Turn } | { stop: Stop }> {
+  const { open, ledger, breaker, ports } = steps;
+  const { clock } = ports;
+  for (;;) {
+    const reservation = ledger.reserve(1);
+    if (!reservation)
+      return { stop: spentUp(ledger) ?? { code: "budget_tokens", reason: "nothing is left" } };
+    const ticket = breaker.begin();
+    const turn = await helperOnce(steps, ask, reservation, signal);
+    signal.throwIfAborted();
+    breaker.end(ticket, resultOf(turn, ports), { wall: clock.now(), ms: clock.monotonicMs() });
+    if (turn.status === "over_budget") {
+      const { code, reason } = ledger.reached(reservation.stoppedBy ?? "tokens");
+      return { stop: { code, reason } };
+    }
+    if (!isOutside(turn)) return { turn };
+    const { cause } = breaker;
+    if (breaker.state === "open" && cause)
+      return { stop: outsideStop(cause, `omk team run --resume --name ${open.id}`, breaker.outages) };
+    const waitMs = breaker.waitMs(clock.monotonicMs());
+    ports.tell(
+      `the agent could not work (${summaryOf(turn, ports.redactor)}); again in ${Math.ceil(waitMs / 1_000)} s`,
+    );
+    await clock.sleep(waitMs, signal);
+  }
+}
+
+function resultOf(turn: Turn, ports: RunPorts): TurnResult {
+  const kind = isOutside(turn) ? outsideClass(turn.failure?.class) : undefined;
+  if (kind) {
+    const cause = { class: kind, message: summaryOf(turn, ports.redactor) };
+    return { kind: "outside", cause: { ...cause, resets_at: turn.failure?.resets_at } };
+  }
+  return turn.failure || turn.status === "cancelled" ? { kind: "unknown" } : { kind: "worked" };
 }
 
 /** A turn that belongs to no task, charged to the run and kept as evidence. */
-async function helper(
+async function helperOnce(
   steps: Steps,
-  ask: { role: "decompose" | "synthesize"; task: string; text: string; turnMs: number },
+  ask: HelperAsk,
+  reservation: Reservation,
   signal: AbortSignal,
 ): Promise<Turn> {
-  const { open, budget, ports } = steps;
-  const { turn, evidence } = await helperTurn(
-    {
-      ...ask,
-      engine: steps.engine(),
-      cwd: steps.tree.root,
-      turnMs: Math.min(ask.turnMs, budget.leftMs()),
-      open,
-    },
-    ports,
-    signal,
-  );
-  const used = costOf(turn.usage);
-  budget.settle(turn.usage);
+  const { open, ledger, ports } = steps;
   const { helper_usage: before } = open.work;
-  await open.record({
-    kind: "helper_ended",
-    actor: "omk-cli",
-    payload: { role: ask.role, spawn_id: evidence.spawnId, outcome: turn.status },
-    changes: [
-      change("team-work.json", {
-        helper_usage: { tokens: before.tokens + used.tokens, usd: before.usd + used.usd },
-        evidence: [...open.work.evidence, evidence.file],
+  const withUsage = (usage: Usage | null) => {
+    const { tokens, usd } = costOf(usage);
+    return { helper_usage: { tokens: before.tokens + tokens, usd: before.usd + usd } };
+  };
+  const log = new UsageLog(
+    (usage) =>
+      open.record({
+        kind: "usage_reported",
+        actor: "omk-cli",
+        payload: { task_id: ask.task, role: ask.role, ...costOf(usage), usage },
+        changes: [change("team-work.json", withUsage(usage))],
       }),
-    ],
-  });
-  return turn;
+    ports,
+  );
+  try {
+    const { turn, evidence } = await helperTurn(
+      {
+        ...ask,
+        engine: engineFor(ask.role, steps),
+        cwd: steps.tree.root,
+        turnMs: Math.min(ask.turnMs, ledger.leftMs()),
+        meter: loggedMeter(reservation, log),
+        open,
+        approvals: steps.approvals,
+      },
+      ports,
+      signal,
+    );
+    await log.flush();
+    const usage = reservation.settle(turn.usage);
+    await open.record({
+      kind: "helper_ended",
+      actor: "omk-cli",
+      payload: { role: ask.role, spawn_id: evidence.spawnId, outcome: turn.status },
+      changes: [
+        change("team-work.json", {
+          ...withUsage(usage),
+          evidence: [...open.work.evidence, evidence.file],
+        }),
+      ],
+    });
+    return turn;
+  } finally {
+    log.close();
+    reservation.release();
+  }
+}
+
+/** The limit that is reached, as a reason to stop. */
+function spentUp(ledger: Ledger): Stop | undefined {
+  const reached = ledger.exhausted();
+  return reached && { code: reached.code, reason: reached.reason };
 }
 
 /** Lets the workers work until every task has ended. */
@@ -304,20 +391,20 @@ async function execute(steps: Steps, signal: AbortSignal): Promise<Stop | undefi
 
 /** The workers of the run, with everything known of what an earlier controller had given out. */
 async function prepareCrew(steps: Steps): Promise<{ crew: Crew; workers: readonly Worker[] }> {
-  const { open, budget, ports } = steps;
+  const { open, ledger, breaker, ports } = steps;
   const { work } = open;
   const scheduler = new Scheduler(open.tasks);
   const count = Math.min(open.state.worker_count, Math.max(1, open.tasks.length));
   const workers = await openWorkers(steps, count);
   const limits = { idleMs: work.idle_ms, leaseMs: work.lease_ms, turnMs: TURN_MS_MAX };
-  const crew = new Crew(open, workers, scheduler, { budget, limits }, ports);
+  const crew = new Crew(open, workers, scheduler, { ledger, breaker, limits }, ports);
   await crew.hearEarlier();
   await recordRecovery(steps, scheduler);
   return { crew, workers };
 }
 
 /** Attempts of a controller that died, which nobody reported: they are not counted, and their tasks are to be done. */
-async function recordRecovery({ open, budget, ports }: Steps, scheduler: Scheduler): Promise<void> {
+async function recordRecovery({ open, ledger, ports }: Steps, scheduler: Scheduler): Promise<void> {
   const now = nowOf(ports.clock);
   const changed = scheduler.recover(now);
   const lost = open.attempts.filter(({ status }) => status === "running");
@@ -329,7 +416,7 @@ async function recordRecovery({ open, budget, ports }: Steps, scheduler: Schedul
       payload: { tasks: changed.length, attempts: lost.length },
       changes: [
         ...changed.map(({ id, set }) => changeTask(id, set)),
-        change("team-work.json", { active_ms: budget.activeMs }),
+        change("team-work.json", { active_ms: ledger.activeMs }),
       ],
     },
     ...lost.map((attempt) => ({
@@ -437,8 +524,8 @@ async function synthesize(steps: Steps, signal: AbortSignal): Promise<void> {
   const lines = reportLines(open);
   let text: string | null = null;
   // One worker's own words need no summary.
-  if (lines.length > 1 && !steps.budget.exhausted()) {
-    const turn = await helper(
+  if (lines.length > 1 && !steps.ledger.exhausted()) {
+    const asked = await helper(
       steps,
       {
         role: "synthesize",
@@ -448,9 +535,9 @@ async function synthesize(steps: Steps, signal: AbortSignal): Promise<void> {
       },
       signal,
     );
-    signal.throwIfAborted();
-    if (turn.status === "finished") text = summaryOf(turn, ports.redactor);
-    else ports.tell(`no summary of the run: ${summaryOf(turn, ports.redactor)}`);
+    if ("stop" in asked) ports.tell(`no summary of the run: ${asked.stop.reason}`);
+    else if (asked.turn.status === "finished") text = summaryOf(asked.turn, ports.redactor);
+    else ports.tell(`no summary of the run: ${summaryOf(asked.turn, ports.redactor)}`);
   }
   await open.record({
     kind: text === null ? "synthesis_left_out" : "task_completed",
@@ -493,18 +580,18 @@ async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
 
 /** What the work has left is kept, then the run's end is written down. */
 async function conclude(steps: Steps, stopped: Stop | undefined): Promise<RunVerdict> {
-  const { open, budget, ports } = steps;
-  const passed = stopped ? undefined : budget.exhausted();
+  const { open, ledger, ports } = steps;
+  const passed = stopped ? undefined : ledger.exhausted();
   if (passed) ports.tell(`the budget was passed by turns that were under way: ${passed.reason}`);
   await settleResult(steps, UNHURRIED);
   const undo = await keepTrees(steps);
   await open.record({
     kind: "trees_kept",
     actor: "scheduler",
-    payload: { active_ms: Math.round(budget.activeMs) },
+    payload: { active_ms: Math.round(ledger.activeMs) },
     changes: [
       change("team-work.json", {
-        active_ms: budget.activeMs,
+        active_ms: ledger.activeMs,
         ...(undo !== undefined && { undo }),
       }),
     ],

@@ -5,9 +5,10 @@
 import { join } from "node:path";
 
 import type { Approvals, AttemptPermissions } from "../approval/approvals.ts";
+import { takeGuardedTurn } from "../approval/turn.ts";
 import type { TurnMeter } from "../budget/ledger.ts";
 import type { Engine, EngineEvent, Turn } from "../engine/engine.ts";
-import { HANDSHAKE_MS, isOutside, summaryOf, takeTurn, Transcript } from "../engine/turn.ts";
+import { HANDSHAKE_MS, isOutside, summaryOf, Transcript } from "../engine/turn.ts";
 import { Assignment, type Heartbeat, type Report } from "../format/agent-run.ts";
 import { tryJson } from "../format/json.ts";
 import { instantOf } from "../format/stamp.ts";
@@ -99,13 +100,14 @@ export class Worker {
     await this.beat("alive");
     const path = Worker.transcriptPath(this.#place.runFolder, assignment.id, launch.fence);
     const transcript = new Transcript(path, this.#ports);
-    const { approvals, role, projectDir } = this.#place;
+    const { approvals, engine, role, projectDir } = this.#place;
     const permissions = approvals.attempt({
       task: assignment.id,
       fence: launch.fence,
       worker: this.name,
       cwd: projectDir,
       roleRefuses: (kind) => (allowsTool(role, kind) ? undefined : `role ${role.id} may not ${kind}`),
+      callsHooks: () => engine().capabilities.hooks,
     });
     let turn: Turn;
     try {
@@ -140,7 +142,7 @@ export class Worker {
     const { engine, projectDir, role, idleMs } = this.#place;
     const text = workerPrompt(this.name, role, assignment);
     transcript.note({ kind: "prompt", text });
-    return takeTurn(
+    return takeGuardedTurn(
       {
         engine: engine(),
         cwd: projectDir,
@@ -149,9 +151,7 @@ export class Worker {
         limits: { handshakeMs: HANDSHAKE_MS, idleMs, turnMs: launch.turnMs },
         prompt: { text, meta: { role: "work", task: assignment.id, attempt: launch.attempt } },
         transcript,
-        decidePermission: (request, gone) => permissions.decide(request, gone),
-        ...(permissions.hooks && { hooks: permissions.hooks }),
-        stops: [permissions.blocked, launch.meter.over],
+        stops: [launch.meter.over],
         onEvent: (event) => {
           followOpen(current.open, event);
           current.lastSign = this.#ports.clock.now();
@@ -159,6 +159,7 @@ export class Worker {
           launch.onSign(current.open.size > 0);
         },
       },
+      permissions,
       signal,
     );
   }
@@ -179,6 +180,7 @@ export class Worker {
       fence,
       outcome: turn.status,
       outcome_code: turn.failure?.class ?? null,
+      ...(turn.failure?.resets_at !== undefined && { resets_at: turn.failure.resets_at }),
       outside: isOutside(turn),
       usage: turn.usage,
     };

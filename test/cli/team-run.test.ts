@@ -417,7 +417,7 @@ describe("what stops a team run", () => {
       "--name",
       "t",
       "--budget-tokens",
-      "2000",
+      "4000",
       "--engine",
       engine,
     );

@@ -3,7 +3,8 @@ import { join } from "node:path";
 
 import { OmkError } from "../../errors.ts";
 import { askGoal } from "../../goal/ask.ts";
-import { checkPositive, parseDuration } from "../../goal/budget.ts";
+import { parseDuration } from "../../budget/duration.ts";
+import { checkPositive } from "../../goal/budget.ts";
 import { findGoal } from "../../goal/find.ts";
 import type { App } from "../app.ts";
 import { goalPorts } from "../runtime.ts";

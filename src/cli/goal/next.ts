@@ -26,6 +26,8 @@ export function nextSteps(standing: Standing): string[] {
     case "paused":
       return [`Next: omk goal resume ${id}`];
     case "blocked_on_human":
+      if (code === "approval_needed")
+        return [`Next: answer what waits (omk approvals list --goal ${id}), then: omk goal resume ${id}`];
       return code === "not_testable"
         ? ["Next: refine the goal and start it anew with omk goal run."]
         : [`Next: omk goal resume ${id}`];

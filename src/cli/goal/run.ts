@@ -5,6 +5,7 @@ import { resumeGoal, runGoal, type Outcome } from "../../goal/by-hand.ts";
 import type { GoalRequest } from "../../goal/create.ts";
 import type { OpenGoal } from "../../goal/open.ts";
 import type { App } from "../app.ts";
+import { parseApprovalFlags, type GivenApprovalFlags } from "../approval-flags.ts";
 import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
 import { shellQuoted } from "../../format/shell.ts";
@@ -18,6 +19,7 @@ export async function createCommand(
   text: string,
   flags: Record<string, unknown>,
 ): Promise<void> {
+  const approvals = parseApprovalFlags(flags);
   app.listen();
   const untilReady = flags["untilReady"] === true;
   const json = flags["json"] === true;
@@ -33,6 +35,7 @@ export async function createCommand(
     text,
     projectDir: app.io.cwd(),
     untilReady,
+    approvals,
     gates: flags["gate"],
   } as GoalRequest;
   if (flags["llmPlanner"] === false) request.noLlmPlanner = true;
@@ -52,15 +55,19 @@ function plannerLine(wanted: boolean): string {
   return "goal: llm planner unavailable (this omk plans by rules); falling back to stub planner";
 }
 
+/** What commander gives for `resume`. */
+export interface ResumeFlags extends GivenApprovalFlags {
+  engine?: string;
+  untilReady: boolean;
+  json: boolean;
+}
+
 /** Goes on with a goal. */
-export async function resumeCommand(
-  app: App,
-  id: string,
-  flags: { engine?: string; untilReady: boolean; json: boolean },
-): Promise<void> {
+export async function resumeCommand(app: App, id: string, flags: ResumeFlags): Promise<void> {
+  const approvals = parseApprovalFlags(flags);
   app.listen();
   const { engine, untilReady } = flags;
-  const request = { wanted: id, untilReady, ...(engine !== undefined && { engine }) };
+  const request = { wanted: id, untilReady, approvals, ...(engine !== undefined && { engine }) };
   const outcome = await resumeGoal(request, await goalPorts(app), app.signal);
   const { goal } = outcome.open;
   app.exitStatus = goal.until_ready ? exitStatusOf(outcome.ending) : 0;

@@ -13,24 +13,34 @@ import {
 import { ROLLBACK_PLAN } from "../../goal/accept.ts";
 import { TASK } from "../../goal/scaffold.ts";
 import type { App } from "../app.ts";
+import { parseApprovalFlags, type GivenApprovalFlags } from "../approval-flags.ts";
 import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
 import { oneLine } from "../text.ts";
 import { nextSteps } from "./next.ts";
 import { standingOf } from "./run.ts";
 
+/** What commander gives for a step; those about engine and approvals only `execute` has. */
+export interface StepFlags extends GivenApprovalFlags {
+  again: boolean;
+  json: boolean;
+  gate?: string[];
+  engine?: string;
+}
+
 /** Takes one step of the loop. */
 export async function stepCommand(
   app: App,
   name: "verify" | "execute" | "review",
   id: string,
-  flags: { again: boolean; json: boolean; gate?: string[]; engine?: string },
+  flags: StepFlags,
 ): Promise<void> {
+  const approvals = parseApprovalFlags(flags);
   app.listen();
   const take = { verify: verifyGoal, execute: executeGoal, review: reviewGoal }[name];
   const render = { verify: renderVerify, execute: renderExecute, review: renderReview }[name];
   const { again, gate: gates = [], engine } = flags;
-  const request = { wanted: id, again, gates, ...(engine !== undefined && { engine }) };
+  const request = { wanted: id, again, gates, approvals, ...(engine !== undefined && { engine }) };
   const outcome = await take(request, await goalPorts(app), app.signal);
   app.exitStatus = outcome.achieved
     ? 0

@@ -1,12 +1,13 @@
 /** `omk team run`: several workers on one task, to a proof. */
 import { join, resolve } from "node:path";
 
-import { absoluteEngine } from "../../engine/select.ts";
+import type { Settings } from "../../config/settings.ts";
+import { absoluteEngine, engineForRole } from "../../engine/select.ts";
 import { IDLE_MS } from "../../engine/turn.ts";
 import { OmkError } from "../../errors.ts";
 import type { GateSet } from "../../format/gate.ts";
 import { loadGates, parseGateFlag } from "../../gate/definitions.ts";
-import { parseDuration } from "../../goal/budget.ts";
+import { parseDuration } from "../../budget/duration.ts";
 import { interruptedRuns } from "../../team/find.ts";
 import type { OpenRun, RunPorts } from "../../team/open.ts";
 import { READINESS } from "../../team/proof-view.ts";
@@ -15,11 +16,12 @@ import { roleNamed, rolesOf } from "../../team/roles.ts";
 import { resumeRun, startRun, type RunOutcome, type RunRequest } from "../../team/run.ts";
 import { defaultTeamName, newTeamName, parseTeamSpec } from "../../team/spec.ts";
 import type { App } from "../app.ts";
+import { parseApprovalFlags, type GivenApprovalFlags } from "../approval-flags.ts";
 import { goalPorts } from "../runtime.ts";
 import { shellQuoted } from "../../format/shell.ts";
 
 /** What commander gives. */
-export interface TeamRunFlags {
+export interface TeamRunFlags extends GivenApprovalFlags {
   name?: string;
   dir?: string;
   gate: string[];
@@ -103,6 +105,7 @@ async function start(
     app.output.story(
       `role ${parsed.role} is not known: its workers get the task and no special instructions (known: ${roles.map(({ pack: { id } }) => id).join(", ")})`,
     );
+  const settings = ports.settings(projectDir);
   const definitions = flags.gate.filter((one) => one.includes("="));
   const request: RunRequest = {
     name: name ?? defaultTeamName(parsed.role, ports.random),
@@ -110,15 +113,27 @@ async function start(
     projectDir,
     workers: parsed.count,
     role: pack,
-    engine: absoluteEngine(flags.engine ?? "auto", app.io.cwd()),
+    engine: absoluteEngine(engineForRole(pack.id, flags.engine, settings), app.io.cwd()),
+    roleEngines: flags.engine === undefined ? roleEngines(settings, app.io.cwd()) : {},
     gates: onlyNamed(loadGates({ projectDir, flags: definitions }, ports), flags.gate),
     maxAttempts: flags.maxAttempts ?? ATTEMPTS_DEFAULT,
     budget,
     idleMs: flags.idleTimeout === undefined ? IDLE_MS : durationMs(flags.idleTimeout, "--idle-timeout"),
+    approvals: parseApprovalFlags(flags),
     leaseMs: flags.lease === undefined ? null : durationMs(flags.lease, "--lease"),
   };
   // First of all its name: a person who has to stop it must know what to resume.
   return startRun(request, ports, app.signal, (open) => app.output.story(`team ${open.id}`));
+}
+
+/** What is configured for the turns that belong to no worker. */
+function roleEngines({ roles }: Settings, folder: string): Record<string, string> {
+  const own: Record<string, string> = {};
+  for (const role of ["decompose", "synthesize"]) {
+    const engine = Object.hasOwn(roles, role) ? roles[role]?.engine : undefined;
+    if (engine !== undefined) own[role] = absoluteEngine(engine, folder);
+  }
+  return own;
 }
 
 async function goOn(
@@ -133,13 +148,14 @@ async function goOn(
   );
   if (fixed || words.length > 0 || flags.gate.length > 0) {
     throw new OmkError("usage.invalid", "--resume goes on with a run as it was made.", {
-      hint: "It takes --name, --engine and the budgets: omk team run --resume --name <name>",
+      hint: "It takes --name, --engine, the budgets and who decides about approvals: omk team run --resume --name <name>",
     });
   }
   const ports = await goalPorts(app);
   const name = flags.name ?? onlyInterrupted(ports);
   const more = {
     budget,
+    approvals: parseApprovalFlags(flags),
     ...(flags.engine !== undefined && { engine: absoluteEngine(flags.engine, app.io.cwd()) }),
   };
   return resumeRun(name, more, ports, app.signal);
@@ -215,6 +231,7 @@ function onlyNamed(gates: GateSet, flags: readonly string[]): GateSet {
 function exitStatusOf({ status, code }: RunVerdict): number {
   if (status === "ready") return 0;
   if (code === "shutdown") return 6;
+  if (code === "approval_needed") return 3;
   if (code.startsWith("budget_")) return 5;
   // The agent was started and what it was started with is wrong: that does not pass by waiting.
   if (code === "agent_config") return 78;
@@ -271,6 +288,13 @@ function gateMark(gate: {
 function nextSteps(open: OpenRun, { code, status }: RunVerdict): string[] {
   const name = shellQuoted(open.id);
   if (status === "ready") return [`Look at it: omk proof show ${name}`];
+  const [asked] = open.approvals.open;
+  if (asked) {
+    return [
+      `Answer what was asked: omk approvals answer ${asked.id} approve`,
+      `Then go on with it: omk team run --resume --name ${name}`,
+    ];
+  }
   if (!open.work.stopped) return [`Look at it: omk run show ${name}`];
   const more: Readonly<Record<string, string>> = {
     budget_time: " --budget-time <more>",
