@@ -75,7 +75,6 @@ export interface AgentPreset {
   readonly modes: {
     readonly ask: string | null;
     readonly readOnly: string | null;
-    readonly unattended: string | null;
   };
   /** What to offer it. Where one of these is not used, offering it does harm or nothing. */
   readonly client: {
@@ -84,14 +83,8 @@ export interface AgentPreset {
     readonly terminal: boolean;
   };
   readonly usage: UsageSource;
-  /** How text gets into a running turn. */
-  readonly steer: "_session/steering" | "wire" | "none";
   /** Where a model's failure is told: some end the turn as if nothing had happened. */
   readonly failures: "protocol" | "session_log" | "message_text";
-  /** What the turn does after a permission was refused. */
-  readonly afterReject: "goes_on" | "ends" | "cancelled";
-  /** Longest time seen between the end of its stdin and its exit. */
-  readonly leaveMs: number;
   /** Resident memory of one process with one session, measured. */
   readonly memoryMiB: number;
   /** Versions with which all this was seen; none: it is from the documentation. */
@@ -144,13 +137,10 @@ export const PRESETS: readonly AgentPreset[] = [
       // By itself it asks for nothing.
       setToAsk: { OPENCODE_PERMISSION: '{"edit":"ask","bash":"ask"}' },
     },
-    modes: { ask: "build", readOnly: "plan", unattended: "build" },
+    modes: { ask: "build", readOnly: "plan" },
     client: NOTHING_OFFERED,
     usage: { tokens: "prompt_result_last_call", inputHoldsCache: false, cost: "usage_update" },
-    steer: "none",
     failures: "protocol",
-    afterReject: "ends",
-    leaveMs: 100,
     memoryMiB: 615,
     tested: ["1.18.33"],
     defects: [
@@ -186,14 +176,11 @@ export const PRESETS: readonly AgentPreset[] = [
       set: { KIMI_CODE_NO_AUTO_UPDATE: "1" },
       setToAsk: {},
     },
-    modes: { ask: "default", readOnly: "plan", unattended: "yolo" },
+    modes: { ask: "default", readOnly: "plan" },
     // Writes, edits and every shell command then go through omk, and a refusal fails the tool.
     client: { readFiles: true, writeFiles: true, terminal: true },
     usage: { tokens: "session_log", inputHoldsCache: false, cost: "none" },
-    steer: "none",
     failures: "session_log",
-    afterReject: "goes_on",
-    leaveMs: 100,
     memoryMiB: 435,
     tested: ["2.1.0"],
     defects: [
@@ -228,16 +215,16 @@ export const PRESETS: readonly AgentPreset[] = [
       set: { KIMI_CLI_NO_AUTO_UPDATE: "1" },
       setToAsk: {},
     },
-    modes: { ask: null, readOnly: null, unattended: null },
+    modes: { ask: null, readOnly: null },
     client: NOTHING_OFFERED,
     usage: { tokens: "events", inputHoldsCache: false, cost: "none" },
-    steer: "wire",
     failures: "protocol",
-    afterReject: "ends",
-    leaveMs: 1000,
     memoryMiB: 300,
-    tested: [],
-    defects: [{ what: "does nothing but to say that it is retired", seenIn: "1.52.0" }],
+    tested: ["1.49.0"],
+    defects: [
+      { what: "does nothing but to say that it is retired", seenIn: "1.52.0" },
+      { what: "asks nothing when default_yolo is set in its own configuration", seenIn: "1.49.0" },
+    ],
   },
   {
     name: "claude",
@@ -293,13 +280,10 @@ export const PRESETS: readonly AgentPreset[] = [
       set: { DISABLE_AUTOUPDATER: "1" },
       setToAsk: {},
     },
-    modes: { ask: "default", readOnly: "plan", unattended: "auto" },
+    modes: { ask: "default", readOnly: "plan" },
     client: NOTHING_OFFERED,
     usage: { tokens: "prompt_result_turn", inputHoldsCache: false, cost: "usage_update" },
-    steer: "_session/steering",
     failures: "protocol",
-    afterReject: "goes_on",
-    leaveMs: 100,
     memoryMiB: 470,
     tested: ["0.100.0"],
     defects: [
@@ -326,13 +310,10 @@ export const PRESETS: readonly AgentPreset[] = [
     login: "codex login (of @openai/codex), or set OPENAI_API_KEY",
     loginShowsAt: "prompt",
     environment: { pass: ["CODEX_*", "OPENAI_*"], set: {}, setToAsk: {} },
-    modes: { ask: "workspace-write", readOnly: "read-only", unattended: "agent-full-access" },
+    modes: { ask: "workspace-write", readOnly: "read-only" },
     client: NOTHING_OFFERED,
     usage: { tokens: "prompt_result_turn", inputHoldsCache: true, cost: "none" },
-    steer: "_session/steering",
     failures: "message_text",
-    afterReject: "cancelled",
-    leaveMs: 2000,
     memoryMiB: 250,
     tested: ["2.6.0"],
     defects: [
@@ -364,14 +345,11 @@ export const PRESETS: readonly AgentPreset[] = [
     login: "start `gemini` once and log in, or set GEMINI_API_KEY",
     loginShowsAt: "prompt",
     environment: { pass: ["GEMINI_*", "GOOGLE_*"], set: {}, setToAsk: {} },
-    modes: { ask: "default", readOnly: "plan", unattended: "yolo" },
+    modes: { ask: "default", readOnly: "plan" },
     // With reading offered it cannot create files: it does not recognise the answer that a file is not there.
     client: { readFiles: false, writeFiles: true, terminal: false },
     usage: { tokens: "meta_quota", inputHoldsCache: true, cost: "none" },
-    steer: "none",
     failures: "protocol",
-    afterReject: "goes_on",
-    leaveMs: 100,
     memoryMiB: 420,
     tested: ["0.61.0"],
     defects: [
@@ -395,13 +373,10 @@ export const PRESETS: readonly AgentPreset[] = [
     login: "goose configure",
     loginShowsAt: "prompt",
     environment: { pass: ["GOOSE_*", ...PROVIDER_KEYS], set: {}, setToAsk: {} },
-    modes: { ask: null, readOnly: null, unattended: null },
+    modes: { ask: null, readOnly: null },
     client: NOTHING_OFFERED,
     usage: { tokens: "none", inputHoldsCache: false, cost: "none" },
-    steer: "none",
     failures: "protocol",
-    afterReject: "goes_on",
-    leaveMs: 2000,
     memoryMiB: 400,
     tested: [],
     defects: [],

@@ -33,7 +33,6 @@ describe("the table of presets", () => {
       // Read and written alike is what its client files are for; reading alone would only slow it down.
       if (preset.client.readFiles) expect(preset.client.writeFiles).toBe(true);
       if (preset.failures === "session_log") expect(preset.usage.tokens).toBe("session_log");
-      if (preset.protocol === "wire") expect(preset.steer).not.toBe("_session/steering");
       if (preset.modes.readOnly !== null) expect(preset.modes.readOnly).not.toBe(preset.modes.ask);
     },
   );
