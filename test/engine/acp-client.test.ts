@@ -37,7 +37,7 @@ const world = createWorld();
 const environment = { PATH: process.env["PATH"] ?? "", TMPDIR: os.tmpdir() };
 
 const PRESET: AcpPreset = {
-  modes: { ask: null, readOnly: null, unattended: null },
+  modes: { ask: null, readOnly: null },
   client: { readFiles: true, writeFiles: true, terminal: true },
   usage: { tokens: "prompt_result_turn", inputHoldsCache: false, cost: "usage_update" },
   failures: "protocol",
@@ -587,7 +587,7 @@ describe("the mode of an agent", () => {
   };
   const quiet = (): Promise<void> => Promise.resolve();
   const named = (ask: string, readOnly: string): Partial<AcpPreset> => ({
-    modes: { ask, readOnly, unattended: null },
+    modes: { ask, readOnly },
   });
 
   test.each([
