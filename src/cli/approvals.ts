@@ -66,7 +66,7 @@ function showText(one: ApprovalView): string {
     line("Request", one.id),
     line("Status", statusOf(one)),
     line(one.owner_kind === "goal" ? "Goal" : "Team run", one.owner_id),
-    line("Task", `${one.task_id}, attempt ${one.fence} of ${one.worker_id}`),
+    line("Task", `${one.task_id}, fence ${one.fence}, of ${one.worker_id}`),
     ...one.shown.map(({ label, text }) => line(`${label.slice(0, 1).toUpperCase()}${label.slice(1)}`, text)),
     line("Asked because", one.because),
     line("Asked", textTime(one.asked_at)),

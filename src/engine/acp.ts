@@ -342,6 +342,9 @@ class AcpSession extends RpcSession<PromptResult> {
       await this.clock.sleep(LOG_END_LOOK_MS);
       this.#readLog(log);
     }
+    // It counts every call that was answered: without one, a full context is nothing that was paid for.
+    if (log.hasEnded && !log.spent)
+      this.#usage.takeTotals({ input_tokens: 0, output_tokens: 0, quality: "exact" });
     return log.failure;
   }
 

@@ -166,6 +166,8 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
       : attempt,
   );
   const lost = work.attempts.filter((attempt) => attempt.status === "running");
+  const lostMs = lost.map((attempt) => workedMs(open, attempt, ports));
+  const active_ms = work.active_ms + lostMs.reduce((sum, ms) => sum + ms, 0);
   await open.record(
     ...lost.map((attempt, at) => ({
       kind: "retry_scheduled",
@@ -178,7 +180,10 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
         spawn_id: attempt.spawn_id,
       },
       ...(at === 0 && {
-        changes: [change("work.json", { attempts }), changeTask(TASK.execute, { lease_expires_at: null })],
+        changes: [
+          change("work.json", { attempts, active_ms }),
+          changeTask(TASK.execute, { lease_expires_at: null }),
+        ],
       }),
     })),
   );
@@ -186,17 +191,18 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
 
 /** What is known of a turn that was cut off: whether the agent had said anything yet. */
 function spokeOf(open: OpenGoal, attempt: Attempt, ports: GoalPorts): string | null {
-  const events = join(
-    open.folder,
-    "artifacts",
-    "agent-runs",
-    TASK.execute,
-    String(attempt.fence),
-    "engine-events.jsonl",
-  );
-  return (ports.disk.stat(events)?.size ?? 0) > 0
-    ? "cut off when omk ended; the agent had been at work"
-    : null;
+  const { size = 0 } = ports.disk.stat(transcriptOf(open, attempt)) ?? {};
+  return size > 0 ? "cut off when omk ended; the agent had been at work" : null;
+}
+
+/** How long a turn that was cut off had worked, as far as its transcript tells. */
+function workedMs(open: OpenGoal, attempt: Attempt, ports: GoalPorts): number {
+  const { modifiedMs = 0 } = ports.disk.stat(transcriptOf(open, attempt)) ?? {};
+  return Math.max(0, modifiedMs - Date.parse(attempt.started_at));
+}
+
+function transcriptOf(open: OpenGoal, { fence }: Attempt): string {
+  return join(open.folder, "artifacts", "agent-runs", TASK.execute, String(fence), "engine-events.jsonl");
 }
 
 /** After a person said to go on (and what else they said, in `events`): fresh attempts where they were used up, and the present HEAD is the new ground. */

@@ -145,7 +145,11 @@ describe("a goal's budget", () => {
     await Promise.race([logged(place, "usage_reported"), running.ended]);
     running.child.kill("SIGKILL");
     await running.ended;
+    const { active_ms: beforeTurn } = place.json("work.json") as { active_ms: number };
     open(place);
+    expect((await place.run("goal", "pause")).status).toBe(0);
+    // Whoever took the goal up charged the time of the turn that was cut off.
+    expect(place.json("work.json")["active_ms"]).toBeGreaterThan(beforeTurn);
     const resumed = await place.run("goal", "resume");
     expect(resumed.status, resumed.stdout + resumed.stderr).toBe(0);
     const [killed, whole] = attempts(place);
