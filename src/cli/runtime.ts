@@ -6,6 +6,7 @@ import { equipped } from "../engine/equipped.ts";
 import { engineNamed } from "../engine/select.ts";
 import { runGates } from "../gate/run.ts";
 import { openWorkTree } from "../git/work-tree.ts";
+import { OmkError } from "../errors.ts";
 import { createRedactor, type Redactor } from "../store/redact.ts";
 import type { RunPorts } from "../team/open.ts";
 import type { App } from "./app.ts";
@@ -52,6 +53,11 @@ export async function goalPorts(app: App, root = app.root()): Promise<RunPorts> 
     settings,
     engineNamed: (name, baseDir) => {
       const held = settings(baseDir);
+      if (held.guardGone !== undefined) {
+        throw new OmkError("config.invalid", `No agent may work here: ${held.guardGone}`, {
+          hint: "Its hooks were trusted as a guard. If they are to be no more: omk trust --revoke.",
+        });
+      }
       const { engine: configured } = held;
       const options = { launcher, baseDir, environment, callerEnvironment: io.env, configured, ...VERSION };
       return equipped(engineNamed(name, options, world), held, io.env);

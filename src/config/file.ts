@@ -9,6 +9,7 @@ import type { Disk } from "../ports.ts";
 
 /** Larger files of this kind are a mistake. */
 const FILE_BYTES_MAX = 1024 * 1024;
+const DEPTH_MAX = 32;
 const PATTERN_CHARACTERS_MAX = 4_096;
 
 /** A configuration file that can be understood. */
@@ -107,14 +108,28 @@ function decode(bytes: Uint8Array, path: string): string {
 }
 
 function parseTable(text: string, path: string): unknown {
+  let table: unknown;
   try {
-    return parse(text, { maxDepth: 32 });
+    table = parse(text, { maxDepth: DEPTH_MAX });
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     // The first line is the reason; what follows quotes the file.
     const why = (error.message.split("\n")[0] ?? "").replace(/^Invalid TOML document: /, "").trim();
     throw invalid(path, error.line, why);
   }
+  // The parser does not count the parts of a dotted key.
+  if (isDeeper(table, DEPTH_MAX)) throw invalid(path, undefined, `it is nested deeper than ${DEPTH_MAX}`);
+  return table;
+}
+
+/** Whether a value holds others to more than that depth. */
+function isDeeper(value: unknown, depthMax: number): boolean {
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > depthMax) return true;
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+  }
+  return false;
 }
 
 function checkPattern(pattern: string, keyPath: readonly PropertyKey[], text: string, path: string): void {

@@ -16,6 +16,8 @@ export interface Settings extends Omit<Named<Config>, "hooks"> {
   hooks: TrustedHook[];
   /** What the user should hear about it, e.g. that the project's configuration is not trusted and was left out. */
   notices: string[];
+  /** Why no agent may work here: hooks that the user had trusted are not what they were. */
+  guardGone?: string;
 }
 
 /** Where configuration lies. */
@@ -63,6 +65,9 @@ export function loadSettings(
   if (project?.state === "untrusted" || project?.state === "changed") notices.push(leftOut(project));
   const own = user.file?.config ?? Config.parse({});
   const userHooks = own.hooks.map((hook) => ownHook(hook, dirname(user.path), disk));
+  if (project?.state === "changed" && project.hadHooks) {
+    return { ...own, hooks: userHooks, notices, guardGone: leftOut(project) };
+  }
   if (project?.state !== "trusted") return { ...own, hooks: userHooks, notices };
   const added = project.file.config;
   return {

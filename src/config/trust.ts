@@ -39,7 +39,9 @@ export interface TrustedBytes {
 export type ProjectConfig =
   | { state: "none"; path: string }
   /** It is there and must not be used; `because` is a sentence's end. */
-  | { state: "untrusted" | "changed"; path: string; because: string }
+  | { state: "untrusted"; path: string; because: string }
+  /** It was trusted, and is not what it was; with hooks it was a guard, which whoever is guarded could take away. */
+  | { state: "changed"; path: string; because: string; hadHooks: boolean }
   | { state: "trusted"; path: string; file: ConfigFile; hooks: TrustedHook[]; trusted_at: string };
 
 /** Reads a project's configuration as far as it is trusted: other bytes are not even parsed. */
@@ -54,22 +56,30 @@ export function projectConfig(
   if (link !== undefined)
     return { state: "untrusted", path, because: `${link} is a link, which is not followed there` };
   const found = disk.stat(path);
-  if (!found) return { state: "none", path };
+  const kept = readRecord(recordPath(root, project), disk);
+  const record = kept?.project === project ? kept : undefined;
+  const hadHooks = (record?.commands.length ?? 0) > 0;
+  const changed = (because: string) => ({ state: "changed" as const, path, because, hadHooks });
+  if (!found) return hadHooks ? changed("it is gone, and was trusted with hooks") : { state: "none", path };
   if (found.kind !== "file") return { state: "untrusted", path, because: `it is a ${found.kind}` };
-  const record = readRecord(recordPath(root, project), disk);
-  if (!record || record.project !== project)
-    return { state: "untrusted", path, because: "nobody has trusted it" };
-  const bytes = readConfigBytes(path, disk);
+  if (!record) return { state: "untrusted", path, because: "nobody has trusted it" };
+  let bytes: Uint8Array | undefined;
+  try {
+    bytes = readConfigBytes(path, disk);
+  } catch (error) {
+    if (!(error instanceof OmkError)) throw error;
+    // It was small and readable when it was trusted, so it is another one.
+    return changed("it has changed since it was trusted, and cannot be read");
+  }
   if (!bytes) return { state: "none", path };
-  if (sha256(bytes) !== record.config_sha256)
-    return { state: "changed", path, because: "it has changed since it was trusted" };
+  if (sha256(bytes) !== record.config_sha256) return changed("it has changed since it was trusted");
   const file = parseConfig(bytes, path);
   const trusted = new Map(record.commands.map(({ command, sha256: digest }) => [command, digest]));
   const hooks: TrustedHook[] = [];
   for (const hook of file.config.hooks) {
     const here = commandFile(hook.command, project, disk);
     if (here.because !== undefined || here.sha256 !== trusted.get(hook.command))
-      return { state: "changed", path, because: `${hook.command} has changed since it was trusted` };
+      return changed(`${hook.command} has changed since it was trusted`);
     hooks.push({ ...hook, folder: project, path: here.path, sha256: here.sha256 });
   }
   return { state: "trusted", path, file, hooks, trusted_at: record.trusted_at };

@@ -1,6 +1,5 @@
 /** How a goal waits for a person: the ending over a request that nobody answered, and what keeps it from going on. */
 import { approvalsFor, summaryOf, type Approvals } from "../approval/approvals.ts";
-import { OmkError } from "../errors.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import { projectDirOf } from "./workspace.ts";
@@ -28,18 +27,4 @@ export function approvalEnding(open: OpenGoal): Ending | undefined {
 
 function waitingText(count: number): string {
   return count === 1 ? "a request waits for a person" : `${count} requests wait for a person`;
-}
-
-/** Before everything that was asked is answered a new turn would only ask it again. Throws `goal.refused`. */
-export function refuseWaiting(open: OpenGoal, command: string): void {
-  const waiting = open.approvals.open;
-  const [first] = waiting;
-  if (!first) return;
-  throw new OmkError(
-    "goal.refused",
-    `${command} is refused: ${waitingText(waiting.length)} of goal ${open.id}.`,
-    {
-      hint: `See it with \`omk approvals show ${first.id}\` and answer: omk approvals answer ${first.id} approve`,
-    },
-  );
 }

@@ -91,8 +91,14 @@ export async function runAttempt(
   let turn: Turn;
   let agent: Attempt["agent"];
   const callsHooks = () => engine.capabilities.hooks;
-  const scope = { task: attempt.task_id, fence, worker: WORKER, cwd: space.tree.root, callsHooks };
-  const permissions = approvals.attempt(scope);
+  const permissions = approvals.attempt({
+    task: attempt.task_id,
+    fence,
+    worker: WORKER,
+    cwd: space.tree.root,
+    endsAtMs: startedMs + turnMs,
+    callsHooks,
+  });
   const meter = meterAttempt(open, attempt, ports);
   try {
     ports.tell(`attempt ${number}: ${engine.name} works in ${space.tree.root}`);

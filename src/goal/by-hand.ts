@@ -2,6 +2,7 @@
 import { join } from "node:path";
 
 import { approvalKeys, refuseUnasking, type ApprovalFlags } from "../approval/settings.ts";
+import { refuseWaiting } from "../approval/waiting.ts";
 import type { Engine } from "../engine/engine.ts";
 import { refuseSecretEngine } from "../engine/select.ts";
 import { OmkError } from "../errors.ts";
@@ -11,7 +12,7 @@ import { chainHolder } from "../store/claim-chain.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { holdProject } from "../store/project-claim.ts";
 import { acceptGoal, rejectGoal, type Acceptance } from "./accept.ts";
-import { APPROVAL_NEEDED, approvalEnding, approvalsOf, refuseWaiting } from "./approvals.ts";
+import { APPROVAL_NEEDED, approvalEnding, approvalsOf } from "./approvals.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget } from "./budget.ts";
 import { checkRequest, createGoal, type CheckedRequest, type GoalRequest } from "./create.ts";
@@ -77,6 +78,9 @@ export async function runGoal(
     await held?.release(true);
   }
 }
+
+/** Why requests are withdrawn when a person names another policy. */
+const DECIDED_ANEW = "another policy decides anew";
 
 /** What a person may say anew each time an agent is to work. */
 interface Chosen {
@@ -200,6 +204,8 @@ export function executeGoal(
       ...request,
       command: "goal execute",
       prepare: (open) => {
+        if (request.approvals?.policy === undefined)
+          refuseWaiting(open.approvals, `execute of goal ${open.id}`, "goal.refused");
         const engine = engineOf(open, request, ports);
         const chosen = engineChosen(open, request.engine, engine);
         return { given: engine, events: [...chosen, ...approvalsChosen(request.approvals ?? {})] };
@@ -207,6 +213,10 @@ export function executeGoal(
       take: async (open, space, engine, stop) => {
         const steps = { open, space, ports, signal: stop };
         const gated = await layGround(steps);
+        // The gates on the base may have used up what there was.
+        if (request.approvals?.policy !== undefined) await open.approvals.withdrawAll(DECIDED_ANEW);
+        const spentUp = budgetEnding(open);
+        if (spentUp) return spentUp;
         const number = currentAttempts(open.work).filter((attempt) => attempt.counted).length + 1;
         await runAttempt(open, space, { engine, approvals: approvalsOf(open, ports), number }, ports, stop);
         if (stop.aborted) return false;
@@ -324,18 +334,17 @@ export async function resumeGoal(
     const { status } = open.goal;
     if (status === "ready") return { open, ending: { status, reasonCode: "ready" }, achieved: true };
     refuseResume(open, status);
-    await open.approvals.expireOld();
-    if (approvals.policy === undefined) refuseWaiting(open, "resume");
+    if (approvals.policy === undefined)
+      refuseWaiting(open.approvals, `resume of goal ${open.id}`, "goal.refused");
     if (!open.goal.until_ready && untilReady !== true) {
       const events = chosen === undefined ? [] : engineChosen(open, chosen, engineOf(open, given, ports));
-      await open.approvals.withdrawAll("another policy decides anew");
+      if (approvals.policy !== undefined) await open.approvals.withdrawAll(DECIDED_ANEW);
       await grantResume(open, undefined, [...events, ...approvalsChosen(approvals)]);
       const ending = await concludeGoal(open, undefined, undefined, ports);
       return { open, ending, achieved: true };
     }
     // Named before anything changes: without an agent the goal stays as it is.
     const engine = engineOf(open, given, ports);
-    await open.approvals.withdrawAll("another policy decides anew");
     const drives = {
       kind: "until_ready_set",
       actor: "omk-cli",
@@ -347,6 +356,7 @@ export async function resumeGoal(
       ...(open.goal.until_ready ? [] : [drives]),
     ];
     const ending = await withWorkspace(open, "goal resume", ports, signal, async (space) => {
+      if (approvals.policy !== undefined) await open.approvals.withdrawAll(DECIDED_ANEW);
       await grantResume(open, space, events);
       return driveGoal(open, { space, engine }, ports, signal);
     });
@@ -425,7 +435,7 @@ function refuseStep(open: OpenGoal, command: string, again: boolean): void {
   if (status === "paused")
     throw refused(open.id, command, status, `Resume it first: omk goal resume ${open.id}`);
   if (status === "blocked_on_human" && open.goal.reason_code === APPROVAL_NEEDED) {
-    refuseWaiting(open, command);
+    refuseWaiting(open.approvals, `${command} of ${open.id}`, "goal.refused");
     throw refused(open.id, command, status, `What was asked is answered: omk goal resume ${open.id}`);
   }
   if (status === "blocked_on_human") {

@@ -13,7 +13,7 @@ import type { GateSet } from "../format/gate.ts";
 import type { DeliveryPolicy, Goal, MergePolicy } from "../format/goal.ts";
 import { instantOf } from "../format/stamp.ts";
 import { renderLine } from "../format/json.ts";
-import { refuseSecretEngine } from "../engine/select.ts";
+import { engineForRole, refuseSecretEngine } from "../engine/select.ts";
 import { loadGates, refuseSecrets } from "../gate/definitions.ts";
 import { stateFolder } from "../store/state-root.ts";
 import { checkPositive } from "./budget.ts";
@@ -52,6 +52,8 @@ export interface GoalRequest {
 }
 
 const MAX_ATTEMPTS_LIMIT = 20;
+/** In the configuration, who does the work of a goal. */
+const GOAL_ROLE = "executor";
 
 /** A request that can be made a goal. */
 export interface CheckedRequest extends GoalRequest {
@@ -78,11 +80,12 @@ export function checkRequest(request: GoalRequest, ports: GoalPorts): CheckedReq
   }
   const gateSet = loadGates({ projectDir, flags: [...(request.gates ?? [])] }, ports);
   refuseSecrets(gateSet, ports.redactor);
-  const keys = approvalKeys(request.approvals ?? {}, ports.settings(projectDir));
+  const settings = ports.settings(projectDir);
+  const keys = approvalKeys(request.approvals ?? {}, settings);
   // Looks at the engine's name and files now: a goal that cannot be worked on is better refused than made.
   const chosen: { engine?: string } = {};
   if (request.engine !== undefined || request.untilReady === true) {
-    const wanted = request.engine ?? "auto";
+    const wanted = engineForRole(GOAL_ROLE, request.engine, settings);
     refuseSecretEngine(wanted, ports.redactor);
     const engine = ports.engineNamed(wanted, projectDir);
     refuseUnasking(engine, keys);

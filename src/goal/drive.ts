@@ -6,6 +6,7 @@ import { join } from "node:path";
 
 import type { Approvals } from "../approval/approvals.ts";
 import type { Engine } from "../engine/engine.ts";
+import { TURN_MS_MAX } from "../engine/turn.ts";
 import type { Attempt } from "../format/work.ts";
 import { sweepGateRemains } from "../gate/steps.ts";
 import type { NewEvent } from "../store/event-log.ts";
@@ -14,7 +15,7 @@ import { UNHURRIED } from "../store/project-claim.ts";
 import { acceptGoal } from "./accept.ts";
 import { approvalEnding, approvalsOf } from "./approvals.ts";
 import { runAttempt } from "./attempt.ts";
-import { exhaustedBudget } from "./budget.ts";
+import { exhaustedBudget, remainingMs } from "./budget.ts";
 import { recordDrift } from "./drift.ts";
 import {
   budgetEnding,
@@ -156,6 +157,7 @@ function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
 export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<void> {
   await endLeftovers(open.orphanedSpawns, ports);
   await open.approvals.renderMissing();
+  await open.approvals.expireOld();
   // Only now: what still ran could write there.
   sweepGateRemains(open.folder, ports);
   const { work } = open;
@@ -195,10 +197,12 @@ function spokeOf(open: OpenGoal, attempt: Attempt, ports: GoalPorts): string | n
   return size > 0 ? "cut off when omk ended; the agent had been at work" : null;
 }
 
-/** How long a turn that was cut off had worked, as far as its transcript tells. */
+/** How long a turn that was cut off had worked, as far as its transcript tells; no longer than it might have. */
 function workedMs(open: OpenGoal, attempt: Attempt, ports: GoalPorts): number {
   const { modifiedMs = 0 } = ports.disk.stat(transcriptOf(open, attempt)) ?? {};
-  return Math.max(0, modifiedMs - Date.parse(attempt.started_at));
+  const mostMs = Math.min(TURN_MS_MAX, remainingMs(open.goal, open.work));
+  // Wall time, which may have been set, or have gone on while the machine slept.
+  return Math.min(mostMs, Math.max(0, modifiedMs - Date.parse(attempt.started_at)));
 }
 
 function transcriptOf(open: OpenGoal, { fence }: Attempt): string {

@@ -51,6 +51,8 @@ export async function concludeGoal(
   const git = space && (await space.tree.evidence(UNHURRIED));
   const proof = ports.redactor.value(buildProof(open, verdict, final, now, git)) as Proof;
   const done = final.status === "ready" || final.status === "cancelled";
+  // Nobody will ask again, so nobody need answer.
+  if (done) await open.approvals.withdrawAll("the goal has ended");
   const failure = failureOf(open, final);
   await open.record({
     kind: "proof_written",

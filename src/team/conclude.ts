@@ -16,6 +16,8 @@ export async function concludeRun(
     payload: {},
     changes: [change("team-work.json", { stopped: stopped ?? null })],
   });
+  // Nobody will ask again, so nobody need answer.
+  if (!stopped) await open.approvals.withdrawAll("the run has ended");
   const verdict = verdictOf(open);
   const isReady = verdict.status === "ready";
   const isDone = !stopped && open.tasks.length > 0 && open.tasks.every(({ state }) => state === "completed");

@@ -11,6 +11,7 @@ import { OutboxLine, type Report } from "../format/agent-run.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { Usage } from "../format/proof.ts";
 import type { RunAttempt } from "../format/team-work.ts";
+import { normalizedPath } from "../scheduler/ownership.ts";
 import { nowOf, type Claimed, type Now, type Scheduler, type TaskChange } from "../scheduler/scheduler.ts";
 import { evidenceOf, keepEvidence } from "../store/evidence.ts";
 import { renderDocument, tryJson } from "../format/json.ts";
@@ -307,6 +308,7 @@ export class Crew {
           spawnId: attempt.spawn_id,
           attempt: number,
           turnMs,
+          ...writeSetOf(task.write_set, this.#open.work.project_dir),
           meter: loggedMeter(running.reservation, running.log),
           onSign: (isBusy) => this.#renew(running, isBusy),
         },
@@ -693,6 +695,13 @@ export function transcriptEvidence(
 
 function taskChange({ id, set }: TaskChange): ReturnType<typeof changeTask> {
   return changeTask(id, set);
+}
+
+/** Where an agent may write on a task; everywhere when the task names no place, or all of the project. */
+function writeSetOf(paths: readonly string[], projectDir: string): { writeSet?: string[] } {
+  const places = paths.map(normalizedPath);
+  if (places.length === 0 || places.some((place) => place === undefined || place === ".")) return {};
+  return { writeSet: places.map((place = ".") => join(projectDir, place)) };
 }
 
 /** A task that was cancelled because it needs one that has failed. */

@@ -1,13 +1,13 @@
 /** Making a run and going on with one: whose it is, what it was asked for, and who may work on it. */
 import { join } from "node:path";
 
-import { summaryOf } from "../approval/approvals.ts";
 import {
   approvalKeys,
   refuseUnasking,
   type ApprovalFlags,
   type RecordedApprovals,
 } from "../approval/settings.ts";
+import { refuseWaiting } from "../approval/waiting.ts";
 import type { Engine } from "../engine/engine.ts";
 import { refuseSecretEngine } from "../engine/select.ts";
 import { OmkError } from "../errors.ts";
@@ -149,12 +149,17 @@ export async function resumeRun(
     }
     await open.approvals.renderMissing();
     await open.approvals.expireOld();
-    if (more.approvals?.policy === undefined) refuseWaiting(open);
+    if (more.approvals?.policy === undefined)
+      refuseWaiting(open.approvals, `resume of team run ${open.id}`, "team.refused");
     const chosen = await chooseEngine(more.engine ?? open.work.engine, real, ports, signal);
-    refuseUnasking(chosen.engine, approvalKeys(more.approvals ?? {}, open.work));
+    const decided = approvalKeys(more.approvals ?? {}, open.work);
+    refuseUnasking(chosen.engine, decided);
+    for (const text of Object.values(open.work.role_engines ?? {}))
+      refuseUnasking((await chooseEngine(text, real, ports, signal)).engine, decided);
     const held = await holdProject(real, "team run --resume", ports, signal);
     try {
-      await open.approvals.withdrawAll("another policy decides anew");
+      if (more.approvals?.policy !== undefined)
+        await open.approvals.withdrawAll("another policy decides anew");
       await recordResume(open, { ...more, engine: chosen.name }, chosen.version, more.engine !== undefined);
       return { open, verdict: await driveRun(open, chosen.engine, ports, signal) };
     } finally {
@@ -163,21 +168,6 @@ export async function resumeRun(
   } finally {
     await open.close();
   }
-}
-
-/** Before everything that was asked is answered a new turn would only ask it again. */
-function refuseWaiting(open: OpenRun): void {
-  const waiting = open.approvals.open;
-  const [first] = waiting;
-  if (!first) return;
-  const count = waiting.length === 1 ? "a request waits" : `${waiting.length} requests wait`;
-  throw new OmkError(
-    "team.refused",
-    `Team run ${open.id}: ${count} for a person: ${first.id} (${summaryOf(first)}).`,
-    {
-      hint: `Answer it: omk approvals answer ${first.id} approve`,
-    },
-  );
 }
 
 /** The engine, checked before anything is written: its words hold no secret, and its program is there. */

@@ -228,6 +228,9 @@ async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined
     );
     if ("stop" in asked) return asked.stop;
     const { turn } = asked;
+    // Stopped by the budget it said nothing of the task: with more of it, the splitting is done anew.
+    const over = turn.status === "finished" ? undefined : spentUp(steps.ledger);
+    if (over) return over;
     const answer: Decomposition =
       turn.status === "finished"
         ? parseDecomposition(turn.text, count)

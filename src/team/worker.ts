@@ -48,6 +48,8 @@ export interface Launch {
   spawnId: string;
   attempt: number;
   turnMs: number;
+  /** Where the agent's files may be written when it asks us to; absent means everywhere in the project. */
+  writeSet?: readonly string[];
   meter: TurnMeter;
   /** Called at each sign of life; `isBusy` while a tool call or request is open. */
   onSign(isBusy: boolean): void;
@@ -106,6 +108,7 @@ export class Worker {
       fence: launch.fence,
       worker: this.name,
       cwd: projectDir,
+      endsAtMs: startedMs + launch.turnMs,
       roleRefuses: (kind) => (allowsTool(role, kind) ? undefined : `role ${role.id} may not ${kind}`),
       callsHooks: () => engine().capabilities.hooks,
     });
@@ -149,6 +152,7 @@ export class Worker {
         environment: this.#ports.environment,
         spawnId: launch.spawnId,
         limits: { handshakeMs: HANDSHAKE_MS, idleMs, turnMs: launch.turnMs },
+        ...(launch.writeSet && { writeSet: launch.writeSet }),
         prompt: { text, meta: { role: "work", task: assignment.id, attempt: launch.attempt } },
         transcript,
         stops: [launch.meter.over],

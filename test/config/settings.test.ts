@@ -172,6 +172,8 @@ describe("a project's configuration", () => {
 
   test.each([
     ["its text", () => own(`${CONFIG}# more\n`), /it has changed/],
+    ["its size", () => own(`${CONFIG}#${"x".repeat(2_000_000)}\n`), /it has changed .* cannot be read/],
+    ["that it is there", () => rmSync(join(project, ".omk/config.toml")), /it is gone/],
     ["the file of a hook", () => script(".omk/check.sh", "#!/bin/sh\nexit 0\n"), /check\.sh has changed/],
     ["a hook that is no longer there", () => rmSync(join(project, ".omk/check.sh")), /check\.sh has changed/],
     [
@@ -186,6 +188,16 @@ describe("a project's configuration", () => {
     change();
     expect(load()).toMatchObject({ hooks: [], notices: [expect.stringMatching(because)] });
     expect(load().engine).toBeUndefined();
+    // It was a guard: whoever is guarded must not be able to take it away.
+    expect(load().guardGone).toMatch(because);
+  });
+
+  test("is refused when a key is nested without end", () => {
+    own(`${"a.".repeat(20_000)}b = 1\n`);
+    expect(failure(() => readForTrust(project, world))).toMatchObject({
+      code: "config.invalid",
+      message: expect.stringContaining("nested deeper than 32") as string,
+    });
   });
 
   test("is trusted again when the bytes are the old ones", async () => {

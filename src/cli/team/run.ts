@@ -233,8 +233,6 @@ function exitStatusOf({ status, code }: RunVerdict): number {
   if (code === "shutdown") return 6;
   if (code === "approval_needed") return 3;
   if (code.startsWith("budget_")) return 5;
-  // The agent was started and what it was started with is wrong: that does not pass by waiting.
-  if (code === "agent_config") return 78;
   if (code.startsWith("agent_")) return 4;
   return code === "attempts_lost" ? 74 : 1;
 }

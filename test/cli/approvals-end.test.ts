@@ -1,0 +1,74 @@
+/** What becomes of requests and budgets where one ends before the other. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+import { expect, test } from "vitest";
+
+import type { ApprovalList } from "../../src/format/approval.ts";
+import { Place } from "../support/cli.ts";
+
+const SCRIPT = {
+  turns: [
+    {
+      match: { role: "work" },
+      steps: [{ write: "hello.txt", text: "hello\n", ask_first: true }, { say: "made" }],
+    },
+  ],
+};
+const TEXT = "Create hello.txt that says hello";
+const GATE = ["--gate", "hello=grep -q hello hello.txt"];
+const DRIVE = ["--until-ready", "--auto-accept", ...GATE];
+
+async function place(): Promise<Place> {
+  const made = new Place({ "README.md": "hello\n" });
+  await made.commitAll();
+  return made;
+}
+
+async function listed(at: Place): Promise<ApprovalList["approvals"]> {
+  return (JSON.parse((await at.run("approvals", "list", "--json")).stdout) as ApprovalList).approvals;
+}
+
+test("a request that waits longer than the budget of time stops the goal as a question, not as a spent budget", async () => {
+  using at = await place();
+  const engine = ["--engine", at.script(SCRIPT), "--approval-policy", "never", "--approval-timeout", "5m"];
+  const ran = await at.run("goal", "run", TEXT, ...DRIVE, ...engine, "--budget-time", "6s");
+  expect(ran.stdout).toContain("approval_needed");
+  expect(ran.status).toBe(3);
+  expect(await listed(at)).toMatchObject([{ status: "open" }]);
+});
+
+test("what a killed omk had asked is answered or decided anew before another turn, and is over when the goal is", async () => {
+  using at = await place();
+  const engine = ["--engine", at.script(SCRIPT)];
+  const running = at.start("goal", "run", TEXT, ...DRIVE, ...engine, "--approval-policy", "never");
+  await running.says("waits for a person");
+  running.child.kill("SIGKILL");
+  await running.ended;
+  expect(await listed(at)).toMatchObject([{ status: "open" }]);
+
+  const refused = await at.run("goal", "execute");
+  expect(refused.status).toBe(1);
+  expect(refused.stderr).toContain("a request waits for a person");
+  expect((await at.run("goal", "execute", "--approval-policy", "yolo")).status).toBe(0);
+  expect(await listed(at)).toEqual([]);
+});
+
+test("a baseline that uses up the budget leaves nothing for a turn, and says so", async () => {
+  using at = await place();
+  const slow = ["--gate", "slow=sleep 2; false", "--budget-time", "1s"];
+  const made = await at.run("goal", "create", TEXT, "--engine", at.script(SCRIPT), ...slow);
+  expect(made.status, made.stderr).toBe(0);
+  const ran = await at.run("goal", "execute");
+  expect(ran.stdout + ran.stderr).toContain("needs more budget");
+  expect(ran.status).toBe(5);
+});
+
+test("a goal is worked on by the engine that is configured for its role", async () => {
+  using at = await place();
+  const path = join(at.environment["HOME"] ?? "", ".config", "omk", "config.toml");
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, `[roles.executor]\nengine = ${JSON.stringify(at.script(SCRIPT))}\n`);
+  const ran = await at.run("goal", "run", TEXT, ...DRIVE);
+  expect(ran.status, ran.stderr).toBe(0);
+});
