@@ -63,6 +63,7 @@ export async function goalPorts(app: App, root = app.root()): Promise<RunPorts> 
       return equipped(engineNamed(name, options, world), held, io.env);
     },
     tell,
+    spawnChain: (io.env["OMK_SPAWN_ID"] ?? "").split(",").filter((id) => id !== ""),
     ...(askPerson && { askPerson }),
   };
 }

@@ -4,18 +4,12 @@ import { join } from "node:path";
 import { OmkError } from "../errors.ts";
 import type { CommandRequest } from "../format/command.ts";
 import { renderDocument } from "../format/json.ts";
+import { askController, refuseOwnAgent } from "../store/ask-controller.ts";
 import { chainHolder } from "../store/claim-chain.ts";
-import { foldFolder } from "../store/journal.ts";
-import { postRequest, requestTaken } from "../store/requests.ts";
 import { recoverGoal } from "./drive.ts";
 import { findGoal } from "./find.ts";
 import { OpenGoal, type GoalPorts } from "./open.ts";
 import { applyRequests, refusalOf } from "./requests.ts";
-
-/** How long a caller waits to be told what became of its request. */
-const ANSWER_MS = 10_000;
-/** How often it looks whether the controller has gone without answering: then it applies the request itself. */
-const TAKEOVER_MS = 500;
 
 /** What became of a request. `recorded`: it will be applied, and has not been yet. */
 export interface Asked {
@@ -36,16 +30,12 @@ export async function askGoal(
   const { id, folder, status } = findGoal(ports.root, wanted, ports);
   const refusal = refusalOf(request.kind, status);
   if (refusal !== undefined) throw refused(id, request.kind, refusal);
-  const requestId = await postRequest(folder, request, ports);
-  const until = ports.clock.monotonicMs() + ANSWER_MS;
-  while (!(await applyHere(id, folder, request.kind, ports, signal))) {
-    // Its controller lives, and will apply the request or go.
-    if (await requestTaken(folder, requestId, TAKEOVER_MS, ports, signal)) break;
-    if (ports.clock.monotonicMs() >= until) return { outcome: "recorded", id };
-  }
-  const because = refusalInLog(folder, requestId, ports);
-  if (because !== undefined) throw refused(id, request.kind, because);
-  return { outcome: "applied", id };
+  if (request.kind === "approval_answer" || request.kind === "budget_add")
+    refuseOwnAgent(folder, request.kind.replace("_", " "), ports);
+  const applied = () => applyHere(id, folder, request.kind, ports, signal);
+  const asked = await askController(folder, request, applied, ports, signal);
+  if (asked.outcome === "refused") throw refused(id, request.kind, asked.because);
+  return { outcome: asked.outcome, id };
 }
 
 /** Takes control and applies what waits; false while another process has control. */
@@ -76,15 +66,6 @@ async function applyHere(
     await open.close();
   }
   return true;
-}
-
-function refusalInLog(folder: string, requestId: string, ports: GoalPorts): string | undefined {
-  let because: string | undefined;
-  foldFolder(folder, ports, ({ kind, payload }) => {
-    if (kind === "request_refused" && payload?.["request_id"] === requestId)
-      because = String(payload["reason"]);
-  });
-  return because;
 }
 
 function refused(id: string, kind: string, because: string): OmkError {

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 
 import { approvalKeys, refuseUnasking, type ApprovalFlags } from "../approval/settings.ts";
+import { refuseOwnAgent } from "../store/ask-controller.ts";
 import { refuseWaiting } from "../approval/waiting.ts";
 import type { Engine } from "../engine/engine.ts";
 import { refuseSecretEngine } from "../engine/select.ts";
@@ -268,6 +269,7 @@ export async function acceptByHand(
   signal: AbortSignal,
 ): Promise<Outcome> {
   return decideByHand(wanted, "goal accept", ports, signal, async (open) => {
+    refuseOwnAgent(open.folder, "goal accept", ports);
     checkAttested(open, acceptance.attested);
     // A yes is to what was checked: the records must be whole, and the files as they were.
     if (open.proof) assureNone(open.id, verifyProof(open.folder, open.id, ports).faults);

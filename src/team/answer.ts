@@ -1,15 +1,9 @@
 /** Answering from another process what an agent of a run asked. */
 import { OmkError } from "../errors.ts";
-import { foldFolder } from "../store/journal.ts";
-import { postRequest, requestTaken } from "../store/requests.ts";
+import { askController, refuseOwnAgent } from "../store/ask-controller.ts";
 import { findTeam, resumableTeam } from "./find.ts";
 import { OpenRun, type RunPorts } from "./open.ts";
 import { applyRequests } from "./requests.ts";
-
-/** How long a caller waits to be told what became of its answer. */
-const ANSWER_MS = 10_000;
-/** How often it looks whether the controller has gone without applying it: then it does so itself. */
-const TAKEOVER_MS = 500;
 
 /**
  * Gives an answer to the controller of a run, or writes it down here when there is none. `recorded`: it will be applied, and
@@ -22,18 +16,11 @@ export async function answerRun(
   signal: AbortSignal,
 ): Promise<"applied" | "recorded"> {
   const { folder } = resumableTeam(ports.root, name, ports);
-  const requestId = await postRequest(folder, { kind: "approval_answer", payload }, ports);
-  const until = ports.clock.monotonicMs() + ANSWER_MS;
-  while (!(await applyHere(name, ports, signal))) {
-    if (await requestTaken(folder, requestId, TAKEOVER_MS, ports, signal)) break;
-    if (ports.clock.monotonicMs() >= until) return "recorded";
-  }
-  let because: string | undefined;
-  foldFolder(folder, ports, ({ kind, payload: said }) => {
-    if (kind === "request_refused" && said?.["request_id"] === requestId) because = String(said["reason"]);
-  });
-  if (because === undefined) return "applied";
-  throw new OmkError("approval.refused", `The answer was not taken: ${because}.`, {
+  refuseOwnAgent(folder, "The answer", ports);
+  const request = { kind: "approval_answer" as const, payload };
+  const asked = await askController(folder, request, () => applyHere(name, ports, signal), ports, signal);
+  if (asked.outcome !== "refused") return asked.outcome;
+  throw new OmkError("approval.refused", `The answer was not taken: ${asked.because}.`, {
     hint: "See `omk approvals list --all`.",
   });
 }

@@ -41,6 +41,8 @@ export interface RunPorts extends JournalPorts {
   settings(projectDir: string): Settings;
   /** Asks whoever sits at the terminal; absent without one. */
   askPerson?: AskPerson;
+  /** The spawn ids that this process bears: not empty in what an agent has started. */
+  spawnChain?: readonly string[];
   /** One line of the story for whoever watches. */
   tell(line: string): void;
 }

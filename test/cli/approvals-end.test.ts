@@ -1,5 +1,5 @@
 /** What becomes of requests and budgets where one ends before the other. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 import { expect, test } from "vitest";
@@ -71,4 +71,35 @@ test("a goal is worked on by the engine that is configured for its role", async 
   writeFileSync(path, `[roles.executor]\nengine = ${JSON.stringify(at.script(SCRIPT))}\n`);
   const ran = await at.run("goal", "run", TEXT, ...DRIVE);
   expect(ran.status, ran.stderr).toBe(0);
+});
+
+test("an agent cannot answer what it asks", async () => {
+  using at = await place();
+  const omk = JSON.stringify(join(import.meta.dirname, "../../bin/omk.cjs"));
+  const node = JSON.stringify(process.execPath);
+  // The agent asks for leave, and something that it had started before says yes.
+  at.write({
+    "yes.sh": [
+      "i=0",
+      `while [ $i -lt 100 ]; do`,
+      `  id=$(${node} ${omk} approvals list --json | grep -o 'ap-[a-z0-9]*' | head -n 1)`,
+      `  if [ -n "$id" ]; then OMK_STATE_DIR=${JSON.stringify(at.state)} ${node} ${omk} approvals answer "$id" approve > said.txt 2>&1; exit; fi`,
+      "  i=$((i+1))",
+      "done",
+    ].join("\n"),
+  });
+  await at.commitAll("yes");
+  const steps = [
+    { daemon: ["sh", "-c", `OMK_STATE_DIR=${at.state} sh yes.sh`] },
+    { write: "hello.txt", text: "hello\n", ask_first: true },
+    { say: "made" },
+  ];
+  const engine = at.script({ turns: [{ match: { role: "work" }, steps }] });
+  const policy = ["--approval-policy", "never", "--approval-timeout", "8s"];
+  const ran = await at.run("goal", "run", TEXT, ...DRIVE, "--engine", engine, ...policy);
+  expect(ran.status, ran.stderr).toBe(3);
+  expect(readFileSync(join(at.project, "said.txt"), "utf8")).toContain(
+    "comes from an agent that works on this",
+  );
+  expect(await listed(at)).toMatchObject([{ status: "open" }]);
 });

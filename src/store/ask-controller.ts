@@ -1,0 +1,60 @@
+/** Asking the controller of a goal or a run for something, or applying it here when there is none. */
+import { OmkError } from "../errors.ts";
+import type { CommandRequest } from "../format/command.ts";
+import type { Clock, Disk } from "../ports.ts";
+import type { FilePorts } from "./files.ts";
+import { foldFolder } from "./journal.ts";
+import { postRequest, requestTaken } from "./requests.ts";
+
+/**
+ * Refuses a person's decision that comes from an agent of the very goal or run: whoever asks must not answer. It keeps honest
+ * agents honest; one that clears its environment is the sandbox's business.
+ */
+export function refuseOwnAgent(
+  folder: string,
+  what: string,
+  { spawnChain = [], ...ports }: { disk: Disk; spawnChain?: readonly string[] },
+): void {
+  if (spawnChain.length === 0) return;
+  let isOwn = false;
+  foldFolder(folder, ports, ({ payload }) => {
+    isOwn ||= typeof payload?.["spawn_id"] === "string" && spawnChain.includes(payload["spawn_id"]);
+  });
+  if (!isOwn) return;
+  throw new OmkError("approval.refused", `${what} is refused: it comes from an agent that works on this.`, {
+    hint: "A person decides that, in a terminal of his own.",
+  });
+}
+
+/** How long a caller waits to be told what became of its request. */
+const ANSWER_MS = 10_000;
+/** How often it looks whether the controller has gone without answering: then it applies the request itself. */
+const TAKEOVER_MS = 500;
+
+/** What became of a request. `recorded`: it will be applied, and has not been yet. */
+export type Asked = { outcome: "applied" | "recorded" } | { outcome: "refused"; because: string };
+
+/**
+ * Records a request and waits until it is applied. `applyHere` takes control and applies what waits; it resolves to false
+ * while another process has control.
+ */
+export async function askController(
+  folder: string,
+  request: { kind: CommandRequest["kind"]; payload?: Record<string, unknown> },
+  applyHere: () => Promise<boolean>,
+  ports: FilePorts & { clock: Clock },
+  signal: AbortSignal,
+): Promise<Asked> {
+  const id = await postRequest(folder, request, ports);
+  const until = ports.clock.monotonicMs() + ANSWER_MS;
+  while (!(await applyHere())) {
+    // Its controller lives, and will apply the request or go.
+    if (await requestTaken(folder, id, TAKEOVER_MS, ports, signal)) break;
+    if (ports.clock.monotonicMs() >= until) return { outcome: "recorded" };
+  }
+  let because: string | undefined;
+  foldFolder(folder, ports, ({ kind, payload }) => {
+    if (kind === "request_refused" && payload?.["request_id"] === id) because = String(payload["reason"]);
+  });
+  return because === undefined ? { outcome: "applied" } : { outcome: "refused", because };
+}
