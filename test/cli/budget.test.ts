@@ -195,6 +195,28 @@ describe("a team's budget", () => {
     expect(held.length).toBeGreaterThan(0);
     expect(held.every(({ counted }) => counted === false)).toBe(true);
   });
+
+  test("that ends while the task is split leaves the splitting to be done", async () => {
+    using place = new Place(THREE_BROKEN);
+    await place.commitAll();
+    const split = { say: JSON.stringify(THREE_SUBTASKS) };
+    const waits = { wait_for: join(place.folder, "open") };
+    const names = ["one", "two", "three"] as const;
+    const engine = place.script({
+      turns: [
+        { match: { role: "decompose" }, steps: [call(600), waits, split] },
+        { match: { role: "synthesize" }, steps: [{ say: "All are right." }] },
+        ...names.map((name) => ({ match: { task: `fix-${name}` }, steps: repair(name) })),
+      ],
+    });
+    const stopped = await place.run(...team(engine), "--budget-tokens", "500");
+    expect(stopped.status, stopped.stderr).toBe(5);
+    expect(runJson(place, "t", "team-work.json")["decomposition"]).toBeNull();
+    open(place);
+    const resumed = await place.run("team", "run", "--resume", "--name", "t", "--budget-tokens", "50000");
+    expect(resumed.status, resumed.stdout + resumed.stderr).toBe(0);
+    expect(runJson(place, "t", "team-work.json")["decomposition"]).toMatchObject({ source: "engine" });
+  });
 });
 
 describe("an agent that cannot work", () => {
