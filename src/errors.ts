@@ -22,6 +22,7 @@ const EXIT_STATUS = {
   "config.invalid": 78,
   "approval.not_found": 1,
   "approval.refused": 1,
+  "approval.needed": 3,
   "trust.refused": 1,
   "state.version": 78,
   "state.damaged": 74,

@@ -69,7 +69,16 @@ export function refuseUnasking(engine: Engine, recorded: RecordedApprovals): voi
     "usage.invalid",
     `The approval policy ${name} cannot hold with ${engine.name}: this agent never asks before it uses a tool.`,
     {
-      hint: "Use an engine that asks (over ACP or Wire), or say --approval-policy workspace or yolo.",
+      hint: "Use an engine that asks (over ACP or Wire). With --approval-policy workspace or yolo this one does what it likes.",
     },
   );
+}
+
+/** Says that no policy holds for an agent that never asks. */
+export function tellUnasking(
+  { name, capabilities }: Pick<Engine, "name" | "capabilities">,
+  { tell }: { tell(line: string): void },
+): void {
+  if (capabilities.approvals === "none")
+    tell(`${name} never asks before it acts: no policy, hook or person decides what it does`);
 }

@@ -127,8 +127,17 @@ export function isHeld({ status }: Pick<Turn, "status">): boolean {
 export function summaryOf(turn: Turn, redactor: Pick<Redactor, "text">): string {
   if (turn.failure) return redactor.text(turn.failure.message);
   const said = redactor.text(turn.text.trim());
+  if (said === "") return SILENT[turn.status] ?? "";
   return said.length <= 2_000 ? said : `${said.slice(0, 1_000)} […] ${said.slice(-900)}`;
 }
+
+/** What is said of a turn in which the agent said nothing. */
+const SILENT: Partial<Record<Turn["status"], string>> = {
+  denied: "what the agent asked for was refused, and it gave up",
+  refused: "the model refused the request",
+  limit: "the agent came to a limit of its own",
+  over_budget: "the budget was spent before the agent said anything",
+};
 
 /** Text comes in pieces of any size, so a secret may lie across two of them. */
 type TextEvent = Extract<EngineEvent, { text: string }>;

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 
 import type { Approvals } from "../approval/approvals.ts";
+import { tellUnasking } from "../approval/settings.ts";
 import { takeGuardedTurn } from "../approval/turn.ts";
 import type { Engine, Turn } from "../engine/engine.ts";
 import {
@@ -102,6 +103,7 @@ export async function runAttempt(
   const meter = meterAttempt(open, attempt, ports);
   try {
     ports.tell(`attempt ${number}: ${engine.name} works in ${space.tree.root}`);
+    tellUnasking(engine, ports);
     turn = await takeGuardedTurn(
       {
         engine,
@@ -139,7 +141,8 @@ export async function runAttempt(
     outcome_code: turn.failure?.class ?? (turn.status === "finished" ? null : turn.status),
     result_tree: result,
     ended_at: instantOf(ports.clock.now()),
-    summary: summaryOf(turn, ports.redactor),
+    // Why it was refused says more than what the agent made of it, and the next attempt is told.
+    summary: (turn.status === "denied" && permissions.refused) || summaryOf(turn, ports.redactor),
     usage,
     ...(turn.failure?.resets_at !== undefined && { resets_at: turn.failure.resets_at }),
     ...(agent && { agent }),

@@ -16,6 +16,7 @@ import { acceptGoal, rejectGoal, type Acceptance } from "./accept.ts";
 import { APPROVAL_NEEDED, approvalEnding, approvalsOf } from "./approvals.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget } from "./budget.ts";
+import { moreBudget } from "./more-budget.ts";
 import { checkRequest, createGoal, type CheckedRequest, type GoalRequest } from "./create.ts";
 import { recordDrift } from "./drift.ts";
 import { driveGoal, grantResume, recoverGoal } from "./drive.ts";
@@ -206,7 +207,7 @@ export function executeGoal(
       command: "goal execute",
       prepare: (open) => {
         if (request.approvals?.policy === undefined)
-          refuseWaiting(open.approvals, `execute of goal ${open.id}`, "goal.refused");
+          refuseWaiting(open.approvals, `execute of goal ${open.id}`);
         const engine = engineOf(open, request, ports);
         const chosen = engineChosen(open, request.engine, engine);
         return { given: engine, events: [...chosen, ...approvalsChosen(request.approvals ?? {})] };
@@ -336,8 +337,7 @@ export async function resumeGoal(
     const { status } = open.goal;
     if (status === "ready") return { open, ending: { status, reasonCode: "ready" }, achieved: true };
     refuseResume(open, status);
-    if (approvals.policy === undefined)
-      refuseWaiting(open.approvals, `resume of goal ${open.id}`, "goal.refused");
+    if (approvals.policy === undefined) refuseWaiting(open.approvals, `resume of goal ${open.id}`);
     if (!open.goal.until_ready && untilReady !== true) {
       const events = chosen === undefined ? [] : engineChosen(open, chosen, engineOf(open, given, ports));
       if (approvals.policy !== undefined) await open.approvals.withdrawAll(DECIDED_ANEW);
@@ -375,8 +375,10 @@ function refuseResume(open: OpenGoal, status: GoalStatus): void {
   if (isBlocked || (status === "paused" && !testability(open.goal.normalized_goal).testable)) {
     throw refused(open.id, "resume", status, "Refine the goal and start it anew with `omk goal run`.");
   }
-  if (status === "needs_more_budget" && exhaustedBudget(open.goal, open.work) !== undefined) {
-    throw refused(open.id, "resume", status, `Add some first: omk goal budget-add ${open.id} --time 30m`);
+  const spent = status === "needs_more_budget" ? exhaustedBudget(open.goal, open.work) : undefined;
+  if (spent !== undefined) {
+    const hint = `Add some first: omk goal budget-add ${open.id} ${moreBudget(spent)}`;
+    throw refused(open.id, "resume", status, hint);
   }
 }
 
@@ -437,7 +439,7 @@ function refuseStep(open: OpenGoal, command: string, again: boolean): void {
   if (status === "paused")
     throw refused(open.id, command, status, `Resume it first: omk goal resume ${open.id}`);
   if (status === "blocked_on_human" && open.goal.reason_code === APPROVAL_NEEDED) {
-    refuseWaiting(open.approvals, `${command} of ${open.id}`, "goal.refused");
+    refuseWaiting(open.approvals, `${command} of ${open.id}`);
     throw refused(open.id, command, status, `What was asked is answered: omk goal resume ${open.id}`);
   }
   if (status === "blocked_on_human") {
@@ -455,7 +457,7 @@ function refuseStep(open: OpenGoal, command: string, again: boolean): void {
   }
   const source = exhaustedBudget(open.goal, open.work);
   if (source) {
-    const hint = `Add some: omk goal budget-add ${open.id} --time 30m`;
+    const hint = `Add some: omk goal budget-add ${open.id} ${moreBudget(source)}`;
     throw new OmkError(
       "goal.needs_budget",
       `${command} needs more budget: the ${source} budget is used up.`,

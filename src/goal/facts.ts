@@ -15,6 +15,7 @@ export function factsOf(goal: Goal, work: Work): Facts {
   const copies = work.gates?.tree === tree ? work.gates?.base_copies : null;
   const checks = reviewed ? (work.review?.oracle.checks ?? []) : [];
   return {
+    lastOutcome: last ? outcomeText(last) : null,
     executed: last?.status === "ended" && last.outcome === "finished",
     gates: definitions.some((gate) => !gate.skip) ? gatesState(work) : "none",
     redGates: redGates(work.gates?.results ?? []).map((gate) => `${gate.name} (${gate.verdict ?? "failed"})`),
@@ -40,6 +41,13 @@ export function factsOf(goal: Goal, work: Work): Facts {
     // Before any work there is no tree, and a decision is about that.
     acceptance: acceptanceOf(work, tree ?? ""),
   };
+}
+
+const OUTCOME_CHARACTERS_MAX = 300;
+
+function outcomeText({ status, outcome, summary }: Work["attempts"][number]): string {
+  const said = summary?.split("\n", 1)[0]?.slice(0, OUTCOME_CHARACTERS_MAX) ?? "";
+  return `${outcome ?? status}${said === "" ? "" : ` (${said})`}`;
 }
 
 /** An acceptance holds for the tree it was given for, a rejection until the result changes. */

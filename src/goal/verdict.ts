@@ -29,6 +29,8 @@ export type GapCode =
 
 /** What the table looks at; each is read from the goal's documents. */
 export interface Facts {
+  /** How the last attempt ended, with why; null where there was none. Words only: nothing depends on it. */
+  lastOutcome: string | null;
   /** The agent's last turn ended by itself and left something to check. */
   executed: boolean;
   /** Required gates on exactly the result: `green` needs at least one gate that counts. */
@@ -90,7 +92,8 @@ function findGaps(facts: Facts): Gap[] {
   const add = (code: GapCode, text: string) => void gaps.push({ code, text });
   const { executed } = facts;
   if (!executed) {
-    add("agent_not_executed", "agent execution has not run to an end that can be checked");
+    const how = facts.lastOutcome === null ? "" : `: the last attempt ended ${facts.lastOutcome}`;
+    add("agent_not_executed", `agent execution has not run to an end that can be checked${how}`);
     add("no_claim_without_evidence", "readiness cannot be claimed without evidence of an agent's work");
   }
   if (executed && !facts.reviewed) add("review_missing", "review evidence is missing");

@@ -68,7 +68,7 @@ export function decideRun(facts: RunFacts): RunVerdict {
       text: "tests of the base were changed, and whether their base copies pass could not be found out",
     });
   }
-  if (facts.tasks === 0) gaps.push({ code: "no_tasks", text: "there was nothing to do" });
+  if (facts.tasks === 0 && !facts.stopped) gaps.push({ code: "no_tasks", text: "there was nothing to do" });
   if (isDone && facts.gates.length === 0)
     gaps.push({ code: "no_gates", text: "no required gate ran on the result" });
   if (isDone && facts.gates.length > 0 && !facts.isOfResult)

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   approvalKeys,
   refuseUnasking,
+  tellUnasking,
   type ApprovalFlags,
   type RecordedApprovals,
 } from "../approval/settings.ts";
@@ -101,6 +102,7 @@ export async function startRun(
         ports,
       );
       created(open);
+      tellUnasking(chosen.engine, ports);
       return { open, verdict: await driveRun(open, chosen.engine, ports, signal) };
     } finally {
       await open.close();
@@ -149,8 +151,7 @@ export async function resumeRun(
     }
     await open.approvals.renderMissing();
     await open.approvals.expireOld();
-    if (more.approvals?.policy === undefined)
-      refuseWaiting(open.approvals, `resume of team run ${open.id}`, "team.refused");
+    if (more.approvals?.policy === undefined) refuseWaiting(open.approvals, `resume of team run ${open.id}`);
     const chosen = await chooseEngine(more.engine ?? open.work.engine, real, ports, signal);
     const decided = approvalKeys(more.approvals ?? {}, open.work);
     refuseUnasking(chosen.engine, decided);

@@ -24,6 +24,7 @@ export async function serveByHand(
     "",
     "In another terminal, in an empty git repository with an agent on PATH:",
     `  export HOME=${home} OMK_STATE_DIR=${join(folder, "state")}`,
+    "  unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME XDG_STATE_HOME    # your own settings, models and keys",
     "  omk goal run 'Create hello.txt that says hello' --until-ready --auto-accept \\",
     "    --engine opencode --gate 'hello=grep -q hello hello.txt'     # or --engine kimi",
     "",

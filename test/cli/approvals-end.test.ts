@@ -48,7 +48,7 @@ test("what a killed omk had asked is answered or decided anew before another tur
   expect(await listed(at)).toMatchObject([{ status: "open" }]);
 
   const refused = await at.run("goal", "execute");
-  expect(refused.status).toBe(1);
+  expect(refused.status).toBe(3);
   expect(refused.stderr).toContain("a request waits for a person");
   expect((await at.run("goal", "execute", "--approval-policy", "yolo")).status).toBe(0);
   expect(await listed(at)).toEqual([]);

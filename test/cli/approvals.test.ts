@@ -48,7 +48,7 @@ test("a goal whose request nobody answers stops, and goes on after an answer giv
   expect(existsSync(join(at.state, "goals", open?.owner_id ?? "", "approvals", `${id}.json`))).toBe(true);
 
   const early = await at.run("goal", "resume");
-  expect(early.status).toBe(1);
+  expect(early.status).toBe(3);
   expect(early.stderr).toContain(`omk approvals answer ${id} approve`);
 
   const shown = await at.run("approvals", "show", id.slice(0, 6));
@@ -71,6 +71,21 @@ test("a goal whose request nobody answers stops, and goes on after an answer giv
   const twice = await at.run("approvals", "answer", id, "approve");
   expect(twice.status).toBe(1);
   expect(twice.stderr).toContain(`Request ${id} is used already.`);
+});
+
+test("a long command is shown whole, in text and as JSON", async () => {
+  using at = place();
+  const run = `node fix.js ${"a".repeat(9_000)}SECRETMIDDLE${"b".repeat(9_000)}`;
+  const turns = [{ match: { role: "work" }, steps: [{ run, ask_first: true }, { say: "fixed" }] }];
+  const text = "Create hello.txt that says hello";
+  const engine = at.script({ turns });
+  const flags = ["--until-ready", "--auto-accept", "--engine", engine, ...GATE, ...NEVER, "1s"];
+  expect((await at.run("goal", "run", text, ...flags)).status).toBe(3);
+  const [open] = await listed(at);
+  for (const more of [[], ["--full"], ["--json"]]) {
+    const { stdout } = await at.run("approvals", "show", open?.id ?? "", ...more);
+    expect(stdout).toContain(run);
+  }
 });
 
 test("an answer from another process reaches the agent that waits", async () => {
@@ -135,7 +150,7 @@ test("a team run waits for its answer, and goes on with it", async () => {
   expect(stopped.stdout).toContain(`omk approvals answer ${id} approve`);
 
   const early = await at.run("team", "run", "--resume", "--name", "asks");
-  expect(early.status).toBe(1);
+  expect(early.status).toBe(3);
   expect(early.stderr).toContain(`omk approvals answer ${id} approve`);
 
   const answered = await at.run("approvals", "answer", id, "approve");

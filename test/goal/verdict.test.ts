@@ -14,6 +14,7 @@ import {
 } from "../../src/goal/verdict.ts";
 
 const READY: Facts = {
+  lastOutcome: "finished",
   executed: true,
   gates: "green",
   redGates: [],

@@ -53,8 +53,8 @@ export async function budgetAddCommand(
   }
   const seconds = flags.time === undefined ? undefined : parseDuration(flags.time, "--time");
   checkPositive("--time", seconds, "be greater than zero", Number.isSafeInteger);
-  checkPositive("--budget-tokens", flags.tokens, "be greater than zero", Number.isSafeInteger);
-  checkPositive("--budget-usd", flags.usd, "be a positive, finite number", Number.isFinite);
+  checkPositive("--tokens", flags.tokens, "be a whole number above zero", Number.isSafeInteger);
+  checkPositive("--usd", flags.usd, "be a positive, finite number", Number.isFinite);
   const payload = {
     ...(seconds !== undefined && { seconds }),
     ...(flags.tokens !== undefined && { tokens: flags.tokens }),

@@ -1,4 +1,5 @@
 /** What to do next with a goal, as commands to copy, from how it stands. */
+import { moreBudget } from "../../goal/more-budget.ts";
 import { shellQuoted } from "../../format/shell.ts";
 
 /** What the next step depends on; read from the goal's record, so that light commands can ask, too. */
@@ -34,19 +35,16 @@ export function nextSteps(standing: Standing): string[] {
     case "blocked_on_external":
       return [`Next: mend what is named above, then: ${onwards(standing)}`];
     case "needs_more_budget":
-      return [`Next: omk goal budget-add ${id} ${MORE[code] ?? "--time 30m"}`, `Then: ${onwards(standing)}`];
+      return [
+        `Next: omk goal budget-add ${id} ${moreBudget(code.replace("budget_", ""))}`,
+        `Then: ${onwards(standing)}`,
+      ];
     case "not_ready":
       return notReady(standing);
     default:
       return [`Next: ${onwards(standing)}`];
   }
 }
-
-const MORE: Readonly<Record<string, string>> = {
-  budget_time: "--time 30m",
-  budget_tokens: "--tokens 100000",
-  budget_cost: "--usd 1",
-};
 
 function notReady(standing: Standing): string[] {
   const { id, code = "", missingChecks = [], undo } = standing;
