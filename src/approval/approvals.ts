@@ -3,6 +3,8 @@
  * person. One of these serves a goal or a team run for as long as this process controls it. Every request and what became
  * of it is in the log before the agent hears of it, so nothing that a crash cuts off was ever allowed.
  */
+import { dirname } from "node:path";
+
 import type { Settings, TrustedHook } from "../config/settings.ts";
 import type { PermissionAnswer, PermissionRequest } from "../engine/engine.ts";
 import type { TurnStop } from "../engine/turn.ts";
@@ -12,8 +14,9 @@ import { instantOf } from "../format/stamp.ts";
 import type { Processes } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import type { Answer, ApprovalBook, BookPorts, Waiter } from "./book.ts";
-import { describeRequest, digestOf, shownText, type Described } from "./describe.ts";
+import { describeRequest, digestOf, shortened, shownText, type Described } from "./describe.ts";
 import { hooksOf, type AttemptHooks, type HookPorts } from "./hooks.ts";
+import { possibleKinds } from "./input.ts";
 import { compilePolicy, decideByPolicy } from "./policy.ts";
 import { approvalSettings, type ApprovalSettings, type RecordedApprovals } from "./settings.ts";
 
@@ -24,6 +27,8 @@ export interface AttemptScope {
   worker: string;
   /** Where the agent works. */
   cwd: string;
+  /** When the turn's time is over, on the monotonic clock: what waits for a person must be heard before that. */
+  endsAtMs?: number;
   /** Why the worker's role does not allow a kind of tool; undefined when it does. */
   roleRefuses?(kind: string): string | undefined;
   /** What only reads is granted, everything else refused, and nobody is asked. */
@@ -81,6 +86,10 @@ export function approvalsFor(
 /** Requests that may wait for a person at once. */
 const OPEN_MAX = 100;
 const ID_TRIES_MAX = 20;
+/** A request is kept and shown whole, or refused. */
+const SHOWN_CHARACTERS_MAX = 128 * 1024;
+/** So much before the end of a turn's time nobody is waited for any more. */
+const LAST_WORD_MS = 1_000;
 const TARGETS_KEPT_MAX = 50;
 const COMMAND_CHARACTERS_MAX = 4_000;
 
@@ -131,7 +140,11 @@ export class Approvals {
     let refused: string | undefined;
     let unanswered: string | undefined;
     const decide = async (request: PermissionRequest, signal: AbortSignal): Promise<PermissionAnswer> => {
-      const described = describeRequest(request, scope.cwd, this.#ports);
+      const described = describeRequest(
+        request,
+        { cwd: scope.cwd, stateFolder: dirname(dirname(this.#book.owner.folder)) },
+        this.#ports,
+      );
       const digest = digestOf(described, { run: this.#book.owner.id, task: scope.task });
       const asked: Asked = {
         scope,
@@ -175,7 +188,9 @@ export class Approvals {
     signal: AbortSignal,
   ): Promise<PermissionAnswer> {
     const { scope, request, described } = asked;
-    const because = scope.roleRefuses?.(request.kind);
+    const because = possibleKinds(request)
+      .map((kind) => scope.roleRefuses?.(kind))
+      .find((one) => one !== undefined);
     if (because !== undefined) return this.#answer(asked, "role", { decision: "reject", rule: because });
     if (hooks && scope.callsHooks?.() !== true) {
       await this.#flush(asked);
@@ -191,6 +206,13 @@ export class Approvals {
     const said = decideByPolicy(this.#settings.policy, described);
     if (said.outcome === "allow")
       return this.#answer(asked, "policy", { decision: "allow", rule: said.rule });
+    const characters = described.shown.reduce((sum, { text }) => sum + text.length, 0);
+    if (characters > SHOWN_CHARACTERS_MAX) {
+      // Half of it would be shown, and all of it allowed.
+      const rule = `limit.request_characters: it says ${characters}, and no more than ${SHOWN_CHARACTERS_MAX} are shown to a person`;
+      const feedback = "This is too long for a person to read: ask for less at once.";
+      return this.#answer(asked, "limit", { decision: "reject", rule, feedback });
+    }
     const opened = this.#book.open.filter(({ id }) => !this.#opening.has(id)).length;
     if (opened + this.#opening.size >= OPEN_MAX) {
       const rule = `limit.open_approvals: ${OPEN_MAX} requests wait for a person already`;
@@ -214,11 +236,14 @@ export class Approvals {
 
   async #askPerson(asked: Asked, because: string, signal: AbortSignal): Promise<PermissionAnswer> {
     const { clock, redactor, tell } = this.#ports;
-    const { timeoutMs } = this.#settings;
     const { scope } = asked;
+    // A turn that ran out of time over an open question would look like the agent's failure.
+    const leftMs = (scope.endsAtMs ?? Infinity) - clock.monotonicMs() - LAST_WORD_MS;
+    const timeoutMs = Math.max(0, Math.min(this.#settings.timeoutMs, leftMs));
+    const settings = { ...this.#settings, timeoutMs };
     const id = this.#newId();
     const record = redactor.value(
-      recordOf(asked, { id, because, at: clock.now(), settings: this.#settings }),
+      recordOf(asked, { id, because, at: clock.now(), settings }),
     ) as ApprovalRecord;
     const { waiter, answered } = newWaiter();
     const [first, ...rest] = asked.before.toReversed();
@@ -236,7 +261,7 @@ export class Approvals {
     const over = new AbortController();
     const until = AbortSignal.any([signal, over.signal]);
     const person = this.#ports.askPerson?.(
-      { id, worker: scope.worker, task: scope.task, shown: record.shown, because, timeoutMs },
+      { id, worker: scope.worker, task: scope.task, shown: shortened(record.shown, id), because, timeoutMs },
       until,
     );
     const atTerminal = person?.then(async (decision) => {
@@ -436,8 +461,8 @@ function keptTargets({ targets }: Described): string[] {
   return targets.length > kept.length ? [...kept, `… ${targets.length - kept.length} more`] : kept;
 }
 
-function keptCommand({ command }: Described): string | null {
-  return command === null ? null : shownText(command, COMMAND_CHARACTERS_MAX);
+function keptCommand({ commands }: Described): string | null {
+  return commands.length === 0 ? null : shownText(commands.join("\n"), COMMAND_CHARACTERS_MAX);
 }
 
 function recordOf(

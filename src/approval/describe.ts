@@ -1,78 +1,115 @@
-/** What a request of an agent really is: its tool, its targets and its command, whatever it calls itself. */
+/** What a request of an agent really is: its tool, its targets and its commands, whatever it calls itself. */
 import { createHash } from "node:crypto";
-import { dirname, isAbsolute, join, relative, sep } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join, sep } from "node:path";
 
 import type { PermissionRequest } from "../engine/engine.ts";
+import { PATHS_MAX } from "../engine/turn-record.ts";
 import { printable } from "../format/printable.ts";
 import type { Disk } from "../ports.ts";
-
-/** A path that the request is about. */
-export interface Target {
-  /** Relative inside the project, absolute outside, and as written where it cannot be told what it is. */
-  path: string;
-  isInside: boolean;
-  /** In a folder that steers git or omk themselves. */
-  isProtected: boolean;
-}
+import { closedKind, isRecord, readInput, whyUnclear, type ToolInput } from "./input.ts";
+import { targetOf, type Target, type TargetPlace } from "./targets.ts";
 
 /** A request as policies and people see it. */
 export interface Described {
   /** The tool's own name, where the protocol tells it. */
   name: string | null;
+  /** One of the protocol's kinds, or `other`. */
   kind: string;
+  /** What a person must see first comes first. */
   targets: Target[];
-  /** The command line, when the tool runs one. */
-  command: string | null;
+  /** Every command line that it names, where two differ in anything both. */
+  commands: string[];
   /** It shows a change of a file. */
   hasDiff: boolean;
   /** A tool of a server that somebody added: its name and kind are that server's own words. */
   isForeign: boolean;
+  /** Why no rule can know what it does; null when everything that it says is understood. */
+  unclear: string | null;
+  /** Its input says nothing. */
+  isBare: boolean;
   /** Everything else that it says, for the digest. */
   content: unknown;
-  /** What a person is shown, from parsed fields only. */
+  /** What a person is shown: all that decides, from parsed fields only. */
   shown: { label: string; text: string }[];
 }
 
 const TARGETS_MAX = 500;
-const PATH_CHARACTERS_MAX = 4_096;
 const SHOWN_CHARACTERS_MAX = 2_000;
-const SHOWN_FIELDS_MAX = 12;
+/** Commands are shown whole for longer: what is left out in the middle may be what counts. */
+const SHOWN_COMMAND_CHARACTERS_MAX = 16_000;
 
 /** Reads a request. Links are followed as the system would, so that a path through one is where it leads. */
-export function describeRequest(request: PermissionRequest, cwd: string, ports: { disk: Disk }): Described {
-  const input = asRecord(request.rawInput);
-  const command = commandOf(request, input);
-  const diffs = request.content.map(asRecord).filter((one) => one["type"] === "diff");
-  const named = pathsIn(input, request.kind === "execute");
-  const written = new Set<string>([...request.locations, ...named, ...diffPaths(diffs)]);
-  const all = [...written];
-  const root = ports.disk.realPath(cwd) ?? cwd;
-  const targets = new Map<string, Target>();
-  for (const path of all.slice(0, TARGETS_MAX)) {
-    const target = targetOf(path, root, ports);
-    targets.set(target.path, target);
-  }
-  // What nobody can look through is nothing that a rule may grant.
-  if (all.length > TARGETS_MAX) targets.set("…", { path: "…", isInside: false, isProtected: true });
-  const { name, kind } = request;
+export function describeRequest(
+  request: PermissionRequest,
+  where: { cwd: string; stateFolder?: string },
+  { disk }: { disk: Disk },
+): Described {
+  const { name } = request;
+  const kind = closedKind(request.kind);
+  const input = readInput(request.rawInput);
+  const diffs = request.content.filter(isRecord).filter((one) => one["type"] === "diff");
+  const root = disk.realPath(where.cwd) ?? where.cwd;
+  const { stateFolder } = where;
+  const place: TargetPlace = {
+    root,
+    stateFolder: stateFolder === undefined ? undefined : (disk.realPath(stateFolder) ?? stateFolder),
+    disk,
+  };
+  const { targets, isTooMuch } = targetsOf(
+    kind,
+    [...request.locations, ...input.paths, ...pathsOf(diffs)],
+    input,
+    place,
+  );
+  const commands = commandsOf(request, input);
+  const isCut = isTooMuch || request.isCut === true || request.locations.length >= PATHS_MAX;
   const described = {
     name,
     kind,
-    targets: [...targets.values()],
-    command,
+    targets,
+    commands,
     hasDiff: diffs.length > 0,
     isForeign: isForeignTool(name),
-    content: contentOf(request, input, command, targets.size),
+    unclear: (isCut ? CUT : whyNotKnown(kind, name, { input, commands, diffs })) ?? null,
+    isBare: input.fields.size === 0,
+    content: contentOf(request, commands, targets.length),
   };
-  return { ...described, shown: shownOf(described, request, input, diffs) };
+  return { ...described, shown: shownOf(described, request, diffs) };
+}
+
+const CUT = "it is about more than can be looked through";
+
+function whyNotKnown(
+  kind: string,
+  name: string | null,
+  {
+    input,
+    commands,
+    diffs,
+  }: { input: ToolInput; commands: readonly string[]; diffs: readonly Record<string, unknown>[] },
+): string | undefined {
+  if (diffs.some(({ path }) => typeof path !== "string" || path === ""))
+    return "it shows a change of which nobody knows the file";
+  if (commands.length > 1) return `it names ${commands.length} different commands`;
+  if (kind === "execute" && diffs.length > 0) return "it runs a command and changes a file";
+  if (kind !== "execute" && commands.length > 0) return `it is called ${kind} and names a command`;
+  return whyUnclear(kind, name, input, commands[0]);
 }
 
 /** What an answer is to: no identifier of the protocol is in it, so the same request of a later attempt has the same. */
 export function digestOf(described: Described, scope: { run: string; task: string }): string {
-  const { name, kind, targets, command, content } = described;
+  const { name, kind, targets, commands, unclear, content } = described;
   const paths = targets.map(({ path }) => path).toSorted();
-  const what = { run: scope.run, task: scope.task, tool: name, kind, targets: paths, command, content };
+  const what = {
+    run: scope.run,
+    task: scope.task,
+    tool: name,
+    kind,
+    targets: paths,
+    commands,
+    unclear,
+    content,
+  };
   return createHash("sha256").update(canonical(what)).digest("hex");
 }
 
@@ -85,210 +122,166 @@ function canonical(value: unknown): string {
   return `{${sorted.map(([key, one]) => `${JSON.stringify(key)}:${canonical(one)}`).join(",")}}`;
 }
 
-function asRecord(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? (value as Record<string, unknown>)
-    : {};
-}
-
 /** Names that agents give to tools of added servers: `mcp__db__query`, `mcp_db_query`, `mcp:db.query`. */
 function isForeignTool(name: string | null): boolean {
   return name !== null && (/^mcp[^a-z0-9]/i.test(name) || name.includes("__"));
 }
 
-/** The command as the engine knows it, and as the input has it: where they differ it is both, and both must be allowed. */
-function commandOf(request: PermissionRequest, input: Record<string, unknown>): string | null {
-  const given = [input["command"], input["cmd"]].map(commandLine).filter((one) => one !== undefined);
-  const all = [...(request.command === null ? [] : [request.command]), ...given];
-  const distinct = new Map(all.map((one) => [one.replaceAll(/[\s'"\\]/g, ""), one]));
-  // An engine shows an argument list as it likes; whichever is the inner script says more.
-  const lines = [...distinct].filter(
-    ([squeezed], at, every) => !every.some(([other], index) => index !== at && isWrapped(other, squeezed)),
-  );
-  return lines.length === 0 ? null : lines.map(([, line]) => line).join("\n");
+/** The commands of the input, and that of the engine where it is not one of those in other words. */
+function commandsOf({ command }: PermissionRequest, { commands }: ToolInput): string[] {
+  const isNamed = commands.some(({ line, spelling }) => command === line || command === spelling);
+  return [
+    ...new Set([...(command === null || isNamed ? [] : [command]), ...commands.map(({ line }) => line)]),
+  ];
 }
 
-/** `bash-lcX` is nothing but the wrapping of `X`. */
-function isWrapped(inner: string, outer: string): boolean {
-  return (
-    outer.length > inner.length && outer.endsWith(inner) && SHELL_WRAP.test(outer.slice(0, -inner.length))
-  );
-}
-
-const SHELL_WRAP = /^(?:\/(?:usr\/)?bin\/)?(?:ba|z|da)?sh-l?c$/;
-
-function commandLine(value: unknown): string | undefined {
-  if (typeof value === "string") return value.trim() === "" ? undefined : value;
-  if (!Array.isArray(value) || value.length === 0) return undefined;
-  const words = value.map((one) => (typeof one === "string" ? one : JSON.stringify(one)));
-  const [program = "", flag = "", script] = words;
-  const isShell = /^(?:.*\/)?(?:ba|z|da)?sh$/.test(program) && /^-l?c$/.test(flag);
-  if (isShell && script !== undefined && words.length === 3) return script;
-  return words
-    .map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`))
-    .join(" ");
-}
-
-/** Keys under which the tools of known agents name paths. */
-const PATH_KEY =
-  /^(?:abs(?:olute)?_?path|paths?|file_?paths?|filename|files?|notebook_?path|dir(?:ectory)?(?:_?path)?|dir_?path|old_?path|new_?path|source(?:_?path)?|src|dest(?:ination)?(?:_?path)?|dst|target(?:_?path|_?file)?|parent_?dir|ur[il]s?)$/i;
-/** Where a command runs. For other tools it is no path that they change. */
-const FOLDER_KEY = /^(?:work_?dir|working_?directory|cwd)$/i;
-
-/** Paths that an input names, and those in a patch. Only the top and lists of records below it: deeper is no tool known. */
-function pathsIn(input: Record<string, unknown>, withFolder: boolean): string[] {
-  const found: string[] = [];
-  const take = (record: Record<string, unknown>, depth: number) => {
-    for (const [key, value] of Object.entries(record)) {
-      if (PATH_KEY.test(key) || (withFolder && FOLDER_KEY.test(key))) found.push(...textsIn(value));
-      if (/^(?:patch|patch_?text|input|diff)$/i.test(key) && typeof value === "string")
-        found.push(...patchPaths(value));
-      // Codex: `changes` by path.
-      if (key === "changes" && typeof value === "object" && value !== null && !Array.isArray(value))
-        found.push(...Object.keys(value));
-      if (depth < 2 && Array.isArray(value)) for (const one of value) take(asRecord(one), depth + 1);
-    }
-  };
-  take(input, 0);
-  return found;
-}
-
-function textsIn(value: unknown): string[] {
-  const values: unknown[] = Array.isArray(value) ? value : [value];
-  return values.filter((one): one is string => typeof one === "string" && one !== "");
-}
-
-function patchPaths(patch: string): string[] {
-  const found: string[] = [];
-  for (const line of patch.split("\n")) {
-    const named =
-      /^\*\*\* (?:(?:Add|Update|Delete) File|Move to): (.+)$/.exec(line) ??
-      /^(?:---|\+\+\+) (?:[ab]\/)?([^\t]+)/.exec(line);
-    const path = named?.[1]?.trim();
-    if (path !== undefined && path !== "/dev/null") found.push(path);
+/** Where all paths lead, from each folder that they may start in; those that need a look come first. */
+function targetsOf(
+  kind: string,
+  paths: readonly string[],
+  { folders }: ToolInput,
+  place: TargetPlace,
+): { targets: Target[]; isTooMuch: boolean } {
+  const written = [...new Set(paths)];
+  const found = new Map<string, Target>();
+  const take = (target: Target) => void found.set(`${target.isUnknown} ${target.path}`, target);
+  let left = TARGETS_MAX;
+  const starts = [...new Set(folders)];
+  for (const folder of starts) {
+    if (left-- <= 0) break;
+    const start = targetOf(folder, place.root, place);
+    // A command runs there. For other tools it is only where their paths start, unless nobody knows where that is.
+    if (kind === "execute" || start.isUnknown) take(start);
   }
-  return found;
+  for (const path of written) {
+    for (const base of [place.root, ...starts.map((folder) => startIn(folder, place.root))]) {
+      if (left-- <= 0) break;
+      take(targetOf(path, base, place));
+    }
+  }
+  const targets = [...found.values()];
+  return { targets: targets.toSorted((a, b) => rank(a) - rank(b)), isTooMuch: left < 0 };
 }
 
-function diffPaths(diffs: readonly Record<string, unknown>[]): string[] {
+function startIn(folder: string, root: string): string {
+  return folder.startsWith(sep) ? folder : join(root, folder);
+}
+
+function rank({ isInside, isProtected, isUnknown }: Target): number {
+  return isUnknown ? 0 : !isInside ? 1 : isProtected ? 2 : 3;
+}
+
+function pathsOf(diffs: readonly Record<string, unknown>[]): string[] {
   return diffs.flatMap(({ path }) => (typeof path === "string" ? [path] : []));
 }
 
-/** Where a path leads, from the project's real directory. */
-function targetOf(written: string, root: string, ports: { disk: Disk }): Target {
-  const outside = {
-    path: printable(written.slice(0, PATH_CHARACTERS_MAX), { oneLine: true }),
-    isInside: false,
-    isProtected: false,
-  };
-  let path = written;
-  if (/^file:\/\//i.test(path)) {
-    try {
-      path = fileURLToPath(path);
-    } catch {
-      // Of another host, or no address at all: nothing on this disk.
-      return outside;
-    }
-  }
-  const isElsewhere = /^[a-z][a-z0-9+.-]*:\/\//i.test(path) || path.startsWith("~");
-  // oxlint-disable-next-line no-control-regex -- exactly those are meant
-  if (isElsewhere || path.length > PATH_CHARACTERS_MAX || /[\u0000-\u001f]/.test(path)) return outside;
-  const real = walk(isAbsolute(path) ? path : join(root, sep) + path, ports);
-  if (real === undefined) return outside;
-  const inside = relative(root, real);
-  // The project as a whole, with everything that steers git in it.
-  if (inside === "") return { path: ".", isInside: true, isProtected: true };
-  if (inside === ".." || inside.startsWith(`..${sep}`) || isAbsolute(inside)) {
-    return { path: real, isInside: false, isProtected: isProtected(real) };
-  }
-  return { path: inside, isInside: true, isProtected: isProtected(inside) };
-}
-
-/** As the system resolves it, component by component: `link/..` is the parent of where the link leads. */
-function walk(path: string, { disk }: { disk: Disk }): string | undefined {
-  let at: string = sep;
-  for (const part of path.split(sep)) {
-    if (part === "" || part === ".") continue;
-    if (part === "..") {
-      at = dirname(at);
-      continue;
-    }
-    const next = join(at, part);
-    try {
-      const real = disk.realPath(next);
-      // A link to nothing: what is written through it comes to be wherever it points.
-      if (real === undefined && disk.stat(next)?.kind === "link") return undefined;
-      at = real ?? next;
-    } catch {
-      // Where we may not look, or links in a circle: it cannot be told where that is.
-      return undefined;
-    }
-  }
-  return at;
-}
-
-/** `.git` and `.omk` as any file system may spell them: case, invisible characters, dots at the end, the short name. */
-function isProtected(path: string): boolean {
-  return path.split(sep).some((part) => {
-    const plain = part
-      .normalize("NFKC")
-      .replaceAll(/\p{Cf}/gu, "")
-      .toLowerCase()
-      .replace(/[. ]+$/, "");
-    return plain === ".git" || plain === ".omk" || /^git~\d$/.test(plain);
-  });
-}
-
 /** What the request says beside its targets and command. */
-function contentOf(
-  request: PermissionRequest,
-  input: Record<string, unknown>,
-  command: string | null,
-  targets: number,
-): unknown {
-  const rest = { ...input };
+function contentOf(request: PermissionRequest, commands: readonly string[], targets: number): unknown {
+  const { rawInput } = request;
+  const rest = isRecord(rawInput) ? { ...rawInput } : {};
   // A model words anew each time what a command is for; the command is what counts.
-  if (command !== null) delete rest["description"];
-  // A terminal is one of this session.
-  const content = request.content.filter((one) => asRecord(one)["type"] !== "terminal");
-  const says = Object.keys(rest).length > 0 || command !== null || targets > 0;
+  if (commands.length > 0) delete rest["description"];
+  const says = Object.keys(rest).length > 0 || commands.length > 0 || targets > 0;
   return {
-    input: isRecord(request.rawInput) ? rest : (request.rawInput ?? null),
-    content,
+    input: isRecord(rawInput) ? rest : (rawInput ?? null),
+    content: saidContent(request),
     // Where nothing else tells two requests apart, their titles may.
     ...(!says && request.name === null && { title: request.title }),
   };
 }
 
-function isRecord(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** A terminal is one of this session, whose name says nothing. */
+function saidContent({ content }: PermissionRequest): unknown[] {
+  return content.filter((one) => !isRecord(one) || one["type"] !== "terminal");
 }
 
 function shownOf(
-  { name, kind, targets, command }: Pick<Described, "name" | "kind" | "targets" | "command">,
+  { name, kind, targets, commands, unclear }: Omit<Described, "shown" | "content">,
   request: PermissionRequest,
-  input: Record<string, unknown>,
   diffs: readonly Record<string, unknown>[],
 ): Described["shown"] {
-  const shown = [{ label: "tool", text: name === null ? kind : `${name} (${kind})` }];
-  for (const { path, isInside } of targets.slice(0, SHOWN_FIELDS_MAX))
-    shown.push({ label: isInside ? "in the project" : "outside the project", text: path });
-  if (targets.length > SHOWN_FIELDS_MAX)
-    shown.push({ label: "targets", text: `${targets.length - SHOWN_FIELDS_MAX} more` });
-  if (command !== null) shown.push({ label: "command", text: command });
-  for (const diff of diffs.slice(0, SHOWN_FIELDS_MAX)) {
-    const { path, oldText, newText } = diff;
-    shown.push({ label: "changes", text: String(path) });
-    if (typeof oldText === "string" && oldText !== "") shown.push({ label: "old text", text: oldText });
-    if (typeof newText === "string") shown.push({ label: "new text", text: newText });
+  const shown = [
+    { label: "tool", text: name === null ? kind : `${printable(name, { oneLine: true })} (${kind})` },
+  ];
+  if (unclear !== null) shown.push({ label: "not understood", text: unclear });
+  const paths = (label: string, wanted: readonly Target[]) => {
+    const text = wanted.map(({ path }) => printable(path, { oneLine: true })).join("\n");
+    if (wanted.length > 0) shown.push({ label, text });
+  };
+  paths(
+    "nobody knows where",
+    targets.filter(({ isUnknown }) => isUnknown),
+  );
+  paths(
+    "outside the project",
+    targets.filter(({ isInside, isUnknown }) => !isInside && !isUnknown),
+  );
+  paths(
+    "steers git or omk",
+    targets.filter(({ isInside, isProtected }) => isInside && isProtected),
+  );
+  paths(
+    "in the project",
+    targets.filter(({ isInside, isProtected }) => isInside && !isProtected),
+  );
+  for (const text of commands) shown.push({ label: "command", text });
+  const known = new Map(commands.map((command) => [command, "(the command above)"]));
+  for (const { path, oldText, newText } of diffs) {
+    shown.push({ label: "changes", text: typeof path === "string" ? path : JSON.stringify(path ?? null) });
+    const texts = [
+      ["old text", oldText],
+      ["new text", newText],
+    ] as const;
+    for (const [label, text] of texts) {
+      if (text === undefined || text === null || text === "") continue;
+      shown.push({ label, text: typeof text === "string" ? text : JSON.stringify(text) });
+      if (typeof text === "string") known.set(text, `(the ${label} above)`);
+    }
   }
-  const known = new Set(["command", "cmd"]);
-  const rest = Object.fromEntries(Object.entries(input).filter(([key]) => !known.has(key)));
-  if (diffs.length === 0 && Object.keys(rest).length > 0)
-    shown.push({ label: "input", text: JSON.stringify(rest) });
+  const { rawInput } = request;
+  const isSaid =
+    rawInput === undefined ||
+    rawInput === null ||
+    (isRecord(rawInput) &&
+      Object.entries(rawInput).every(
+        ([key, one]) => /^(?:command|cmd)$/.test(key) && known.has(one as string),
+      ));
+  // What the tool gets is the input, so it is shown whatever else the agent shows.
+  if (!isSaid) shown.push({ label: "input", text: inputText(rawInput, known) });
+  const more = saidContent(request).filter((one) => !isShown(one, commands));
+  if (more.length > 0) shown.push({ label: "the agent shows", text: JSON.stringify(more) });
   // The agent's own words, only where there is nothing else to see.
   if (shown.length === 1) shown.push({ label: "the agent calls it", text: request.title });
-  return shown.map(({ label, text }) => ({ label, text: shownText(text) }));
+  return shown.map(({ label, text }) => ({ label, text: printable(text) }));
+}
+
+/** Diffs are shown field by field, a command as what it is. */
+function isShown(one: unknown, commands: readonly string[]): boolean {
+  if (!isRecord(one)) return false;
+  const { type, command } = one;
+  if (type === "diff")
+    return Object.keys(one).every((key) => ["type", "path", "oldText", "newText"].includes(key));
+  return type === "shell" && typeof command === "string" && commands.includes(command);
+}
+
+/** An input, with what is shown already named instead of repeated. */
+function inputText(input: unknown, known: ReadonlyMap<string, string>): string {
+  if (typeof input === "string") return input;
+  return JSON.stringify(input, (_key, value: unknown) =>
+    typeof value === "string" ? (known.get(value) ?? value) : value,
+  );
+}
+
+/** The same fields for a screen: long ones with their middle left out, which is said. */
+export function shortened(shown: Described["shown"], id: string): Described["shown"] {
+  const cut = shown.map(({ label, text }) => {
+    const max = label === "command" ? SHOWN_COMMAND_CHARACTERS_MAX : SHOWN_CHARACTERS_MAX;
+    return { label, text: text.length > max ? shownText(text, max) : text };
+  });
+  const isCut = cut.some(({ text }, at) => text !== shown[at]?.text);
+  return isCut
+    ? [...cut, { label: "left out", text: `see all of it: omk approvals show ${id} --full` }]
+    : cut;
 }
 
 /** Text that cannot steer a terminal, long ones with their middle left out and their length named. */

@@ -14,6 +14,7 @@ import type { Clock, Disk, Processes, RunResult } from "../ports.ts";
 import { sha256 } from "../store/event-line.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import type { Redactor } from "../store/redact.ts";
+import { isRecord, possibleKinds } from "./input.ts";
 
 /** What hooks need of the world. */
 export interface HookPorts {
@@ -83,20 +84,20 @@ const ASKING: ReadonlySet<string> = new Set<HookEvent>(["PreToolUse", "UserPromp
  * What hooks of Kimi's call the tools of a kind, for agents that have other names for them or do not tell: a hook that
  * guards `WriteFile` must not be passed by because an agent says `edit`.
  */
-const NAMES_BY_KIND: Readonly<Record<string, readonly string[]>> = {
-  edit: ["WriteFile", "StrReplaceFile"],
-  delete: ["WriteFile", "StrReplaceFile"],
-  move: ["WriteFile", "StrReplaceFile"],
-  execute: ["Shell"],
-  read: ["ReadFile"],
-  search: ["Glob", "Grep"],
-  fetch: ["FetchURL"],
-};
+const NAMES_BY_KIND: ReadonlyMap<string, readonly string[]> = new Map(
+  Object.entries({
+    edit: ["WriteFile", "StrReplaceFile"],
+    delete: ["WriteFile", "StrReplaceFile"],
+    move: ["WriteFile", "StrReplaceFile"],
+    execute: ["Shell"],
+    read: ["ReadFile"],
+    search: ["Glob", "Grep"],
+    fetch: ["FetchURL"],
+  }),
+);
 
 interface ReadyHook {
   hook: TrustedHook;
-  /** Of its subscription. */
-  id: string;
   timeoutSecs: number;
   matcher: RE2JS | null;
 }
@@ -129,15 +130,14 @@ class HookRunner implements AttemptHooks {
     this.subscriptions = subscriptionsOf(this.#hooks);
   }
 
-  run(
-    request: { event: string; target: string; subscriptionId: string | null; input: unknown },
-    signal: AbortSignal,
-  ): Promise<HookAnswer> {
-    const { event, target, subscriptionId, input } = request;
-    // An engine asks once for each of its subscriptions, so each answers for its own hooks alone.
-    const subscribed = this.#hooks.filter(({ id }) => subscriptionId !== null && id === subscriptionId);
-    const chosen = subscribed.length > 0 ? subscribed : this.#matching(event, [target]);
-    return this.#runAll(chosen, { event, target, input }, signal);
+  run(request: Parameters<HookPort["run"]>[0], signal: AbortSignal): Promise<HookAnswer> {
+    const { target, toolKind, subscriptionId, input } = request;
+    // The event as we spell it, where the agent says which subscription of ours it asks for.
+    const event = this.subscriptions.find(({ id }) => id === subscriptionId)?.event ?? request.event;
+    const rawInput = isRecord(input) ? input["tool_input"] : undefined;
+    const targets =
+      toolKind === null ? [target] : targetsOf({ ...NO_TOOL, name: target, kind: toolKind, rawInput });
+    return this.#runAll(this.#matching(event, targets), { event, target, input }, signal);
   }
 
   beforePrompt(text: string, signal: AbortSignal): Promise<HookAnswer> {
@@ -155,7 +155,7 @@ class HookRunner implements AttemptHooks {
       locations,
       content,
     });
-    const chosen = this.#matching(event, targetsOf(name, kind));
+    const chosen = this.#matching(event, targetsOf(request));
     return this.#runAll(chosen, { event, target: name ?? kind, input }, signal);
   }
 
@@ -171,7 +171,8 @@ class HookRunner implements AttemptHooks {
           locations: event.paths,
           ...(!isOk && { error: event.outcome }),
         };
-        const targets = targetsOf(event.name, event.tool_kind);
+        const { name, tool_kind: kind } = event;
+        const targets = targetsOf({ ...NO_TOOL, name, kind, rawInput: event.input });
         return this.#tell(isOk ? "PostToolUse" : "PostToolUseFailure", targets, input);
       }
       case "turn-ended":
@@ -314,6 +315,7 @@ class HookRunner implements AttemptHooks {
           stdin,
           timeoutMs: timeoutSecs * 1_000,
           outputBytesMax: OUTPUT_BYTES_MAX,
+          endsAll: true,
         },
         signal,
       );
@@ -376,32 +378,31 @@ function whyNotTrusted(hook: TrustedHook, disk: Pick<Disk, "readFile">): string 
 }
 
 function readyHooks(hooks: readonly TrustedHook[]): ReadyHook[] {
-  const matcherOf = new Map<string, string>();
   return hooks.map((hook) => {
-    const pattern = hook.matcher ?? "";
-    const snake = hook.event.replaceAll(/(?<!^)[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
-    const plain = pattern === "" ? snake : `${snake}-${pattern.toLowerCase()}`;
-    // Matchers that differ only in case are two subscriptions.
-    let id = plain;
-    for (let n = 2; matcherOf.has(id) && matcherOf.get(id) !== pattern; n++) id = `${plain}-${n}`;
-    matcherOf.set(id, pattern);
     const timeoutSecs = Math.min(TIMEOUT_SECS_MAX, Math.max(1, Number(hook.timeout ?? TIMEOUT_SECS_DEFAULT)));
-    return { hook, id, timeoutSecs, matcher: pattern === "" ? null : RE2JS.compile(pattern) };
+    return { hook, timeoutSecs, matcher: hook.matcher ? RE2JS.compile(hook.matcher) : null };
   });
 }
 
-/** One for each id: its hooks run at once, so the slowest decides how long the engine has to wait. */
+/** One for each event: its hooks run at once, so the slowest decides how long the engine has to wait. */
 function subscriptionsOf(hooks: readonly ReadyHook[]): HookSubscription[] {
-  const byId = new Map<string, HookSubscription>();
-  for (const { hook, id, timeoutSecs } of hooks) {
-    const wait = Math.max(timeoutSecs + ANSWER_MARGIN_SECS, byId.get(id)?.timeoutSecs ?? 0);
-    byId.set(id, { id, event: hook.event, matcher: hook.matcher ?? "", timeoutSecs: wait });
+  const byEvent = new Map<string, HookSubscription>();
+  for (const { hook, timeoutSecs: ownSecs } of hooks) {
+    const { event } = hook;
+    const id = event.replaceAll(/(?<!^)[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
+    const timeoutSecs = Math.max(ownSecs + ANSWER_MARGIN_SECS, byEvent.get(event)?.timeoutSecs ?? 0);
+    byEvent.set(event, { id, event, timeoutSecs });
   }
-  return [...byId.values()];
+  return [...byEvent.values()];
 }
 
-function targetsOf(name: string | null, kind: string): string[] {
-  return [...(name === null ? [] : [name]), kind, ...(NAMES_BY_KIND[kind] ?? [])];
+const NO_TOOL = { command: null, content: [] };
+
+/** All that matchers are searched in: the name, and every kind that it may be of with the names of such tools. */
+function targetsOf(tool: Parameters<typeof possibleKinds>[0]): string[] {
+  const kinds = possibleKinds(tool);
+  const names = kinds.flatMap((kind) => NAMES_BY_KIND.get(kind) ?? []);
+  return [...new Set([...(tool.name === null ? [] : [tool.name]), ...kinds, ...names])];
 }
 
 function toolInput(

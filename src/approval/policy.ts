@@ -5,6 +5,7 @@ import { OmkError } from "../errors.ts";
 import type { ApprovalPolicy } from "../format/approval.ts";
 import { printable } from "../format/printable.ts";
 import type { Described } from "./describe.ts";
+import { isReadingTool } from "./input.ts";
 import { commandParts } from "./shell-parts.ts";
 
 /** What a policy says of a request: `rule` and `because` are for the audit trail. */
@@ -75,9 +76,7 @@ export function decideByPolicy(policy: CompiledPolicy, asked: Described): Policy
     case "never":
       return ask("policy never leaves every request to a person");
     case "safe":
-      return onlyReads(asked)
-        ? { outcome: "allow", rule: "policy safe: it only reads" }
-        : ask("policy safe grants only what reads");
+      return decideReading(asked);
     case "workspace":
       return decideInWorkspace(asked);
     case "pattern":
@@ -89,66 +88,91 @@ function ask(because: string): PolicyDecision {
   return { outcome: "ask", because };
 }
 
-/** Tools of the known agents that only read, by their own names. */
-const READING_TOOLS: ReadonlySet<string> = new Set(
-  [
-    // Kimi over Wire, and Kimi Code
-    "ReadFile Glob Grep SearchWeb FetchURL ReadMediaFile SetTodoList Think WebSearch WebFetch TodoList",
-    // Claude Code
-    "Read LS NotebookRead TodoRead TodoWrite",
-    // opencode
-    "read glob grep list webfetch websearch codesearch todoread todowrite",
-    // Gemini
-    "read_file read_many_files list_directory search_file_content grep_search google_web_search web_fetch",
-    // Codex
-    "view_image web_search update_plan",
-  ].flatMap((names) => names.split(" ")),
-);
+function decideReading(asked: Described): PolicyDecision {
+  const because = whyNotReading(asked);
+  return because === undefined
+    ? { outcome: "allow", rule: "policy safe: it only reads" }
+    : ask(`policy safe grants only what reads: ${because}`);
+}
 
 /** Kinds that only read. `fetch` goes out of this machine, so it takes a name that is known. */
-const READING_KINDS: ReadonlySet<string> = new Set(["read", "search", "think"]);
+const READING_KINDS: ReadonlySet<string> = new Set(["read", "search", "think", "fetch"]);
+const CHANGING_KINDS: ReadonlySet<string> = new Set(["edit", "delete", "move"]);
 
-function onlyReads({ name, kind, command, hasDiff, isForeign }: Described): boolean {
-  if (isForeign || command !== null || hasDiff) return false;
-  if (name === null) return READING_KINDS.has(kind);
-  return READING_TOOLS.has(name) && (READING_KINDS.has(kind) || kind === "fetch");
+/** Why a request may do more than read; undefined when it only reads, and what anybody may. */
+function whyNotReading({ name, kind, targets, commands, hasDiff, isForeign, unclear, isBare }: Described) {
+  if (!READING_KINDS.has(kind)) return `it is of kind ${kind}`;
+  if (isForeign) return "it is a tool of an added server";
+  if (unclear !== null) return unclear;
+  if (commands.length > 0) return "it names a command";
+  if (hasDiff) return "it shows a change";
+  const isKnown = isReadingTool(name);
+  if (!isKnown && (name !== null || kind === "fetch")) return "nobody knows its tool as one that only reads";
+  if (!isKnown && kind !== "think" && isBare && targets.length === 0) return "it does not tell what it reads";
+  const secret = targets.find(({ isPrivate }) => isPrivate);
+  return secret && `it reads ${secret.path}, where secrets may be`;
 }
 
 function decideInWorkspace(asked: Described): PolicyDecision {
-  const { kind, targets, command } = asked;
-  if (onlyReads(asked)) return { outcome: "allow", rule: "policy workspace: it only reads" };
-  if (asked.isForeign) return ask("it is a tool of an added server");
-  const outside = targets.find(({ isInside }) => !isInside);
-  if (outside) return ask(`it is about ${outside.path}, outside the project`);
-  const guarded = targets.find((target) => target.isProtected);
-  if (guarded && kind !== "execute") return ask(`it changes ${guarded.path}, which steers git or omk`);
-  if (kind === "execute") {
-    return command === null
-      ? ask("it runs a command that it does not tell")
-      : { outcome: "allow", rule: "policy workspace: a command in the project" };
-  }
-  const isChange = kind === "edit" || kind === "delete" || kind === "move";
-  if (!isChange || command !== null)
+  const { kind, targets, commands, unclear } = asked;
+  const because = whyNotReading(asked);
+  if (because === undefined) return { outcome: "allow", rule: "policy workspace: it only reads" };
+  if (asked.isForeign || READING_KINDS.has(kind)) return ask(because);
+  const isChange = CHANGING_KINDS.has(kind);
+  if (!isChange && kind !== "execute")
     return ask(`policy workspace does not know what a tool of kind ${kind} does`);
+  if (unclear !== null) return ask(unclear);
+  const place = whyGuarded(asked);
+  if (place !== undefined) return ask(place);
+  if (kind === "execute") {
+    return commands.length === 1
+      ? { outcome: "allow", rule: "policy workspace: a command in the project" }
+      : ask("it runs a command that it does not tell");
+  }
   const needed = kind === "move" ? 2 : 1;
   if (targets.length < needed) return ask("it does not tell what it changes");
   return { outcome: "allow", rule: `policy workspace: ${kind} in the project` };
 }
 
-/** What patterns are matched against: each must match one. Undefined where the request cannot be told apart so far. */
+/** Why what it is about is not for every change or command. */
+function whyGuarded({ kind, targets }: Described): string | undefined {
+  const outside = targets.find(({ isInside }) => !isInside);
+  if (outside) return `it is about ${outside.path}, outside the project`;
+  // A command runs in the project as a whole; nothing else is about all of it.
+  const guarded = targets.find((one) => one.isProtected && !(kind === "execute" && one.path === "."));
+  return guarded && `it is about ${guarded.path}, which steers git or omk`;
+}
+
+/**
+ * What patterns are matched against: each must match one. `execute` stands before a part of the command and nothing else,
+ * the other kinds before a path, `tool` before a name. Undefined where the request cannot be told in that way.
+ */
 export function patternSubjects(asked: Described): string[] | undefined {
-  const { name, kind, targets, command } = asked;
-  if (command !== null) {
-    if (targets.some(({ isInside }) => !isInside)) return undefined;
-    return commandParts(command)?.map((part) => `${kind} ${part}`);
+  const { name, kind, targets, commands, isForeign, unclear } = asked;
+  // Kind, paths and input of such a tool are its server's own words.
+  if (isForeign) return toolSubject(name);
+  if (kind === "execute") {
+    const [command] = commands;
+    if (unclear !== null || command === undefined || whyGuarded(asked) !== undefined) return undefined;
+    return commandParts(command)?.map((part) => `execute ${part}`);
   }
-  if (targets.length > 0) return targets.map(({ path }) => `${kind} ${printable(path, { oneLine: true })}`);
-  return name === null ? undefined : [`${kind} ${printable(name, { oneLine: true })}`];
+  if (CHANGING_KINDS.has(kind) || READING_KINDS.has(kind)) {
+    const isGuarded = CHANGING_KINDS.has(kind) && targets.some(({ isProtected }) => isProtected);
+    if (unclear !== null || isGuarded || targets.some(({ isUnknown }) => isUnknown)) return undefined;
+    if (targets.length > 0) return targets.map(({ path }) => `${kind} ${printable(path, { oneLine: true })}`);
+    return CHANGING_KINDS.has(kind) ? undefined : toolSubject(name);
+  }
+  return commands.length > 0 || asked.hasDiff ? undefined : toolSubject(name);
+}
+
+function toolSubject(name: string | null): string[] | undefined {
+  return name !== null && /^[\w.:/-]+$/.test(name) ? [`tool ${name}`] : undefined;
 }
 
 function decideByPatterns({ patterns }: CompiledPolicy, asked: Described): PolicyDecision {
   const subjects = patternSubjects(asked);
-  if (!subjects || subjects.length === 0) return ask("it cannot be told in a way that patterns match");
+  if (!subjects || subjects.length === 0)
+    return ask(asked.unclear ?? whyGuarded(asked) ?? "it cannot be told in a way that patterns match");
   const used = new Set<string>();
   for (const subject of subjects) {
     const matching =

@@ -77,7 +77,7 @@ export function refuseUnasking(engine: Engine, recorded: RecordedApprovals): voi
 /** Says that no policy holds for an agent that never asks. */
 export function tellUnasking(
   { name, capabilities }: Pick<Engine, "name" | "capabilities">,
-  { tell }: { tell(line: string): void },
+  { tell }: { tell: (line: string) => void },
 ): void {
   if (capabilities.approvals === "none")
     tell(`${name} never asks before it acts: no policy, hook or person decides what it does`);

@@ -1,6 +1,7 @@
 /** `omk approvals list`, `show` and `answer`: what agents ask, of all goals and team runs. */
 import { summaryOf } from "../approval/approvals.ts";
 import { readApprovals } from "../approval/book.ts";
+import { shortened } from "../approval/describe.ts";
 import { OmkError } from "../errors.ts";
 import type { ApprovalAnswer, ApprovalList, ApprovalView } from "../format/approval.ts";
 import { shellQuoted } from "../format/shell.ts";
@@ -49,10 +50,12 @@ function statusOf({ status, used_at }: ApprovalView): string {
   return used_at !== null && status === "approved" ? "used" : status;
 }
 
-/** Shows one request with everything that was parsed of it. */
-export function approvalsShowCommand(app: App, id: string, flags: { json: boolean }): void {
+/** Shows one request with everything that was parsed of it; on a terminal long texts only with `full`. */
+export function approvalsShowCommand(app: App, id: string, flags: { full: boolean; json: boolean }): void {
   const approval = theApproval(app, id);
-  app.output.result(approval, () => showText(approval), flags.json);
+  const isWhole = flags.full || app.io.stdout.columns === undefined;
+  const shown = isWhole ? approval.shown : shortened(approval.shown, approval.id);
+  app.output.result(approval, () => showText({ ...approval, shown }), flags.json);
 }
 
 function showText(one: ApprovalView): string {

@@ -325,9 +325,10 @@ function approvalsCommand(app: App): Command {
     new Command("show")
       .description("show everything that is known about a request")
       .argument("<approval>", "its id, or how that begins")
+      .option("--full", "leave nothing out of long texts, on a terminal too", false)
       .option("--json", "print it as JSON", false)
       .addHelpText("after", examples("omk approvals show ap-1a2b3c4d"))
-      .action(async (id: string, flags: { json: boolean }) => {
+      .action(async (id: string, flags: { full: boolean; json: boolean }) => {
         const { approvalsShowCommand } = await import("./approvals.ts");
         approvalsShowCommand(app, id, flags);
       }),

@@ -1,7 +1,7 @@
 /** Requests that wait for a person: time-outs, parallel ones, late answers, and what a crash leaves of them. */
 import { describe, expect, test } from "vitest";
 
-import { Approvals, type AskPerson, type AttemptScope } from "../../src/approval/approvals.ts";
+import { Approvals, type AskPerson, type AttemptScope, type Question } from "../../src/approval/approvals.ts";
 import { ApprovalBook } from "../../src/approval/book.ts";
 import { approvalSettings, refuseUnasking, type RecordedApprovals } from "../../src/approval/settings.ts";
 import type { Engine, PermissionAnswer, PermissionRequest } from "../../src/engine/engine.ts";
@@ -115,6 +115,31 @@ describe("what nobody has to be asked about", () => {
       { decision: "approve", by: "policy", rule: "policy workspace: a command in the project" },
       { decision: "reject", by: "role" },
     ]);
+  });
+
+  test("is refused by the role also for what a request of another kind would do", async () => {
+    const { approvals } = await rig({ recorded: { approval_policy: "yolo" } });
+    const roleRefuses = (kind: string) => (/^(?:edit|execute)$/.test(kind) ? `may not ${kind}` : undefined);
+    const attempt = approvals.attempt({ ...SCOPE, roleRefuses });
+    const rules = async (more: Partial<PermissionRequest>) =>
+      (await attempt.decide(request({ kind: "read", command: null, ...more }), never)).rule;
+    expect(await rules({ locations: ["a"] })).toBe("policy yolo");
+    expect(await rules({ rawInput: { command: "ls" } })).toBe("may not execute");
+    expect(await rules({ locations: ["a"], content: [{ type: "diff", path: "a", newText: "" }] })).toBe(
+      "may not edit",
+    );
+    expect(await rules({ kind: "EDIT" })).toMatch(/^may not /);
+  });
+
+  test("does not hand out omk's own files", async () => {
+    const disk = new SimulatedDisk();
+    const { approvals } = await rig({ disk, recorded: { approval_policy: "workspace" } });
+    const attempt = approvals.attempt(SCOPE);
+    const stop = new AbortController();
+    const asked = request({ kind: "read", command: null, locations: [`${FOLDER}/events.jsonl`] });
+    const deciding = attempt.decide(asked, stop.signal);
+    stop.abort(new Error("over"));
+    expect((await deciding).decision).toBe("reject");
   });
 
   test("of a turn that only reads: reading is granted, all else refused, and nobody is asked", async () => {
@@ -254,6 +279,34 @@ describe("a request that waits", () => {
     expect(book.open).toHaveLength(100);
     await book.withdrawAll("the test is over");
     await clock.advance(5 * MINUTE);
+  });
+
+  test("is refused when it is too long to be shown whole", async () => {
+    const { approvals, book } = await rig();
+    const content = "x".repeat(140_000);
+    const asked = request({ kind: "edit", command: null, rawInput: { path: "a", content } });
+    const answer = await approvals.attempt(SCOPE).decide(asked, never);
+    expect(answer).toMatchObject({ decision: "reject" });
+    expect(answer.rule).toMatch(/^limit\.request_characters: it says 140\d{3}/);
+    expect(book.records).toEqual([]);
+  });
+
+  test("is kept whole, and at the terminal says where the rest of a long one is", async () => {
+    const questions: Question[] = [];
+    const { approvals, book } = await rig({
+      askPerson: (question) => {
+        questions.push(question);
+        return Promise.resolve("approve");
+      },
+    });
+    const command = `a ${"b".repeat(30_000)}`;
+    await approvals.attempt(SCOPE).decide(request({ command }), never);
+    const [record] = book.records;
+    expect(record?.shown.find(({ label }) => label === "command")?.text).toBe(command);
+    expect(questions[0]?.shown.at(-1)).toEqual({
+      label: "left out",
+      text: `see all of it: omk approvals show ${record?.id} --full`,
+    });
   });
 
   test("is asked at the terminal, whose question goes when the answer comes from elsewhere", async () => {

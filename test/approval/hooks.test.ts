@@ -162,14 +162,8 @@ describe("a hook that is asked", () => {
       { processes: { run } },
     );
     expect(all.subscriptions).toEqual([
-      {
-        id: "pre_tool_use-writefile|strreplacefile",
-        event: "PreToolUse",
-        matcher: "WriteFile|StrReplaceFile",
-        timeoutSecs: 35,
-      },
-      { id: "pre_tool_use", event: "PreToolUse", matcher: "", timeoutSecs: 305 },
-      { id: "subagent_start", event: "SubagentStart", matcher: "", timeoutSecs: 6 },
+      { id: "pre_tool_use", event: "PreToolUse", timeoutSecs: 305 },
+      { id: "subagent_start", event: "SubagentStart", timeoutSecs: 6 },
     ]);
     await all.beforeTool(ask(), NEVER);
     expect(given.map(({ timeoutMs }) => timeoutMs)).toEqual([30_000, 2_000, 300_000]);
@@ -249,23 +243,77 @@ describe("the hooks of an event", () => {
     expect(recorded.filter(({ kind }) => kind === "hook_triggered")).toHaveLength(3);
   });
 
-  test("run for their own subscription alone when an engine names it, and by their matcher otherwise", async () => {
+  test.each<[string, Partial<PermissionRequest>]>([
+    ["a kind in capitals", { name: null, kind: "EDIT" }],
+    ["a kind that every object has", { name: null, kind: "constructor" }],
+    ["a command of another kind", { name: "Tool", kind: "other", rawInput: { command: "rm x" } }],
+    ["a command of a tool that reads", { name: "Read", kind: "read", rawInput: { command: "rm -rf x" } }],
+    ["a command that the engine found", { name: "Read", kind: "read", rawInput: {}, command: "rm x" }],
+    ["arguments with a command", { name: "Read", kind: "read", rawInput: { args: { cmd: "rm x" } } }],
+    ["what nobody understands", { name: "Read", kind: "read", rawInput: { a: { b: 1 } } }],
+    ["an edit that runs something", { rawInput: { path: "a.txt", run_after: "rm x" } }],
+    ["what was cut", { name: "Read", kind: "read", isCut: true }],
+  ])("that guard commands are not passed by with %s", async (_what, given) => {
+    const shell = hooks([hook("exit 1", { matcher: "^Shell$" })]);
+    expect((await shell.beforeTool(ask(given), NEVER)).action).toBe("block");
+    const input = { tool_input: given.rawInput ?? {}, tool_name: "x" };
+    const { name = null, kind = "edit", rawInput } = given;
+    if (rawInput === undefined || given.command !== undefined || name === null) return;
+    const asked = { event: "PreToolUse", target: name, toolKind: kind, subscriptionId: null, input };
+    expect((await shell.run(asked, NEVER)).action).toBe("block");
+  });
+
+  test.each<[string, Partial<PermissionRequest>]>([
+    ["a change that is shown", { kind: "read", content: [{ type: "diff", path: "a.txt", newText: "x" }] }],
+    ["a text to write", { kind: "execute", command: "true", rawInput: { command: "true", content: "x" } }],
+    ["a kind nobody knows", { name: "Tool", kind: "Edit" }],
+  ])("that guard files are not passed by with %s", async (_what, given) => {
+    const writes = hooks([hook("exit 1", { matcher: "^WriteFile$" })]);
+    expect((await writes.beforeTool(ask({ name: null, ...given }), NEVER)).action).toBe("block");
+  });
+
+  test("that guard changes leave alone what is known to read or to run a command", async () => {
+    const all = hooks([hook("exit 1", { matcher: "^WriteFile$|^edit$" })]);
+    for (const given of [
+      { name: "Read", kind: "read", rawInput: { file_path: "a.txt", limit: 3 } },
+      { name: "SetTodoList", kind: "other", rawInput: { todos: [{ title: "a", status: "done" }] } },
+      { name: "Shell", kind: "execute", command: "ls", rawInput: { command: "ls", timeout: 3 } },
+    ])
+      expect((await all.beforeTool(ask(given), NEVER)).action).toBe("allow");
+  });
+
+  test("match the same when an engine asks by itself, whatever it calls the event", async () => {
     const all = hooks([
       hook("echo upper; exit 1", { matcher: "Shell" }),
       hook("echo lower; exit 1", { matcher: "shell" }),
+      hook("echo kind; exit 1", { matcher: "^execute$" }),
       hook("echo every; exit 1"),
+      hook("echo prompt; exit 1", { event: "UserPromptSubmit", matcher: "rm" }),
     ]);
-    expect(all.subscriptions.map(({ id }) => id)).toEqual([
-      "pre_tool_use-shell",
-      "pre_tool_use-shell-2",
-      "pre_tool_use",
-    ]);
-    const run = async (subscriptionId: string | null) =>
-      (await all.run({ event: "PreToolUse", target: "Shell", subscriptionId, input: {} }, NEVER)).reason;
-    expect(await run("pre_tool_use-shell")).toBe("upper");
-    expect(await run("pre_tool_use")).toBe("every");
-    expect(await run("unheard of")).toBe("upper\nevery");
-    expect(await run(null)).toBe("upper\nevery");
+    expect(all.subscriptions.map(({ id }) => id)).toEqual(["pre_tool_use", "user_prompt_submit"]);
+    const run = async (
+      event: string,
+      target: string,
+      toolKind: string | null,
+      subscriptionId: string | null,
+    ) => (await all.run({ event, target, toolKind, subscriptionId, input: {} }, NEVER)).reason;
+    expect(await run("PreToolUse", "Shell", "execute", "pre_tool_use")).toBe("upper\nkind\nevery");
+    expect(await run("pre-tool-use", "Bash", "execute", "pre_tool_use")).toBe("upper\nkind\nevery");
+    expect(await run("PreToolUse", "Glob", "search", null)).toBe("every");
+    expect(await run("PreToolUse", "Glob", "search", "unheard of")).toBe("every");
+    expect(await run("UserPromptSubmit", "rm -rf", null, "user_prompt_submit")).toBe("prompt");
+    expect(await run("UserPromptSubmit", "hello", null, "user_prompt_submit")).toBe("No matching hook.");
+  });
+
+  test.runIf(process.platform === "linux")("leave nothing behind, wherever it hid", async () => {
+    const pids = join(folder, "pids");
+    const hide = `setsid sh -c 'echo $$ >>${pids}; exec sleep 60' </dev/null >/dev/null 2>&1 &`;
+    const script = `touch ${pids}; ${hide} while [ ! -s ${pids} ]; do sleep 0.01; done`;
+    expect((await hooks([hook(script)]).beforeTool(ask(), NEVER)).action).toBe("allow");
+    const hidden = Number(readFileSync(pids, "utf8"));
+    expect(hidden).toBeGreaterThan(0);
+    // It is ended, though nobody may have collected it yet.
+    while (isThere(hidden)) await new Promise((resolve) => setImmediate(resolve));
   });
 
   test("allow what no hook is for", async () => {
@@ -340,7 +388,10 @@ describe("hooks that only hear of what happened", () => {
 
   test("never block: that one failed is told", async () => {
     const all = hooks([hook("exit 3", { event: "Stop" })]);
-    const said = await all.run({ event: "Stop", target: "", subscriptionId: "stop", input: {} }, NEVER);
+    const said = await all.run(
+      { event: "Stop", target: "", toolKind: null, subscriptionId: "stop", input: {} },
+      NEVER,
+    );
     expect(said.action).toBe("allow");
     expect(told).toEqual([expect.stringMatching(/^a hook failed \(Stop\): .* ended with 3$/)]);
   });
