@@ -99,8 +99,8 @@ interface Asked {
   request: PermissionRequest;
   described: Described;
   digest: string;
-  /** Events that belong before the next one and are not in the log yet. */
-  before: NewEvent[];
+  /** That it was asked, until the log has it. */
+  requested: NewEvent | undefined;
   blocked: AbortController;
   told(unanswered: string): void;
 }
@@ -116,8 +116,6 @@ export class Approvals {
   readonly #ports: ApprovalPorts;
   /** Requests that are about to be opened. */
   readonly #opening = new Set<string>();
-  /** Somebody waits for a person, so the work is stopped: what else is open stays open. */
-  #isBlocked = false;
 
   constructor(
     book: ApprovalBook,
@@ -151,7 +149,7 @@ export class Approvals {
         request,
         described,
         digest,
-        before: [requestedEvent(scope, request, described, digest)],
+        requested: requestedEvent(scope, request, described, digest),
         blocked,
         told: (what) => (unanswered ??= what),
       };
@@ -193,7 +191,6 @@ export class Approvals {
       .find((one) => one !== undefined);
     if (because !== undefined) return this.#answer(asked, "role", { decision: "reject", rule: because });
     if (hooks && scope.callsHooks?.() !== true) {
-      await this.#flush(asked);
       const said = await hooks.beforeTool(request, signal);
       if (said.action === "block") {
         const feedback = said.reason;
@@ -227,9 +224,7 @@ export class Approvals {
     let answer: PermissionAnswer | undefined;
     await this.#book.useLate({ digest, task: scope.task, fence: scope.fence }, (record) => {
       answer = personsAnswer(record.status === "approved" ? "approve" : "reject", record.id, record.note);
-      const events = [...asked.before, decidedEvent(asked, "earlier_answer", answer, record.id)];
-      asked.before = [];
-      return events;
+      return [...untold(asked), decidedEvent(asked, "earlier_answer", answer, record.id)];
     });
     return answer;
   }
@@ -246,12 +241,10 @@ export class Approvals {
       recordOf(asked, { id, because, at: clock.now(), settings }),
     ) as ApprovalRecord;
     const { waiter, answered } = newWaiter();
-    const [first, ...rest] = asked.before.toReversed();
-    asked.before = [];
+    const event = asked.requested ?? requestedEvent(scope, asked.request, asked.described, asked.digest);
+    asked.requested = undefined;
     this.#opening.add(id);
     try {
-      await this.#flushEvents(rest.toReversed());
-      const event = first ?? requestedEvent(scope, asked.request, asked.described, asked.digest);
       await this.#book.ask(record, withId(event, id), waiter);
     } finally {
       this.#opening.delete(id);
@@ -298,8 +291,8 @@ export class Approvals {
     const rule = "the turn has ended";
     const answer: PermissionAnswer = { decision: "reject", rule };
     const event = decidedEvent(asked, "turn_over", answer, id, "cancelled");
-    if (this.#isBlocked && this.#book.stopWaiting(id)) {
-      await this.#flushEvents([event]);
+    if (asked.blocked.signal.aborted && this.#book.stopWaiting(id)) {
+      await this.#book.owner.record(event);
       return answer;
     }
     if (await this.#book.end(id, "withdrawn", event)) return answer;
@@ -327,10 +320,9 @@ export class Approvals {
     }
     // From here on an answer is kept for later; one that is on its way is not.
     if (!this.#book.stopWaiting(id)) return this.#givenBy(asked, id, await answered);
-    this.#isBlocked = true;
     asked.told(`${id} waits for a person: ${summaryOf(record)}`);
     // The agent is told nothing but that its turn is over: the request itself stays open.
-    await this.#flushEvents([decidedEvent(asked, "timeout", answer, id, "cancelled")]);
+    await this.#book.owner.record(decidedEvent(asked, "timeout", answer, id, "cancelled"));
     asked.blocked.abort(new Error(rule));
     return answer;
   }
@@ -342,20 +334,8 @@ export class Approvals {
     answer: PermissionAnswer,
     id: string | null = null,
   ): Promise<PermissionAnswer> {
-    const events = [...asked.before, decidedEvent(asked, by, answer, id)];
-    asked.before = [];
-    await this.#flushEvents(events);
+    await this.#book.owner.record(...untold(asked), decidedEvent(asked, by, answer, id));
     return answer;
-  }
-
-  async #flush(asked: Asked): Promise<void> {
-    const events = asked.before;
-    asked.before = [];
-    await this.#flushEvents(events);
-  }
-
-  async #flushEvents(events: readonly NewEvent[]): Promise<void> {
-    if (events.length > 0) await this.#book.owner.record(...events);
   }
 }
 
@@ -423,6 +403,13 @@ function requestedEvent(
       command: keptCommand(described),
     },
   };
+}
+
+/** The event that it was asked, when the log does not have it yet; from now on it counts as told. */
+function untold(asked: Asked): NewEvent[] {
+  const { requested } = asked;
+  asked.requested = undefined;
+  return requested ? [requested] : [];
 }
 
 /** The event of a request that waits names what can be answered. */

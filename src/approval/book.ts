@@ -68,6 +68,8 @@ export class ApprovalBook {
   readonly #waiting = new Map<string, Waiter>();
   /** Requests whose change is on its way to the disk: a second change would not see the first. */
   readonly #changing = new Set<string>();
+  /** Requests whose file does not say yet what the log says. */
+  readonly #stale = new Set<string>();
 
   constructor(owner: BookOwner, ports: BookPorts) {
     this.owner = owner;
@@ -216,10 +218,18 @@ export class ApprovalBook {
   }
 
   async #render(id: string): Promise<void> {
-    const record = this.records.find((one) => one.id === id);
-    if (!record) return;
-    await ensureFolder(join(this.owner.folder, FOLDER), this.#ports);
-    await replaceFile(this.#path(id), renderDocument(record), this.#ports);
+    this.#stale.add(id);
+    for (const one of this.#stale) {
+      const record = this.records.find((known) => known.id === one);
+      try {
+        await ensureFolder(join(this.owner.folder, FOLDER), this.#ports);
+        if (record) await replaceFile(this.#path(one), renderDocument(record), this.#ports);
+        this.#stale.delete(one);
+      } catch {
+        // The log has it, and that is what counts: a decision must not fail over its copy. It is made up for at the next one.
+        return;
+      }
+    }
   }
 
   #path(id: string): string {

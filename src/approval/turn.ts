@@ -36,8 +36,11 @@ export async function takeGuardedTurn(
       return { ...turn, text: permissions.unanswered };
     return turn;
   } finally {
-    await permissions.settled();
-    await hooks?.settled(signal);
+    try {
+      await permissions.settled();
+    } finally {
+      await hooks?.settled(signal);
+    }
   }
 }
 

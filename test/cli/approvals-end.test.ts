@@ -103,3 +103,17 @@ test("an agent cannot answer what it asks", async () => {
   );
   expect(await listed(at)).toMatchObject([{ status: "open" }]);
 });
+
+test("a request that a hook lets through and a person has to decide is asked once, in the log as well", async () => {
+  using at = await place();
+  const folder = join(at.environment["HOME"] ?? "", ".config", "omk");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "yes.sh"), "#!/bin/sh\nexit 0\n", { mode: 0o755 });
+  writeFileSync(join(folder, "config.toml"), '[[hooks]]\nevent = "PreToolUse"\ncommand = "yes.sh"\n');
+  const policy = ["--approval-policy", "never", "--approval-timeout", "1s"];
+  const ran = await at.run("goal", "run", TEXT, ...DRIVE, "--engine", at.script(SCRIPT), ...policy);
+  expect(ran.status, ran.stderr).toBe(3);
+  const kinds = at.events().map(({ kind }) => kind);
+  expect(kinds.filter((kind) => kind === "approval_requested")).toHaveLength(1);
+  expect(kinds.filter((kind) => kind === "hook_resolved")).toHaveLength(1);
+});
