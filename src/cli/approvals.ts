@@ -177,12 +177,17 @@ function ownerFilter({ owner_kind, owner_id }: ApprovalView): Filter {
   return owner_kind === "goal" ? { goal: owner_id } : { run: owner_id };
 }
 
+/** `ap-` and three more. */
+const BEGINNING_CHARACTERS_MIN = 6;
+
 /** The request with this id, or the only one whose id begins so. Throws `approval.not_found`. */
 function theApproval(app: App, wanted: string): ApprovalView {
   const { approvals } = findApprovals(app, {});
   const exact = approvals.find(({ id }) => id === wanted);
   if (exact) return exact;
-  const beginning = wanted === "" ? [] : approvals.filter(({ id }) => id.startsWith(wanted));
+  // `ap-` alone names nothing, even where there is only one.
+  const beginning =
+    wanted.length < BEGINNING_CHARACTERS_MIN ? [] : approvals.filter(({ id }) => id.startsWith(wanted));
   const [only] = beginning;
   if (only && beginning.length === 1) return only;
   throw new OmkError(

@@ -421,7 +421,10 @@ async function examineAgent(
 
 /** What was found out about an agent, as a record and as a check. What nobody uses may be broken. */
 function tell(agent: Agents["engines"][number], checkup: Checkup | undefined): Examined {
-  const preset = presetNamed(agent.name.replace(/:headless$/, ""));
+  const named = presetNamed(agent.name.replace(/:headless$/, ""));
+  // Two programs share a name; only the one that speaks Wire tells its protocol's version as text.
+  const isTwin = typeof checkup?.protocolVersion === "string" && named?.protocol !== "wire";
+  const preset = isTwin && named?.twin ? presetNamed(named.twin.preset) : named;
   const version = checkup?.probe.version ?? checkup?.agentVersion ?? null;
   const tested = preset ? isTestedMajor(preset, version) : undefined;
   const needsLogin = checkup?.failure?.class === "auth";

@@ -67,6 +67,8 @@ export interface OutputReader {
   take(chunk: Uint8Array): void;
   /** After the last byte; throws as `take` does. */
   end(): OutputEnd;
+  /** Whether the output is plain text, as far as was seen. */
+  readonly isText: boolean;
 }
 
 /** Where bytes that are read go to: the story, with the line that is being read beside it. */
@@ -128,6 +130,7 @@ const LINE_END = new Uint8Array([0x0a]);
 
 /** Output that is lines of JSON. */
 class LinesOutput implements OutputReader {
+  readonly isText = false;
   readonly #frames = new FrameReader();
   readonly #reader: LineReader;
   readonly #sink: OutputSink;
@@ -163,6 +166,7 @@ class LinesOutput implements OutputReader {
 
 /** Output that is what the agent has to say. */
 class TextOutput implements OutputReader {
+  readonly isText = true;
   readonly #decoder = new TextDecoder();
   readonly #sink: OutputSink;
 
@@ -200,6 +204,10 @@ class UnknownOutput implements OutputReader {
 
   constructor(sink: OutputSink) {
     this.#sink = sink;
+  }
+
+  get isText(): boolean {
+    return this.#known?.isText ?? true;
   }
 
   take(chunk: Uint8Array): void {

@@ -336,7 +336,11 @@ class CommandTurn implements OutputSink {
       const message = `${this.#program.name} left in the middle of its turn as if it were done.${this.#process.lastWords()}`;
       return failed({ class: "protocol", message, retryable: true });
     }
-    return this.#record.endedByAgent();
+    const ended = this.#record.endedByAgent();
+    // An ordinary program that is done says nothing; an agent that says nothing has not reached its model.
+    return ended.status === "empty" && this.#reader.isText && !isAgent(this.#program)
+      ? { status: "finished" }
+      : ended;
   }
 
   #protocolFailure(): Failure {
@@ -459,6 +463,13 @@ class CommandTurn implements OutputSink {
       this.#options.onEvent(event);
     }
   }
+}
+
+/** Programs that are agents, whatever form of output they are asked for. */
+const AGENTS: ReadonlySet<string> = new Set(["opencode", "kimi", "gemini", "claude", "codex", "goose"]);
+
+function isAgent({ template: [program] }: Pick<CommandProgram, "template">): boolean {
+  return AGENTS.has(basename(program));
 }
 
 /** What the exit statuses of one program mean that have a meaning. */

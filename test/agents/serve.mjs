@@ -25,9 +25,24 @@ async function load(folder) {
   return import(pathToFileURL(path.join(folder, "model.mjs")).href);
 }
 
-const { values } = parseArgs({
-  options: { port: { type: "string", default: "0" }, fail: { type: "string" } },
-});
+const USAGE = "usage: node test/agents/serve.mjs [--port N] [--fail 401|403|429]";
+let values;
+try {
+  const fail = { type: "string" };
+  ({ values } = parseArgs({
+    options: { port: { type: "string", default: "0" }, fail, help: { type: "boolean" } },
+  }));
+  if (values.fail !== undefined && !["401", "403", "429"].includes(values.fail))
+    throw new Error("no such failure");
+} catch (error) {
+  // What was typed is not understood: nothing to see in a stack.
+  process.stderr.write(`${error.message}\n${USAGE}\n`);
+  process.exit(2);
+}
+if (values.help) {
+  process.stdout.write(`${USAGE}\n`);
+  process.exit(0);
+}
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "omk-model-"));
 try {
   const { serveByHand } = await load(folder);

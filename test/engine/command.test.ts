@@ -252,11 +252,15 @@ describe("text", () => {
     expect(turn.text).toBe("Grüße 👋 \u{fffd}\n");
   });
 
-  test("of which there is none is an empty turn", async () => {
-    expect((await outcomeOf("text", ["  "])).turn).toMatchObject({
-      status: "empty",
-      failure: { class: "provider" },
-    });
+  test("of which there is none is an empty turn of a known agent, and nothing special of another program", async () => {
+    expect((await outcomeOf("text", ["  "])).turn.status).toBe("finished");
+    expect((await outcomeOf("auto", [])).turn.status).toBe("finished");
+    expect((await outcomeOf("text", ["  "], { template: ["/usr/bin/kimi", "{prompt}"] })).turn).toMatchObject(
+      {
+        status: "empty",
+        failure: { class: "provider" },
+      },
+    );
   });
 
   test("means nothing when the exit says otherwise", async () => {
