@@ -151,6 +151,11 @@ export interface RunRequest {
   timeoutMs: number;
   /** More output than this ends the child; `truncated` is then true. */
   outputBytesMax: number;
+  /**
+   * Nothing that it starts outlives it, wherever that went: for programs of others. Not for git, which tidies up the user's
+   * repository in the background.
+   */
+  endsAll?: true;
 }
 
 export interface RunResult {

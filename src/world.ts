@@ -359,7 +359,7 @@ class RealProcesses implements Processes {
         notStarted(Object.assign(new Error("an argument holds a NUL byte"), { code: "EINVAL" })),
       );
     }
-    const briefId = this.#held.expectBrief();
+    const briefId = this.#held.expectBrief(request);
     const child = execa(file, args, {
       cwd: request.cwd,
       env: briefId === undefined ? request.env : { ...request.env, [SPAWN_ID]: this.#chained(briefId) },
@@ -432,8 +432,18 @@ class RealProcesses implements Processes {
       if (isEnding) kill(); // what it started may have stayed
       signal?.removeEventListener("abort", end);
       if (pid !== undefined) this.#groups.delete(pid);
-      if (briefId !== undefined) this.#held.drop(briefId);
+      if (briefId !== undefined) await this.#dropBrief(briefId, request);
     }
+  }
+
+  /** A short command has ended. */
+  async #dropBrief(briefId: string, { endsAll }: Pick<RunRequest, "endsAll">): Promise<void> {
+    if (endsAll) {
+      this.#held.exited(briefId);
+      // What cannot be ended now stays with the guardian.
+      if (!(await sweepAll([briefId], this.#clock)).isClean) return;
+    }
+    this.#held.drop(briefId);
   }
 
   spawn(request: SpawnRequest): Child {
@@ -505,8 +515,8 @@ class Held {
   }
 
   /** The same for a short command. No guardian is started for it, but one that is there ends it too. */
-  expectBrief(): string | undefined {
-    if (!this.#guardian) return undefined;
+  expectBrief({ endsAll }: Pick<RunRequest, "endsAll">): string | undefined {
+    if (!this.#guardian && !endsAll) return undefined;
     const spawnId = `run-${realRandom().name(20)}`;
     this.#set({ spawn_id: spawnId, is_brief: true, group: null });
     return spawnId;

@@ -2,7 +2,8 @@
 import type { EngineEvent } from "../engine/engine.ts";
 import type { TurnStop } from "../engine/turn.ts";
 import type { Usage } from "../format/proof.ts";
-import type { Clock } from "../ports.ts";
+import type { Clock, Disk } from "../ports.ts";
+import { usageInTranscript } from "./lost-usage.ts";
 import type { Pricing } from "./prices.ts";
 import { costOf, TurnUsageSoFar, type Cost } from "./usage.ts";
 
@@ -144,10 +145,22 @@ export class Ledger {
    */
   charge(usage: Usage | null, before: Usage | null): Usage | null {
     const whole = new TurnUsageSoFar(this.#pricing, before).final(usage, true);
+    this.#addTo(before, whole);
+    return whole;
+  }
+
+  /** The same for a turn whose end nobody reported: what its transcript tells. */
+  chargeLost(transcript: string, before: Usage | null, ports: { disk: Disk }): Usage | null {
+    const whole = usageInTranscript(transcript, before, this.#pricing, ports);
+    this.#addTo(before, whole);
+    return whole;
+  }
+
+  /** Charges what a turn cost beyond what it was charged with when this account began. */
+  #addTo(before: Usage | null, whole: Usage | null): void {
     const [cost, known] = [costOf(whole), costOf(before)];
     for (const what of COUNTED) this.#settled[what] += Math.max(0, cost[what] - known[what]);
     this.#check();
-    return whole;
   }
 
   /** What no running turn has set aside. Summed up anew each time: sums of fractions drift. */

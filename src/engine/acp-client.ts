@@ -16,10 +16,10 @@ export interface ClientAct {
   /** The message, for the story. */
   raw: unknown;
   bytes: number;
-  /** Whether an answer to this was an answer to the act as well. */
-  isSame(
-    allowed: Pick<PermissionRequest, "kind" | "command" | "locations" | "rawInput" | "content">,
-  ): boolean;
+  /** Whether a tool call of the agent's is this act, as far as what it tells of itself goes: for the story alone. */
+  isShownBy(tool: Pick<Tool, "kind" | "paths" | "input" | "content">): boolean;
+  /** Whether what was allowed is this act and nothing else, to the letter. */
+  isCoveredBy(allowed: PermissionRequest): boolean;
 }
 
 /** An act that is allowed; `finish` is called once, when it is over. */
@@ -51,13 +51,16 @@ export class ClientActs {
   async ask(turn: TurnRecord | undefined, act: ClientAct): Promise<AllowedAct> {
     if (!turn || turn.isCancelling || turn.isOver)
       throw new RpcError(RPC_CODES.internal, "No turn is running that this could belong to");
-    const asked = turn.openTool(({ allowed }) => allowed !== undefined && act.isSame(allowed));
+    const asked = turn.openTool(
+      ({ allowed }) => allowed !== undefined && !allowed.isCut && act.isCoveredBy(allowed),
+    );
     if (asked) {
+      // Before anything is awaited: one answer is for one act.
       asked.allowed = undefined;
       return { finish: () => undefined };
     }
     this.#count++;
-    const theirs = turn.openTool((tool) => !this.#own.has(tool) && isShown(tool, act));
+    const theirs = turn.openTool((tool) => !this.#own.has(tool) && act.isShownBy(tool));
     const tool = theirs ?? this.#show(turn, act);
     if (!tool) throw new RpcError(RPC_CODES.internal, "Too many tool calls in one turn");
     const finish: AllowedAct["finish"] = (outcome) => {
@@ -81,7 +84,7 @@ export class ClientActs {
         bytes: act.bytes,
         tool,
         optionKind: (decision) => (decision === "allow" ? "allow_once" : "reject_once"),
-        decided: this.#readOnly && act.kind === "edit" ? READS_ONLY : undefined,
+        insteadOfLeave: this.#readOnly && act.kind === "edit" ? READS_ONLY : undefined,
       },
     );
     // It was for this act, which happens now.
@@ -100,9 +103,4 @@ export class ClientActs {
     if (tool) this.#own.add(tool);
     return tool;
   }
-}
-
-/** Whether the agent itself tells of this act as a tool call of its own. */
-function isShown({ kind, paths, input, content }: Tool, act: ClientAct): boolean {
-  return act.isSame({ kind, command: null, locations: paths, rawInput: input, content });
 }

@@ -5,6 +5,7 @@
 import { basename, dirname, isAbsolute, join, normalize, relative, sep } from "node:path";
 import type { ReadFileParams, WriteFileParams } from "./acp-messages.ts";
 import type { ClientAct, ClientActs } from "./acp-client.ts";
+import { isApprovedText } from "./approved-text.ts";
 import { RPC_CODES, RpcError, asRecord } from "./rpc.ts";
 import type { TurnRecord } from "./turn-record.ts";
 import { systemCode } from "../errors.ts";
@@ -93,6 +94,8 @@ export class ClientFiles {
       ...this.#actOn(request, "fs/write_text_file", "edit"),
       rawInput: { path, content },
       content: [{ type: "diff", path, oldText: oldText ?? null, newText: content }],
+      isCoveredBy: (allowed) =>
+        isAbout(allowed, "edit", path) && isApprovedText(allowed, { path, before: oldText, text: content }),
     });
     let outcome: "ok" | "failed" = "failed";
     try {
@@ -126,7 +129,9 @@ export class ClientFiles {
       content: [],
       raw,
       bytes,
-      isSame: (other) => isAbout(other, kind, path),
+      isShownBy: ({ paths, input, ...tool }) =>
+        isAbout({ ...tool, locations: paths, rawInput: input }, kind, path),
+      isCoveredBy: (allowed) => isAbout(allowed, kind, path),
     };
   }
 

@@ -27,9 +27,9 @@ export const PlanUpdate = z.looseObject({
   entries: z.array(z.looseObject({ content: z.string(), status: z.string() })),
 });
 export const UsageUpdate = z.looseObject({
-  used: z.number().nonnegative(),
-  size: z.number().nonnegative(),
-  cost: z.looseObject({ amount: z.number().nonnegative(), currency: z.string() }).nullish(),
+  used: z.int().min(0).max(1e12),
+  size: z.int().min(0).max(1e12),
+  cost: z.looseObject({ amount: z.number().min(0).max(1e6), currency: z.string() }).nullish(),
 });
 export const ModeUpdate = z.looseObject({ currentModeId: z.string() });
 export const NoticeUpdate = z.looseObject({ title: z.string(), description: z.string().nullish() });
@@ -113,14 +113,16 @@ export const CreateTerminalParams = z.looseObject({
 export type CreateTerminalParams = z.infer<typeof CreateTerminalParams>;
 export const TerminalParams = z.looseObject({ sessionId: z.string(), terminalId: z.string() });
 
-const Count = z.number().nonnegative();
+/** Whole, and no more than any budget is about: a sum of them stays a number. */
+const Count = z.int().min(0).max(1e12);
+const Dollars = z.number().min(0).max(1e6);
 /** Running totals of a turn, as an agent of ours tells them with its usage updates. */
 export const TurnUsageReport = z.looseObject({
   input_tokens: Count,
   output_tokens: Count,
   cache_read_tokens: Count.nullish(),
   cache_write_tokens: Count.nullish(),
-  cost_usd: Count.nullish(),
+  cost_usd: Dollars.nullish(),
 });
 export type TurnUsageReport = z.infer<typeof TurnUsageReport>;
 export const TurnUsageMeta = z

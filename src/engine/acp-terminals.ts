@@ -7,14 +7,16 @@ import type { CreateTerminalParams } from "./acp-messages.ts";
 import type { AllowedAct, ClientActs } from "./acp-client.ts";
 import type { StartOptions } from "./engine.ts";
 import { RPC_CODES, RpcError, asRecord } from "./rpc.ts";
+import { commandOf, isNothing, quoted, scriptOf } from "./shell-words.ts";
 import type { TurnRecord } from "./turn-record.ts";
 import type { Child, Disk, Exit, Processes } from "../ports.ts";
 
 /** Terminals that were not released; each keeps its output. */
 const TERMINALS_MAX = 16;
-/** What is kept of one's output when the agent names no limit, and at most. */
-const OUTPUT_BYTES = 1024 * 1024;
-const OUTPUT_BYTES_MAX = 4 * 1024 * 1024;
+/** What is kept of one's output, at most: all of them together fit into memory a few times over. */
+const OUTPUT_BYTES_MAX = 1024 * 1024;
+/** What comes on top before it is cut: cutting copies. */
+const OUTPUT_SLACK = 256 * 1024;
 /** Pieces of output that are kept before they are joined. */
 const PARTS_MAX = 4096;
 /** Between TERM and KILL. */
@@ -22,10 +24,12 @@ const TERM_MS = 1000;
 /** Variables that agents set so that a command asks nobody and prints plain text: nothing that anybody has to decide on. */
 const PLAIN_VARIABLES: ReadonlySet<string> = new Set(
   (
-    "TERM NO_COLOR FORCE_COLOR CLICOLOR COLORTERM COLUMNS LINES CI SHELL GIT_TERMINAL_PROMPT LANG LC_ALL TZ " +
+    "TERM NO_COLOR FORCE_COLOR CLICOLOR COLORTERM COLUMNS LINES CI GIT_TERMINAL_PROMPT LANG LC_ALL TZ " +
     "PYTHONUNBUFFERED"
   ).split(" "),
 );
+/** One agent says which shell it found: programs start what stands there, so it has to be one. */
+const SHELLS = /^(?:\/usr(?:\/local)?)?\/bin\/(?:ba|z|da)?sh$/;
 
 /** How a command ended, in the protocol's words. */
 interface ExitStatus {
@@ -85,11 +89,14 @@ export class ClientTerminals {
         content: [],
         raw,
         bytes,
-        isSame: (other) =>
-          other.kind === "execute" &&
-          (other.command ?? commandOf(other.rawInput)) === command &&
-          cwd === cwdOf(other.rawInput, this.#options.cwd) &&
-          !more,
+        isShownBy: ({ kind, input }) => kind === "execute" && commandOf(input) === command && !more,
+        isCoveredBy: ({ kind, command: allowed, rawInput }) =>
+          kind === "execute" &&
+          allowed === command &&
+          cwd === cwdOf(rawInput, this.#options.cwd) &&
+          // Variables were not part of what was allowed, or are of what is run.
+          !more &&
+          !hasVariables(rawInput),
       });
     } finally {
       this.#opening--;
@@ -99,7 +106,7 @@ export class ClientTerminals {
       allowed.finish("cancelled");
       throw new RpcError(RPC_CODES.internal, "The turn is over");
     }
-    return this.#run(given, allowed, params.outputByteLimit ?? OUTPUT_BYTES);
+    return this.#run(given, allowed, params.outputByteLimit ?? OUTPUT_BYTES_MAX);
   }
 
   async #run(given: Given, allowed: AllowedAct, bytesMax: number): Promise<{ terminalId: string }> {
@@ -202,7 +209,7 @@ export class ClientTerminals {
     const [moved = "", folder] = /^cd '((?:\/[^'/]+)+|\/)' && /.exec(line) ?? [];
     const own = Object.fromEntries((env ?? []).map(({ name, value }) => [name, value]));
     const changed = Object.entries(own).filter(
-      ([name, value]) => !PLAIN_VARIABLES.has(name) && this.#options.environment[name] !== value,
+      ([name, value]) => !isPlain(name, value) && this.#options.environment[name] !== value,
     );
     const more = changed.length > 0 ? Object.fromEntries(changed) : undefined;
     // A variable changes what a command means, so it is part of what is decided.
@@ -229,30 +236,15 @@ interface Given {
   more: Record<string, string> | undefined;
 }
 
-/** The script of `sh -c <script>`. */
-function scriptOf(argv: readonly string[]): string | undefined {
-  const [program = "", flag = "", script] = argv;
-  const isShell =
-    argv.length === 3 &&
-    /^(?:(?:\/usr(?:\/local)?)?\/bin\/)?(?:ba|z|da)?sh$/.test(program) &&
-    /^-l?c$/.test(flag);
-  return isShell ? script : undefined;
+function isPlain(name: string, value: string): boolean {
+  return PLAIN_VARIABLES.has(name) || (name === "SHELL" && SHELLS.test(value));
 }
 
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
-}
-
-/** The command line that an input names, as one text. */
-export function commandOf(input: unknown): string | null {
-  const record = asRecord(input);
-  for (const key of ["command", "cmd", "argv", "script"]) {
-    const value = record[key];
-    if (typeof value === "string" && value.trim() !== "") return value;
-    if (!Array.isArray(value) || value.length === 0) continue;
-    if (value.every((word): word is string => typeof word === "string")) return value.map(quoted).join(" ");
-  }
-  return null;
+/** Whether an input sets variables for its command. */
+function hasVariables(input: unknown): boolean {
+  const { env, environment } = asRecord(input);
+  const given = [env, environment].filter((one) => !isNothing(one));
+  return given.some((one) => typeof one !== "object" || Object.keys(one as object).length > 0);
 }
 
 function cwdOf(input: unknown, otherwise: string): string {
@@ -288,8 +280,7 @@ class OutputTail {
   #add(part: Uint8Array): void {
     this.#parts.push(part);
     this.#bytes += part.length;
-    // Not at every part: cutting and joining copy.
-    if (this.#bytes > this.#bytesMax * 2 + 64 * 1024) this.#cut();
+    if (this.#bytes > this.#bytesMax + OUTPUT_SLACK) this.#cut();
     else if (this.#parts.length > PARTS_MAX) this.#parts = [Buffer.concat(this.#parts)];
   }
 

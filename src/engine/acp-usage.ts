@@ -67,7 +67,8 @@ export class AcpUsage {
     if (!tokens) return this.#current();
     // The numbers of one call are no turn's; those that were counted on the way are.
     if (tokens.quality === "last_call_only" && this.#told) return this.#current();
-    return { ...tokens, ...this.#cost() };
+    const isTooLittle = tokens.quality === "exact" && totalOf(tokens) < this.contextTokens / 2;
+    return { ...tokens, ...(isTooLittle && { quality: "estimated" as const }), ...this.#cost() };
   }
 
   #current(): TurnUsage {
@@ -101,6 +102,12 @@ export class AcpUsage {
       quality: "exact",
     };
   }
+}
+
+/** All that was sent and said, the cache included: never much less than what the context came to hold. */
+function totalOf(tokens: Tokens): number {
+  const { input_tokens, output_tokens, cache_read_tokens = 0, cache_write_tokens = 0 } = tokens;
+  return input_tokens + output_tokens + cache_read_tokens + cache_write_tokens;
 }
 
 function ofReport({

@@ -24,7 +24,7 @@ import {
   WriteFileParams,
 } from "./acp-messages.ts";
 import { modeStep } from "./acp-modes.ts";
-import { ClientTerminals, commandOf } from "./acp-terminals.ts";
+import { ClientTerminals } from "./acp-terminals.ts";
 import { AcpUsage } from "./acp-usage.ts";
 import { clip, type AgentProcesses } from "./agent-process.ts";
 import { sleepUnlessOver, within } from "./deadline.ts";
@@ -45,6 +45,7 @@ import { probeProgram, type VersionCall } from "./probe.ts";
 import { RpcSession, type Answer } from "./rpc-session.ts";
 import { RPC_CODES, RpcError, asRecord } from "./rpc.ts";
 import type { IncomingRequest } from "./rpc.ts";
+import { commandOf } from "./shell-words.ts";
 import {
   emitText,
   PATHS_MAX,
@@ -518,6 +519,7 @@ class AcpSession extends RpcSession<PromptResult> {
     const turn = this.turn;
     if (!turn) return CANCELLED;
     const { toolCall, options } = read.data;
+    const told = commandOf(turn.tools.get(toolCall.toolCallId)?.input);
     const tool = this.#takeTool(turn, toolCall, toolCall, request.bytes);
     if (!tool) return CANCELLED;
     const asked: PermissionRequest = {
@@ -526,12 +528,13 @@ class AcpSession extends RpcSession<PromptResult> {
       title: tool.title,
       name: tool.name,
       kind: tool.kind,
-      command: commandOf(toolCall.rawInput ?? tool.input),
-      locations: tool.paths,
+      command: commandOf(toolCall.rawInput) ?? told,
+      locations: [...tool.everyPath],
       // What this request says counts most; what it leaves out, earlier updates said.
       rawInput: toolCall.rawInput ?? tool.input,
       content: toolCall.content ?? tool.content,
       options: options.map((option) => ({ id: option.optionId, name: option.name, kind: option.kind })),
+      ...(tool.isCut && { isCut: true as const }),
     };
     // One agent asks in its reading mode before it changes a file, and then does; another before it leaves that mode.
     const isRefused = this.options.mode === "read_only" && CHANGES.has(tool.kind);
@@ -540,7 +543,7 @@ class AcpSession extends RpcSession<PromptResult> {
       bytes: request.bytes,
       tool,
       optionKind: (wanted) => chooseOption(options, wanted)?.kind,
-      decided: isRefused ? READS_ONLY : undefined,
+      insteadOfLeave: isRefused ? READS_ONLY : undefined,
     });
     return decision === "cancelled" ? CANCELLED : answerWith(options, decision);
   }

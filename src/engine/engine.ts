@@ -72,7 +72,7 @@ export interface PermissionRequest {
   title: string;
   /** The tool's own name, where the protocol tells it: `Shell`, `mcp__db__query`. */
   name: string | null;
-  /** ACP's tool kinds (`edit`, `execute`, …) or `other`. */
+  /** One of `TOOL_KINDS`, whatever the agent said. */
   kind: string;
   /** The whole command line when the tool runs one, as far as the engine can tell. */
   command: string | null;
@@ -82,7 +82,23 @@ export interface PermissionRequest {
   /** Diffs and text the agent showed with the call. */
   content: unknown[];
   options: { id: string; name: string; kind: string }[];
+  /** Something that the agent told of this call is missing here, because it was too much: no rule can judge it. */
+  isCut?: true;
 }
+
+/** The kinds of tools that ACP knows. */
+export const TOOL_KINDS: ReadonlySet<string> = new Set([
+  "read",
+  "edit",
+  "delete",
+  "move",
+  "search",
+  "execute",
+  "think",
+  "fetch",
+  "switch_mode",
+  "other",
+]);
 
 /** The answer to one request; `rule` names what decided, for the audit trail. */
 export interface PermissionAnswer {
@@ -92,12 +108,10 @@ export interface PermissionAnswer {
   feedback?: string;
 }
 
-/** A hook that the agent calls by itself, where its protocol has them. */
+/** An event at which the agent asks by itself, where its protocol has that: always, as which hooks it is for is not its to say. */
 export interface HookSubscription {
   id: string;
   event: string;
-  /** A regular expression searched in the target; empty matches everything. */
-  matcher: string;
   timeoutSecs: number;
 }
 
@@ -106,7 +120,14 @@ export interface HookPort {
   subscriptions: readonly HookSubscription[];
   /** All hooks that match run; the answer comes before the engine's own deadline. */
   run(
-    request: { event: string; target: string; subscriptionId: string | null; input: unknown },
+    request: {
+      event: string;
+      target: string;
+      /** At events of tools, which kind the target is of. */
+      toolKind: string | null;
+      subscriptionId: string | null;
+      input: unknown;
+    },
     signal: AbortSignal,
   ): Promise<{ action: "allow" | "block"; reason: string }>;
 }

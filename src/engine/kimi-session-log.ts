@@ -20,7 +20,7 @@ const LOOKS_MAX = 8;
 /** The agent that was given the prompt; the others are its helpers. */
 const MAIN = "main";
 
-const Count = z.number().nonnegative().catch(0);
+const Count = z.int().min(0).max(1e12).catch(0);
 const UsageRecord = z.looseObject({
   type: z.literal("usage.record"),
   usage: z.looseObject({

@@ -24,7 +24,7 @@ export async function probeProgram(
   const argv = program.versionArgv ?? ([program.argv[0], "--version"] as const);
   const env = program.environment ?? {};
   const result = await processes.run(
-    { argv, cwd: "/", env, timeoutMs: PROBE_MS, outputBytesMax: OUTPUT_BYTES_MAX },
+    { argv, cwd: "/", env, timeoutMs: PROBE_MS, outputBytesMax: OUTPUT_BYTES_MAX, endsAll: true },
     signal,
   );
   if (result.exit.kind === "not_started") {
@@ -55,7 +55,7 @@ export async function answersTwin(
 ): Promise<boolean> {
   const { argv, environment: env } = call;
   const result = await processes.run(
-    { argv, cwd: "/", env, timeoutMs: PROBE_MS, outputBytesMax: OUTPUT_BYTES_MAX },
+    { argv, cwd: "/", env, timeoutMs: PROBE_MS, outputBytesMax: OUTPUT_BYTES_MAX, endsAll: true },
     signal,
   );
   if (result.exit.kind !== "exited" || result.exit.code !== 0) return false;

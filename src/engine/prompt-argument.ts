@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
 import type { Failure } from "./engine.ts";
 import { ioFailure, writeAll } from "../store/files.ts";
@@ -27,6 +27,29 @@ export interface PlacedPrompt {
   stdin: Uint8Array | undefined;
   /** Removes what was made for it. */
   remove(): void;
+}
+
+/** Programs that run what is written on their command line, and the flags before that. */
+const INTERPRETERS = /^(?:(?:ba|z|da|k|fi|a)?sh|busybox|pwsh|node|bun|deno|python[\d.]*|ruby|perl|php|lua)$/;
+const CODE_FLAG = /^(?:-[a-zA-Z]*[ceEr]|--eval|--print|-Command|eval)$/;
+/** What is no part of a value but of a script or a text with a syntax of its own. */
+const SYNTAX = /["'`$;|&<>(){}\\\n]/;
+
+/**
+ * The first word of a template in which the prompt would become part of a script: prompts hold text of issues, gates and
+ * agents, and whoever wrote that could run commands with it. Undefined when there is none.
+ */
+export function scriptWithPrompt(template: readonly string[]): string | undefined {
+  for (const [at, word] of template.entries()) {
+    if (!word.includes(PROMPT)) continue;
+    if (SYNTAX.test(word.replaceAll(PROMPT, "").replaceAll(PROMPT_FILE, ""))) return word;
+    // Behind `-c` the whole word is a script; what follows it are that script's arguments.
+    let before = at - 1;
+    while (before > 0 && template[before]?.startsWith("-") === true) before--;
+    const isCode = template.slice(before + 1, at).some((flag) => CODE_FLAG.test(flag));
+    if (isCode && INTERPRETERS.test(basename(template[before] ?? ""))) return word;
+  }
+  return undefined;
 }
 
 /**

@@ -7,6 +7,7 @@ import { PRESETS, presetEnvironment, presetNamed, type AgentPreset, type OutputR
 import { answersTwin } from "./probe.ts";
 import { programsInPath } from "./program-path.ts";
 import { loadScript } from "./scripted/script.ts";
+import { scriptWithPrompt } from "./prompt-argument.ts";
 import { wireEngine } from "./wire.ts";
 import type { Clock, Disk } from "../ports.ts";
 import type { Redactor } from "../store/redact.ts";
@@ -143,10 +144,20 @@ function engineOf(text: string, options: EngineOptions, ports: EnginePorts): Eng
   }
   if (kind === "command" && rest !== "") {
     const template = commandWords(rest);
+    refuseScript(template);
     const known = PRESETS.find(({ headless }) => headless?.program === basename(template[0]));
     return headless({ name: "command", template, preset: known, output: "auto" }, options, ports);
   }
   throw new OmkError("usage.invalid", `${JSON.stringify(text)} names no engine.`, { hint: KNOWN });
+}
+
+/** Throws `usage.invalid` where a prompt would be read as a script. */
+function refuseScript(template: Argv): void {
+  const word = scriptWithPrompt(template);
+  if (word === undefined) return;
+  throw new OmkError("usage.invalid", `The prompt may not stand inside a script: ${JSON.stringify(word)}.`, {
+    hint: `Whatever a prompt says would be run. Pass it behind the script, as in 'command:sh -c "agent \\"$1\\"" sh {prompt}', or by {prompt_file}, or on stdin.`,
+  });
 }
 
 type Argv = readonly [string, ...string[]];

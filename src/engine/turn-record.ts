@@ -1,6 +1,8 @@
 import { EVENT_TEXT_MAX, RAW_BYTES_MAX, clip } from "./agent-process.ts";
 import type { AgentProcess } from "./agent-process.ts";
+import { pathsOf } from "./command-fields.ts";
 import { abortOf, sleepUnlessOver } from "./deadline.ts";
+import { TOOL_KINDS } from "./engine.ts";
 import type {
   EngineLimits,
   Failure,
@@ -11,6 +13,8 @@ import type {
   ToolOutcome,
   Turn,
 } from "./engine.ts";
+import { asRecord } from "./rpc.ts";
+import { commandOf } from "./shell-words.ts";
 import type { Clock } from "../ports.ts";
 
 /** What is gathered while a turn runs, the same for all protocols. */
@@ -24,6 +28,8 @@ const PROPOSALS_MAX = 50;
 const PROPOSAL_BYTES_MAX = 256 * 1024;
 export const TITLE_MAX = 1000;
 export const PATHS_MAX = 200;
+const PATH_MAX = 4096;
+const NAME_MAX = 200;
 
 /** What an agent says about a tool call; what it leaves out stays as it was said before. */
 export interface ToolReport {
@@ -36,6 +42,8 @@ export interface ToolReport {
   content?: unknown[] | null | undefined;
   paths?: string[] | undefined;
   input?: unknown;
+  /** Its input was too much, or is nothing that can be read: `input` is not there because of that. */
+  isCut?: boolean;
 }
 
 /** A tool call as far as it is known. */
@@ -48,6 +56,10 @@ export interface Tool {
   input: unknown;
   content: unknown[];
   keptBytes: number;
+  /** Every path that was told of it, also those that later reports leave out. */
+  everyPath: Set<string>;
+  /** Not all that was told of it is here, and never will be again, or it was told to be two different things. */
+  isCut: boolean;
   denied: boolean;
   /** What was allowed of it, until it is used up: an agent may ask first and then have us do the same. */
   allowed: PermissionRequest | undefined;
@@ -62,8 +74,8 @@ export interface Asking {
   tool: Tool;
   /** What an answer will be to the agent, for the story; undefined when it cannot be said, and is then a cancelled one. */
   optionKind(decision: PermissionAnswer["decision"]): string | undefined;
-  /** What nobody is asked about, because no answer could change it. */
-  decided?: PermissionAnswer | undefined;
+  /** The answer where leave is given for what may not be: whoever decides is asked all the same, to have it on record. */
+  insteadOfLeave?: PermissionAnswer | undefined;
 }
 
 /** How a decision about a request came out; `cancelled`: nobody waits for it any more. */
@@ -94,7 +106,8 @@ export class TurnRecord {
   readonly #options: Pick<StartOptions, "decidePermission">;
   readonly #clock: Clock;
   readonly #text = new TextTail(TEXT_BYTES_MAX);
-  readonly #approvals = new Map<string, AbortController>();
+  /** Of open requests. Not by their ids: those are the agent's own, and two may have the same. */
+  readonly #approvals = new Set<AbortController>();
   readonly #answering = new Set<Promise<unknown>>();
   #openTools = 0;
   #keptBytes = 0;
@@ -150,10 +163,15 @@ export class TurnRecord {
     }
     // What comes late of another refused call is no sign that the agent went on.
     if (!tool.denied) this.denied = undefined;
-    if (typeof report.name === "string") tool.name = clip(report.name, 200);
-    if (typeof report.kind === "string") tool.kind = clip(report.kind, 100);
+    if (typeof report.name === "string") tool.name = clip(report.name, NAME_MAX);
     if (typeof report.title === "string") tool.title = clip(report.title, TITLE_MAX);
-    if (report.paths) tool.paths = report.paths.slice(0, PATHS_MAX).map((path) => clip(path, 4096));
+    if (report.paths) tool.paths = report.paths.slice(0, PATHS_MAX).map((path) => clip(path, PATH_MAX));
+    if (isTooMuch(report) || isAnother(report, tool)) tool.isCut = true;
+    // A word of the agent's own would be taken for what rules and people know.
+    if (typeof report.kind === "string") tool.kind = TOOL_KINDS.has(report.kind) ? report.kind : "other";
+    for (const path of [...tool.paths, ...pathsOf(asRecord(report.input))])
+      if (tool.everyPath.size < PATHS_MAX) tool.everyPath.add(path);
+      else if (!tool.everyPath.has(path)) tool.isCut = true;
     if (!tool.outcome) this.#keepInput(tool, report, bytes);
 
     const status = report.status ?? "pending";
@@ -190,7 +208,8 @@ export class TurnRecord {
     if (report.input === undefined && !report.content) return;
     const kept = this.#keptBytes - tool.keptBytes;
     if (kept + bytes > KEPT_INPUT_BYTES_MAX) {
-      // Dropped rather than cut: a policy must not judge half an input. It sees that there is none.
+      // Dropped rather than cut: half an input must not be judged.
+      tool.isCut = true;
       tool.input = undefined;
       tool.content = [];
       tool.keptBytes = 0;
@@ -233,7 +252,8 @@ export class TurnRecord {
       raw,
       bytes,
     );
-    const answer = how.decided ?? (await this.#decide(asked));
+    const said = await this.#decide(asked);
+    const answer = (said.decision === "allow" ? how.insteadOfLeave : undefined) ?? said;
     this.sign();
     const chosen = answer.decision === "cancelled" ? undefined : how.optionKind(answer.decision);
     const decision = chosen === undefined ? "cancelled" : answer.decision;
@@ -259,7 +279,7 @@ export class TurnRecord {
     const gone = new AbortController();
     const answered = new AbortController();
     const cancelled = abortOf(gone.signal, answered.signal).then(() => TURN_OVER);
-    this.#approvals.set(asked.id, gone);
+    this.#approvals.add(gone);
     try {
       return await Promise.race([cancelled, this.#options.decidePermission(asked, gone.signal)]);
     } catch (error) {
@@ -268,13 +288,13 @@ export class TurnRecord {
       throw error;
     } finally {
       answered.abort();
-      this.#approvals.delete(asked.id);
+      this.#approvals.delete(gone);
     }
   }
 
   /** Tells everybody who decides about a request that nobody waits for it any more. */
   cancelApprovals(): void {
-    for (const gone of this.#approvals.values()) gone.abort();
+    for (const gone of this.#approvals) gone.abort();
   }
 
   /** Waits for the turn's answer, but not longer than its limits allow. */
@@ -386,10 +406,25 @@ function newTool(id: string): Tool {
     input: undefined,
     content: [],
     keptBytes: 0,
+    everyPath: new Set(),
+    isCut: false,
     denied: false,
     allowed: undefined,
     outcome: undefined,
   };
+}
+
+/** Whether a tool call is now told to be something else than before, which nobody may take for the whole of it. */
+function isAnother({ kind, input }: ToolReport, tool: Tool): boolean {
+  const isOtherKind = (kind ?? "other") !== "other" && tool.kind !== "other" && tool.kind !== kind;
+  const [before, now] = [commandOf(tool.input), commandOf(input)];
+  return isOtherKind || (before !== null && now !== null && before !== now);
+}
+
+/** Whether not all of what is said about a tool call is kept. */
+function isTooMuch({ name, paths = [], isCut = false }: ToolReport): boolean {
+  const isLong = paths.length > PATHS_MAX || paths.some((path) => path.length > PATH_MAX);
+  return isCut || isLong || (name?.length ?? 0) > NAME_MAX;
 }
 
 function toolFields(tool: Tool): ToolFields {

@@ -9,7 +9,8 @@ import { asRecord } from "./rpc.ts";
 
 const Text = z.string().nullish();
 const Id = z.string().min(1).max(1024);
-const Count = z.number().nonnegative();
+/** Whole, and no more than any budget is about: a sum of them stays a number. */
+const Count = z.int().min(0).max(1e12);
 
 /** An event or a request: `TurnBegin` and what belongs to it. */
 export const Envelope = z.looseObject({

@@ -60,6 +60,8 @@ const LEGACY = "legacy";
 /** How long a request for an approval waits for the tool call that it overtook. */
 const LATE_CALL_MS = 100;
 const MESSAGE_MAX = 4096;
+/** Hooks that are asked at once, each a process or several: more than an agent has tool calls side by side. */
+const HOOKS_MAX = 32;
 
 /** An agent program that speaks Wire. */
 export interface WireProgram extends VersionCall {
@@ -138,6 +140,8 @@ class WireSession extends RpcSession<PromptResult> {
   #usage = new StepUsage();
   /** Aborted when a turn is over: nobody waits for its hooks any more. */
   #turnOver = new AbortController();
+  /** Hooks of ours that are being asked. */
+  #openHooks = 0;
   /** A hook of ours refused the prompt itself: the agent says so, in words of its own, and does nothing. */
   #promptRefused = false;
   /** The HTTP status of the last model call that failed in this step. */
@@ -217,11 +221,12 @@ class WireSession extends RpcSession<PromptResult> {
         client: { name: "omk", version: this.#program.clientVersion ?? "unknown" },
         // No capabilities: nobody is there to answer questions or to approve a plan, so the agent must not count on it.
         ...(subscriptions.length > 0 && {
-          hooks: subscriptions.map(({ id, event, matcher, timeoutSecs }) => ({
+          // Servers match the tool's name alone, and in another dialect: what they leave out, nobody would hear of.
+          hooks: subscriptions.map(({ id, event, timeoutSecs: timeout }) => ({
             id,
             event,
-            matcher,
-            timeout: timeoutSecs,
+            matcher: "",
+            timeout,
           })),
         }),
       });
@@ -435,7 +440,8 @@ class WireSession extends RpcSession<PromptResult> {
 
   #reportCall(record: TurnRecord, { id, input, characters }: JoinedCall): void {
     const paths = pathsOf(input);
-    const report = { id, status: "in_progress", input, ...(paths.length > 0 && { paths }) };
+    const isCut = input === undefined;
+    const report = { id, status: "in_progress", input, isCut, ...(paths.length > 0 && { paths }) };
     this.#takeTool(record, report, undefined, characters);
   }
 
@@ -585,17 +591,18 @@ class WireSession extends RpcSession<PromptResult> {
       name: tool.name,
       kind: tool.kind,
       command,
-      locations: tool.paths,
+      locations: [...tool.everyPath],
       rawInput: tool.input,
       content,
       options: OPTIONS,
+      ...(tool.isCut && { isCut: true as const }),
     };
     const { decision, feedback, rule } = await record.ask(asked, {
       raw: params,
       bytes,
       tool,
       optionKind: (wanted) => (wanted === "allow" ? "allow_once" : "reject_once"),
-      decided: this.options.mode === "read_only" && kind === "edit" ? READS_ONLY : undefined,
+      insteadOfLeave: this.options.mode === "read_only" && kind === "edit" ? READS_ONLY : undefined,
     });
     // Never for the session: such an answer covers every later command, and nothing would be asked or noted any more.
     if (decision === "allow") return { request_id: request.id, response: "approve" };
@@ -626,16 +633,23 @@ class WireSession extends RpcSession<PromptResult> {
     const request_id = (read.success ? read.data.id : undefined) ?? String(messageId);
     if (!read.success)
       return { request_id, action: "block", reason: "omk could not read the hook's request." };
-    const { event, target, subscription_id, input_data } = read.data;
+    const { event, target: said, subscription_id, input_data } = read.data;
+    const target = said ?? "";
     const { hooks } = this.options;
     if (!hooks) return { request_id, action: "allow", reason: "" };
+    // None may wait for others: what is not answered in time, the server lets pass.
+    if (this.#openHooks >= HOOKS_MAX)
+      return { request_id, action: "block", reason: `More than ${HOOKS_MAX} hooks were asked at once.` };
     const record = this.#record;
     const over = AbortSignal.any([signal, this.#turnOver.signal]);
+    const toolKind = TOOL_EVENTS.has(wireName(event)) ? kindOfTool(target) : null;
+    this.#openHooks++;
     const answer = await runHooks(
       hooks,
-      { event, target: target ?? "", subscriptionId: subscription_id || null, input: input_data },
+      { event, target, toolKind, subscriptionId: subscription_id || null, input: input_data },
       over,
     );
+    this.#openHooks--;
     record.sign();
     if (answer.action === "block") {
       if (wireName(event) === "user_prompt_submit") this.#promptRefused = true;
@@ -665,6 +679,9 @@ const OPTIONS: PermissionRequest["options"] = [
   { id: "approve", name: "Approve once", kind: "allow_once" },
   { id: "reject", name: "Reject", kind: "reject_once" },
 ];
+
+/** Events whose target is the name of a tool. */
+const TOOL_EVENTS: ReadonlySet<string> = new Set(["pre_tool_use", "post_tool_use", "post_tool_use_failure"]);
 
 const OVER = "The turn is over.";
 const GO_ON = "Do not try the same again; go on without it, or say what you need it for.";

@@ -28,6 +28,7 @@ import {
 import { factsOf } from "./facts.ts";
 import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
 import { attemptsAllowed, currentAttempts, nextStep } from "./next-step.ts";
+import { lostUsage } from "./metering.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
 import { serveRequests } from "./requests.ts";
@@ -164,7 +165,12 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
   if (!work.attempts.some((attempt) => attempt.status === "running")) return;
   const attempts = work.attempts.map((attempt) =>
     attempt.status === "running"
-      ? { ...attempt, status: "interrupted" as const, summary: spokeOf(open, attempt, ports) }
+      ? {
+          ...attempt,
+          status: "interrupted" as const,
+          summary: spokeOf(open, attempt, ports),
+          usage: lostUsage(open, attempt, transcriptOf(open, attempt), ports),
+        }
       : attempt,
   );
   const lost = work.attempts.filter((attempt) => attempt.status === "running");

@@ -1,5 +1,7 @@
 /** Following what a goal's turn costs while it runs: it is stopped at the goal's limits, and what it used is in the log. */
 import { Ledger, type TurnMeter } from "../budget/ledger.ts";
+import { usageInTranscript } from "../budget/lost-usage.ts";
+import type { Pricing } from "../budget/prices.ts";
 import { loggedMeter, UsageLog } from "../budget/usage-log.ts";
 import { costOf } from "../budget/usage.ts";
 import type { Usage } from "../format/proof.ts";
@@ -22,14 +24,8 @@ export interface AttemptMeter extends TurnMeter {
 /** The meter of one attempt, whose ceiling is all that the goal has left. */
 export function meterAttempt(open: OpenGoal, attempt: Attempt, ports: GoalPorts): AttemptMeter {
   const { clock } = ports;
-  const own = ports.settings(projectDirOf(open.id, open.goal)).prices;
   // The goal's limits are looked at anew each time: somebody may add to them while the turn runs.
-  const ledger = new Ledger(
-    () => budgetLimits(open.goal),
-    spent(open.work),
-    { own, engine: open.goal.engine ?? null },
-    ports,
-  );
+  const ledger = new Ledger(() => budgetLimits(open.goal), spent(open.work), pricingOf(open, ports), ports);
   const turn = ledger.reserve(1);
   if (!turn) throw new Error(`The attempt ${attempt.fence} was begun without a budget.`);
   const log = new UsageLog((usage) => recordUsage(open, attempt, usage), ports);
@@ -60,6 +56,21 @@ export function meterAttempt(open: OpenGoal, attempt: Attempt, ports: GoalPorts)
       return usage;
     },
   };
+}
+
+/** What a turn had cost that was cut off with its controller, as far as its transcript tells. */
+export function lostUsage(
+  open: OpenGoal,
+  attempt: Attempt,
+  transcript: string,
+  ports: GoalPorts,
+): Usage | null {
+  return usageInTranscript(transcript, attempt.usage, pricingOf(open, ports), ports);
+}
+
+function pricingOf(open: OpenGoal, ports: GoalPorts): Pricing {
+  const { prices } = ports.settings(projectDirOf(open.id, open.goal));
+  return { own: prices, engine: open.goal.engine ?? null };
 }
 
 /** Clocks take no longer waits than some weeks. */

@@ -430,6 +430,7 @@ async function recordRecovery({ open, ledger, ports }: Steps, scheduler: Schedul
           ended_at: instantOf(now.wall),
           // Whether the agent had said anything: five executions without a word in a row end the run.
           summary: hasSpoken(open, attempt, ports) ? "cut off when omk ended" : null,
+          usage: ledger.chargeLost(transcriptOf(open, attempt), attempt.usage, ports),
           evidence: transcriptEvidence(open, attempt, ports),
         }),
       ],
@@ -439,9 +440,12 @@ async function recordRecovery({ open, ledger, ports }: Steps, scheduler: Schedul
 
 function hasSpoken(open: OpenRun, attempt: RunAttempt, ports: RunPorts): boolean {
   // The first line of a transcript is the prompt, which is ours.
-  const path = Worker.transcriptPath(open.folder, attempt.task_id, Number(attempt.id));
-  const lines = new LineTail(path, 0, ports).read();
+  const lines = new LineTail(transcriptOf(open, attempt), 0, ports).read();
   return lines.lines.length + lines.skipped > 1;
+}
+
+function transcriptOf(open: OpenRun, { id, task_id }: RunAttempt): string {
+  return Worker.transcriptPath(open.folder, task_id, Number(id));
 }
 
 async function openWorkers(

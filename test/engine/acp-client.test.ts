@@ -346,6 +346,68 @@ describe("files that an agent reads and writes through omk", () => {
     expect(rig.turn.toolCalls).toBe(1);
   });
 
+  test.each<[string, object, string, { isCovered: boolean }]>([
+    ["the text shown", { content: [diff("bad", "good")] }, "good", { isCovered: true }],
+    ["another text", { content: [diff("bad", "good")] }, "good EVIL not shown", { isCovered: false }],
+    ["the text of the input", { rawInput: { content: "good" } }, "good", { isCovered: true }],
+    ["another than the input's", { rawInput: { content: "good" } }, "evil", { isCovered: false }],
+    [
+      "what only one of both tells",
+      { rawInput: { content: "evil" }, content: [diff("bad", "good")] },
+      "evil",
+      { isCovered: false },
+    ],
+    ["a part, replaced", { content: [diff("a", "u")] }, "bud", { isCovered: true }],
+    ["a part, replacing all", { content: [diff("a", "u")] }, "u", { isCovered: false }],
+    ["what stands nowhere", { content: [diff("x", "u")] }, "u", { isCovered: false }],
+    ["all, shown as new", { content: [diff(null, "u")] }, "u", { isCovered: false }],
+    [
+      "two edits",
+      { rawInput: { edits: ["b", "d"].map((old_string) => ({ old_string, new_string: "t" })) } },
+      "tat",
+      { isCovered: true },
+    ],
+    ["an edit of nothing", { rawInput: { edits: ["b"] } }, "bad", { isCovered: false }],
+    ["what was added", { rawInput: { content: "!", mode: "append" } }, "bad!", { isCovered: true }],
+    ["what nobody was told", {}, "evil", { isCovered: false }],
+    [
+      "what was cut",
+      { locations: Array.from({ length: 201 }, () => ({ path: "a" })), content: [diff("bad", "good")] },
+      "good",
+      { isCovered: false },
+    ],
+  ])("are asked about anew unless they hold what was allowed: %s", async (_what, shown, text, expected) => {
+    const rig = await played(
+      async ({ cwd, client, tell }) => {
+        const file = path.join(cwd, "f.txt");
+        const inFile = (one: object): object => ("type" in one ? { ...one, path: file } : one);
+        const { content = [], ...more } = shown as { content?: object[] };
+        await client.request(methods.client.session.requestPermission, {
+          sessionId: "s1",
+          toolCall: {
+            toolCallId: "w",
+            kind: "edit",
+            locations: [{ path: file }],
+            ...more,
+            content: content.map(inFile) as [],
+          },
+          options: [{ optionId: "y", name: "Yes", kind: "allow_once" }],
+        });
+        await tell("fs/write_text_file", { path: file, content: text });
+        await tell("fs/write_text_file", { path: file, content: text });
+      },
+      { outside: (cwd) => fs.writeFileSync(path.join(cwd, "f.txt"), "bad") },
+    );
+    const { isCovered } = expected;
+    // The same once more is another act in any case.
+    expect(rig.asked.map(({ id }) => id.startsWith("omk-"))).toEqual(
+      isCovered ? [false, true] : [false, true, true],
+    );
+    expect(rig.asked[1]?.content).toEqual([
+      { type: "diff", path: path.join(rig.cwd, "f.txt"), oldText: isCovered ? text : "bad", newText: text },
+    ]);
+  });
+
   test("are not offered, and no change is let pass, in a turn that is to read only", async () => {
     const answers: unknown[] = [];
     const rig = await played(
@@ -375,12 +437,18 @@ describe("files that an agent reads and writes through omk", () => {
       { optionId: "n" },
       { optionId: "y" },
     ]);
-    expect(rig.asked.map(({ kind }) => kind)).toEqual(["read"]);
+    // Whoever decides hears of all of them, and could not have allowed the first two.
+    expect(rig.asked.map(({ kind }) => kind)).toEqual(["edit", "switch_mode", "read"]);
     expect(rig.events).toContainEqual(
       expect.objectContaining({ kind: "approval-answered", decision: "reject", rule: "mode.read_only" }),
     );
   });
 });
+
+/** A part of a file and what it becomes; its path is put in later. */
+function diff(oldText: string | null, newText: string): object {
+  return { type: "diff", oldText, newText };
+}
 
 /** Processes that this test's commands would leave behind. */
 const sleeping = (seconds: string): boolean =>
@@ -525,9 +593,120 @@ describe("commands that an agent runs through omk", () => {
       ["omk-client-1", "false"],
     ]);
   });
+
+  test.each<[string, object, object]>([
+    ["other arguments", { command: "echo", args: ["a"] }, { command: "echo" }],
+    ["arguments that cannot be read", { command: "echo", args: [{ a: 1 }] }, { command: "echo" }],
+    ["another folder", { command: "true", cwd: "/" }, { command: "true" }],
+    [
+      "variables that were allowed",
+      { command: "true", env: { PATH: "/evil" } },
+      { command: "true", env: [{ name: "PATH", value: "/evil" }] },
+    ],
+    ["variables", { command: "true" }, { command: "true", env: [{ name: "SHELL", value: "/tmp/evil" }] }],
+    ["only the same words", { command: "echo 'a b'" }, { command: "echo", args: ["a", "b"] }],
+  ])("are asked about anew with %s", async (_what, rawInput, run) => {
+    const rig = await played(async ({ client, tell }) => {
+      await client.request(methods.client.session.requestPermission, {
+        sessionId: "s1",
+        toolCall: { toolCallId: "t", kind: "execute", rawInput },
+        options: [{ optionId: "y", name: "Yes", kind: "allow_once" }],
+      });
+      await tell("terminal/create", run);
+    });
+    expect(rig.asked.map(({ id }) => id.startsWith("omk-"))).toEqual([false, true]);
+  });
+
+  test("are the same with a shell's name beside them", async () => {
+    const rig = await played(async ({ client, tell }) => {
+      await client.request(methods.client.session.requestPermission, {
+        sessionId: "s1",
+        toolCall: { toolCallId: "t", kind: "execute", rawInput: { command: "echo", args: ["a b"] } },
+        options: [{ optionId: "y", name: "Yes", kind: "allow_once" }],
+      });
+      const env = [{ name: "SHELL", value: "/bin/bash" }];
+      await tell("terminal/create", { command: "echo", args: ["a b"], env });
+    });
+    expect(rig.asked.map(({ command }) => command)).toEqual(["echo 'a b'"]);
+  });
 });
 
 describe("what an agent asks leave for", () => {
+  test("is of a kind that the protocol knows, and marked where not all of it is there", async () => {
+    const inside = Array.from({ length: 200 }, (_, at) => ({ path: `/p/${at}` }));
+    const rig = await played(async ({ client }) => {
+      const calls = [
+        ...["edit", "Edit", "edit ", "execute npm test &&", "switch_mode"].map((kind) => ({ kind })),
+        { kind: "edit", locations: inside },
+        { kind: "edit", locations: [...inside, { path: "/etc/passwd" }] },
+        { kind: "edit", locations: [{ path: `/p/${"x".repeat(4096)}` }] },
+        { kind: "edit", name: "n".repeat(201) },
+        // What open calls tell is kept up to 8 MiB.
+        { kind: "edit", rawInput: { text: "x".repeat(5 * 1024 * 1024) } },
+        { kind: "edit", rawInput: { text: "x".repeat(5 * 1024 * 1024) } },
+      ];
+      for (const [at, call] of calls.entries()) {
+        await client.request("session/request_permission", {
+          sessionId: "s1",
+          toolCall: { toolCallId: `t${at}`, title: "t", ...call },
+          options: [{ optionId: "y", name: "Yes", kind: "allow_once" }],
+        });
+      }
+    });
+    expect(rig.asked.map(({ kind }) => kind).slice(0, 5)).toEqual([
+      "edit",
+      "other",
+      "other",
+      "other",
+      "switch_mode",
+    ]);
+    expect(rig.asked.map(({ isCut }) => isCut === true)).toEqual([
+      ...Array.from({ length: 6 }, () => false),
+      true,
+      true,
+      true,
+      false,
+      true,
+    ]);
+  });
+
+  test("is all that was told of the call, and marked where that contradicts itself", async () => {
+    const rig = await played(async ({ client, update }) => {
+      const calls = [
+        [
+          { kind: "execute", rawInput: { command: "rm -rf /" } },
+          { kind: "read", rawInput: { path: "f" } },
+        ],
+        [{ kind: "execute", rawInput: { command: "rm -rf /" } }, { rawInput: { command: "true" } }],
+        [
+          { kind: "read", rawInput: { path: "/etc/shadow" } },
+          { locations: [{ path: "f" }], rawInput: {} },
+        ],
+        [
+          { kind: "execute", rawInput: { command: "make" } },
+          { kind: "other", rawInput: { why: "?" } },
+        ],
+      ];
+      for (const [at, [told, asked]] of calls.entries()) {
+        const toolCallId = `t${at}`;
+        await update({ sessionUpdate: "tool_call", toolCallId, title: "t", ...told } as SessionUpdate);
+        await client.request("session/request_permission", {
+          sessionId: "s1",
+          toolCall: { toolCallId, ...asked },
+          options: [{ optionId: "y", name: "Yes", kind: "allow_once" }],
+        });
+      }
+    });
+    expect(rig.asked.map(({ kind, command, locations, isCut }) => [kind, command, locations, isCut])).toEqual(
+      [
+        ["read", "rm -rf /", ["f"], true],
+        ["execute", "true", [], true],
+        ["read", null, ["/etc/shadow", "f"], undefined],
+        ["other", "make", [], undefined],
+      ],
+    );
+  });
+
   test("is told with the tool's own name and the whole command, never with a title", async () => {
     const rig = await played(async ({ client }) => {
       const calls = [
@@ -698,6 +877,19 @@ describe("what a turn has used", () => {
       result: { usage: { totalTokens: 0, inputTokens: 100, outputTokens: 9, cachedReadTokens: 60 } },
     });
     expect(codex.turn.usage).toMatchObject({ input_tokens: 40, cache_read_tokens: 60 });
+  });
+
+  test.each([
+    [{ totalTokens: 0, inputTokens: 0, outputTokens: 0 }, "estimated"],
+    [{ totalTokens: 900, inputTokens: 10, outputTokens: 10, cachedReadTokens: 880 }, "exact"],
+    [{ totalTokens: 1e308, inputTokens: 1e308, outputTokens: 1.5 }, "estimated"],
+  ])("is not believed to be exact where the context held much more: %o", async (usage, quality) => {
+    const rig = await played(
+      ({ update }) => update({ sessionUpdate: "usage_update", used: 900, size: 1_000 }),
+      { result: { usage } },
+    );
+    expect(rig.turn.usage.quality).toBe(quality);
+    expect(Number.isSafeInteger(rig.turn.usage.input_tokens)).toBe(true);
   });
 
   test("that was never counted is a failure told as an answer, where the text says so", async () => {

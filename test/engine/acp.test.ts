@@ -248,6 +248,35 @@ describe("an agent made with the official SDK", () => {
     },
   );
 
+  test("that ends has every open request withdrawn, also where two have the same id but for quotes", async () => {
+    const told: string[] = [];
+    const { turn } = await turnOf(
+      (method, agent) => {
+        if (method !== "session/prompt") return;
+        for (const [id, toolCallId] of [
+          [77, "t1"],
+          ["77", "t2"],
+        ] as const) {
+          const params = { sessionId: "s1", toolCall: { toolCallId, title: "Edit" }, options: OPTIONS };
+          const asked = { jsonrpc: "2.0", id, method: "session/request_permission", params };
+          agent.write(`${JSON.stringify(asked)}\n`);
+        }
+        agent.answer({ stopReason: "end_turn" });
+      },
+      {
+        decidePermission: ({ toolCallId }, signal) =>
+          new Promise((_resolve, reject) => {
+            signal.addEventListener("abort", () => {
+              told.push(toolCallId);
+              reject(signal.reason as Error);
+            });
+          }),
+      },
+    );
+    expect(turn.toolCalls).toBe(2);
+    expect(told).toEqual(["t1", "t2"]);
+  });
+
   test("gets every open request answered as cancelled when its turn is cancelled", async () => {
     const cancel = new AbortController();
     const outcomes: unknown[] = [];

@@ -129,6 +129,32 @@ describe("an engine's name", () => {
     expect(problemOf(() => named("goose:headless", { environment })).hint).toContain("--engine goose");
   });
 
+  test.each([
+    `command:sh -c 'agent "{prompt}"'`,
+    "command:sh -c {prompt}",
+    "command:/usr/bin/env A=1 bash -e -lc {prompt}",
+    "command:python3.12 -c {prompt}",
+    "command:node --no-warnings -e {prompt}",
+    "command:ssh host 'agent $HOME {prompt}'",
+    `command:agent '--input={"text":"{prompt}"}'`,
+  ])("is refused where the prompt would be part of a script: %s", (text) => {
+    expect(problemOf(() => named(text))).toMatchObject({
+      code: "usage.invalid",
+      hint: expect.stringContaining("sh {prompt}") as string,
+    });
+  });
+
+  test.each([
+    `command:sh -c 'agent "$1"' sh {prompt}`,
+    "command:sh -c 'agent <{prompt_file}'",
+    "command:node agent.mjs -c {prompt}",
+    "command:kimi -c {prompt}",
+    "command:agent --text={prompt} -x",
+    "command:agent 'Please do this: {prompt}'",
+  ])("takes the prompt as a value: %s", (text) => {
+    expect(named(text).name).toBe("command");
+  });
+
   test("splits its command line at spaces and honours quotes, and no more", () => {
     expect(commandWords("  a 'b c' \"d \\\" \\\\ e\"f '' $HOME;x\\y ")).toEqual([
       "a",

@@ -122,7 +122,7 @@ function deciding(decide: (request: PermissionRequest) => PermissionAnswer): {
 }
 
 function hooked(event: string, run: HookPort["run"]): Partial<StartOptions> {
-  return { hooks: { subscriptions: [{ id: "h1", event, matcher: "Shell", timeoutSecs: 7 }], run } };
+  return { hooks: { subscriptions: [{ id: "h1", event, timeoutSecs: 7 }], run } };
 }
 
 describe("the handshake", () => {
@@ -660,6 +660,30 @@ describe("an approval", () => {
     expect(asked).toMatchObject([{ name, kind }]);
   });
 
+  test("is marked where the arguments of its call cannot be read, or are too much", async () => {
+    const { asked, options } = deciding(() => ({ decision: "reject", rule: "test" }));
+    const nested = `${'{"a":'.repeat(200)}1${"}".repeat(200)}`;
+    const open = (id: string, text: string): WireStep => ({
+      event: ["ToolCall", { type: "function", id, function: { name: "WriteFile", arguments: text } }],
+    });
+    await played(
+      [
+        open("c1", nested),
+        approval("r1", "c1"),
+        { await: "r1" },
+        open("c2", '{"path":"a"}'),
+        approval("r2", "c2", { sender: "WriteFile", action: "edit file", display: [] }),
+        { await: "r2" },
+        FINISHED,
+      ],
+      options,
+    );
+    expect(asked.map(({ rawInput, isCut }) => [rawInput, isCut])).toEqual([
+      [undefined, true],
+      [{ path: "a" }, undefined],
+    ]);
+  });
+
   test("to change a file is refused in a turn that is to read only, whatever the policy", async () => {
     const { asked, options } = deciding(() => ({ decision: "allow", rule: "test" }));
     const { turn, events } = await played(
@@ -676,7 +700,7 @@ describe("an approval", () => {
       response: "reject",
       feedback: matching(/nothing may be changed/),
     });
-    expect(asked.map(({ id }) => id)).toEqual(["r2"]);
+    expect(asked.map(({ id }) => id)).toEqual(["r1", "r2"]);
     expect(ofKind(events, "approval-answered")[0]).toMatchObject({ rule: "mode.read_only" });
   });
 
@@ -694,7 +718,7 @@ describe("a hook", () => {
     ],
   });
 
-  test("is subscribed to, and asked with what the server says", async () => {
+  test("is subscribed to for whatever happens, and asked with what the server says", async () => {
     const seen: unknown[] = [];
     const { turn } = await played(
       [{ tellInitialize: true }, ask({ input_data: { tool_name: "Shell" } }), { tell: "k1" }, FINISHED],
@@ -705,10 +729,16 @@ describe("a hook", () => {
     );
     const [initialize, answer] = turn.text.split(/(?<=\})(?=\{)/).map((part) => JSON.parse(part) as object);
     expect(initialize).toMatchObject({
-      hooks: [{ id: "h1", event: "PreToolUse", matcher: "Shell", timeout: 7 }],
+      hooks: [{ id: "h1", event: "PreToolUse", matcher: "", timeout: 7 }],
     });
     expect(seen).toEqual([
-      { event: "PreToolUse", target: "Shell", subscriptionId: "h1", input: { tool_name: "Shell" } },
+      {
+        event: "PreToolUse",
+        target: "Shell",
+        toolKind: "execute",
+        subscriptionId: "h1",
+        input: { tool_name: "Shell" },
+      },
     ]);
     expect(answer).toEqual({ request_id: "k1", action: "allow", reason: "fine" });
   });
@@ -746,6 +776,22 @@ describe("a hook", () => {
       action: "block",
       reason: "A hook failed: gone",
     });
+  });
+
+  test("blocks when too many are asked at once, as none may wait for others", async () => {
+    let asked = 0;
+    const ids = Array.from({ length: 33 }, (_, at) => `k${at}`);
+    const { turn } = await played(
+      [...ids.map((id) => ask({ id })), { tell: "k32" }, FINISHED],
+      hooked("PreToolUse", (_request, signal) => {
+        asked++;
+        return new Promise((resolve) => {
+          signal.addEventListener("abort", () => resolve({ action: "block", reason: "late" }));
+        });
+      }),
+    );
+    expect(asked).toBe(32);
+    expect(JSON.parse(turn.text)).toMatchObject({ action: "block", reason: matching(/More than 32/) });
   });
 
   test("whose request cannot be read blocks", async () => {

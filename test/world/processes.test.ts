@@ -329,6 +329,23 @@ async function gone(pid: number): Promise<void> {
   while (lives(pid)) await createWorld().clock.sleep(5);
 }
 
+test.runIf(LINUX).each([
+  ["ends by itself", "exit 0", 60_000],
+  ["fails", "exit 3", 60_000],
+  ["hangs", "trap '' TERM; while :; do sleep 0.1; done", 300],
+])("a program of others that %s takes along what hid from it", async (name, end, timeoutMs) => {
+  const hide = (how: string): string =>
+    `(${how} sh -c 'trap "" TERM; echo $$ >>"$1"; while :; do sleep 0.1; done' sh "$1" </dev/null >/dev/null 2>&1 &)`;
+  const script = `${hide("setsid")}; ${hide("")}; while [ "$(wc -l <"$1")" -lt 2 ]; do sleep 0.01; done; ${end}`;
+  const request = { cwd: folder, env: ENV, timeoutMs, outputBytesMax: 1_000 };
+  const argv = ["sh", "-c", script, "sh", path.join(folder, "hidden")] as const;
+  fs.writeFileSync(path.join(folder, "hidden"), "");
+  await processes.run({ ...request, argv, endsAll: true });
+  const hidden = fs.readFileSync(path.join(folder, "hidden"), "utf8").trim().split("\n");
+  expect([name, hidden.length]).toEqual([name, 2]);
+  expect(hidden.map((pid) => lives(Number(pid)))).toEqual([false, false]);
+});
+
 test.runIf(LINUX)("a short command whose descendant hides with its output open still ends", async () => {
   const request = { cwd: folder, env: ENV, timeoutMs: 60_000, outputBytesMax: 1_000_000 };
   const script =
