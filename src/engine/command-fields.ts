@@ -1,8 +1,6 @@
 /** What the readers of headless programs have in common about the lines they read. */
 import { z } from "zod";
 
-import { FrameError, FrameReader } from "./frames.ts";
-
 /** A count of tokens; what is none counts as 0. */
 export const Tokens = z.int().min(0).max(1e12).catch(0);
 
@@ -47,18 +45,4 @@ export function titleOf(name: string, input: Record<string, unknown>): string {
   if (typeof cmd === "string") return cmd;
   const [path] = pathsOf(input);
   return path === undefined ? name : `${name} ${path}`;
-}
-
-/** The message that a text is, read as carefully as a line; undefined when it is none. */
-export function messageIn(text: string): Record<string, unknown> | undefined {
-  // Inside a message a line end can only be white space.
-  const line = new TextEncoder().encode(`${text.replaceAll("\n", " ")}\n`);
-  try {
-    const [frame] = new FrameReader().read(line);
-    return frame?.kind === "message" ? frame.value : undefined;
-  } catch (error) {
-    // Text that begins with a brace.
-    if (error instanceof FrameError) return undefined;
-    throw error;
-  }
 }

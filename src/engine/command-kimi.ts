@@ -1,6 +1,7 @@
 import { z } from "zod";
 
-import { Fields, messageIn, pathsOf, Text, titleOf, toolKind } from "./command-fields.ts";
+import { messageIn } from "./frames.ts";
+import { Fields, pathsOf, Text, titleOf, toolKind } from "./command-fields.ts";
 import type { LineReader, OutputEnd, OutputStory } from "./command-output.ts";
 
 const Line = z.object({ role: z.string(), type: Text });

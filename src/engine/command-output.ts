@@ -6,7 +6,7 @@ import { basename } from "node:path";
 
 import { ClaudeOutput } from "./command-claude.ts";
 import { CodexOutput } from "./command-codex.ts";
-import { messageIn } from "./command-fields.ts";
+import { messageIn } from "./frames.ts";
 import { GeminiOutput } from "./command-gemini.ts";
 import { KimiOutput } from "./command-kimi.ts";
 import { OpencodeOutput } from "./command-opencode.ts";

@@ -111,6 +111,20 @@ export function encodeFrame(message: object): Uint8Array {
   return new TextEncoder().encode(`${JSON.stringify(message)}\n`);
 }
 
+/** The message that a text is, held to the same limits as a line; undefined when it is none. */
+export function messageIn(text: string): Record<string, unknown> | undefined {
+  // A line's end cannot stand inside a JSON string, so nothing is changed by this.
+  const line = new TextEncoder().encode(`${text.replaceAll(/[\r\n]/g, " ")}\n`);
+  try {
+    const [frame] = new FrameReader().read(line);
+    return frame?.kind === "message" ? frame.value : undefined;
+  } catch (error) {
+    // Text that begins with a brace and is something else, or only half of it.
+    if (error instanceof FrameError) return undefined;
+    throw error;
+  }
+}
+
 /** Bytes as printable ASCII, everything else as `\xNN`; at most `bytesMax` of them, with a mark when cut. */
 function escapeBytes(bytes: Uint8Array, bytesMax: number): string {
   let text = "";

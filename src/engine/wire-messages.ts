@@ -2,7 +2,7 @@
 import { isAbsolute, relative, sep } from "node:path";
 import { z } from "zod";
 
-import { FrameError, FrameReader } from "./frames.ts";
+import { messageIn } from "./frames.ts";
 import { asRecord } from "./rpc.ts";
 
 // Loose, since servers of ten protocol versions are about; what is optional comes as null as often as it is left out.
@@ -114,16 +114,7 @@ export function wireName(type: string): string {
  */
 export function parseArguments(text: string): unknown {
   if (text.trim() === "") return {};
-  // A line's end cannot stand inside a JSON string, so nothing is changed by this.
-  const line = new TextEncoder().encode(`${text.replaceAll(/[\r\n]/g, " ")}\n`);
-  try {
-    const [frame] = new FrameReader().read(line);
-    return frame?.kind === "message" ? frame.value : undefined;
-  } catch (error) {
-    // Half an input must not be judged, so there is none.
-    if (error instanceof FrameError) return undefined;
-    throw error;
-  }
+  return messageIn(text);
 }
 
 /** Kinds of the built-in tools, as ACP calls them. */
