@@ -130,6 +130,7 @@ function engineOf(onTurn) {
   };
   return {
     name: "nothing",
+    capabilities: { approvals: "asks", hooks: false },
     probe: () => Promise.resolve({ found: true, program: "nothing", version: null, warnings: [] }),
     start: () => Promise.resolve(session),
   };

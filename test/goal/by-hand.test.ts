@@ -8,7 +8,7 @@ import { findGoal, listGoals } from "../../src/goal/find.ts";
 import { change, changeTask, OpenGoal, type GoalPorts } from "../../src/goal/open.ts";
 import { foldFolder } from "../../src/store/journal.ts";
 import { holdProject } from "../../src/store/project-claim.ts";
-import { NoProcesses } from "../support/fakes.ts";
+import { ASKING, NoProcesses } from "../support/fakes.ts";
 import { SimulatedDisk } from "../support/simulated-disk.ts";
 import { GROUND, PROJECT, ROOT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
 
@@ -25,6 +25,7 @@ function played(play: (tell: (event: object) => void, signal: AbortSignal) => Pa
   const turn: Turn = { status: "finished", text: "done", toolCalls: 1, usage, proposals: [] };
   return {
     name: "played",
+    capabilities: ASKING,
     start: (options: { onEvent: (event: EngineEvent) => void }) =>
       Promise.resolve({
         id: "s",

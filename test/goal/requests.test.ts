@@ -12,7 +12,7 @@ import { OpenGoal, type GoalPorts } from "../../src/goal/open.ts";
 import { applyRequests } from "../../src/goal/requests.ts";
 import { foldFolder } from "../../src/store/journal.ts";
 import { postRequest } from "../../src/store/requests.ts";
-import { NoProcesses, type ManualClock } from "../support/fakes.ts";
+import { ASKING, NoProcesses, type ManualClock } from "../support/fakes.ts";
 import { crashStates, SimulatedDisk } from "../support/simulated-disk.ts";
 import { GROUND, PROJECT, ROOT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
 
@@ -65,6 +65,7 @@ class Agent {
       });
     return {
       name: "waiting",
+      capabilities: ASKING,
       start: () => Promise.resolve({ id: "s", run, stop: () => Promise.resolve() }),
     } as unknown as Engine;
   }

@@ -1,4 +1,5 @@
 /** The rest of a simulated world: time that moves when told or when nothing else does, ids that count, no processes. */
+import type { EngineCapabilities } from "../../src/engine/engine.ts";
 import type { Child, Clock, ProcessIdentity, Processes, Random, RunResult } from "../../src/ports.ts";
 
 const START = Date.UTC(2026, 0, 1);
@@ -277,3 +278,19 @@ export class NoProcesses implements Processes {
     return Promise.resolve(0);
   }
 }
+
+/** What an agent of a test can promise: it asks, and has nothing of its own. */
+export const ASKING: EngineCapabilities = {
+  approvals: "asks",
+  cancel: "graceful",
+  steer: false,
+  hooks: false,
+  reload: false,
+  sessionsPerProcess: "one",
+  mcp: false,
+  extraTools: false,
+  interceptWrites: false,
+  interceptShell: false,
+  usage: "exact",
+  cost: true,
+};

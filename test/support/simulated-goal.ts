@@ -10,7 +10,7 @@ import type { GateResult } from "../../src/format/gate.ts";
 import type { TreeChange, WorkTree } from "../../src/git/work-tree.ts";
 import type { GoalPorts } from "../../src/goal/open.ts";
 import { createRedactor } from "../../src/store/redact.ts";
-import { ManualClock, CountingRandom, NoProcesses } from "./fakes.ts";
+import { ASKING, ManualClock, CountingRandom, NoProcesses } from "./fakes.ts";
 import type { SimulatedDisk } from "./simulated-disk.ts";
 
 export const PROJECT = "/project";
@@ -139,6 +139,7 @@ function simulatedEngine(disk: SimulatedDisk, project: SimulatedProject): Engine
   };
   return {
     name: "simulated",
+    capabilities: ASKING,
     start: (options: { onEvent: (event: never) => void }) =>
       Promise.resolve({
         id: "session",

@@ -11,7 +11,7 @@ import type { WorkTree } from "../../src/git/work-tree.ts";
 import { keepEvidence } from "../../src/store/evidence.ts";
 import type { RunPorts } from "../../src/team/open.ts";
 import type { RunRequest } from "../../src/team/run.ts";
-import { AutoClock, NoProcesses } from "./fakes.ts";
+import { ASKING, AutoClock, NoProcesses } from "./fakes.ts";
 import type { SimulatedDisk } from "./simulated-disk.ts";
 import { PROJECT, ROOT, simulatedPorts, SimulatedProject } from "./simulated-goal.ts";
 
@@ -206,6 +206,7 @@ function simulatedEngine(disk: SimulatedDisk, project: TeamProject, clock: AutoC
   };
   return {
     name: "simulated",
+    capabilities: ASKING,
     probe: () => Promise.resolve({ found: true, program: "simulated", version: "1.0", warnings: [] }),
     start: (options: StartOptions) =>
       Promise.resolve({
@@ -217,5 +218,5 @@ function simulatedEngine(disk: SimulatedDisk, project: TeamProject, clock: AutoC
         },
         stop: () => Promise.resolve(),
       }),
-  } as unknown as Engine;
+  };
 }

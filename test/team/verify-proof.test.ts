@@ -13,7 +13,7 @@ import { OpenRun, type RunPorts } from "../../src/team/open.ts";
 import { resumeRun, startRun, type RunRequest } from "../../src/team/run.ts";
 import { verifyRunProof } from "../../src/team/verify-proof.ts";
 import { Bender, withFiles, type OtherBytes } from "../support/bent-disk.ts";
-import { AutoClock, NoProcesses } from "../support/fakes.ts";
+import { ASKING, AutoClock, NoProcesses } from "../support/fakes.ts";
 import { SimulatedDisk } from "../support/simulated-disk.ts";
 import { GROUND, PROJECT, ROOT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
 
@@ -116,6 +116,7 @@ function scriptedEngine(project: SimulatedProject, answer: Answer): Engine {
   };
   return {
     name: "simulated",
+    capabilities: ASKING,
     probe: () => Promise.resolve({ found: true, program: "simulated", version: "1.0", warnings: [] }),
     start: (options: StartOptions) =>
       Promise.resolve({
@@ -128,7 +129,7 @@ function scriptedEngine(project: SimulatedProject, answer: Answer): Engine {
         },
         stop: () => Promise.resolve(),
       }),
-  } as unknown as Engine;
+  };
 }
 
 let disk: SimulatedDisk;
