@@ -25,6 +25,25 @@ export interface Cause {
 /** How a turn ended, as far as the breaker cares. `unknown`: it says nothing about the provider. */
 export type TurnResult = { kind: "worked" } | { kind: "unknown" } | { kind: "outside"; cause: Cause };
 
+/** What is recorded of a turn that has ended. */
+export interface EndedTurn {
+  outcome: string | null | undefined;
+  code: string | null | undefined;
+  /** Something outside kept the agent from working. */
+  isOutside: boolean;
+  message: string;
+  resets_at?: string | undefined;
+}
+
+/** What a turn that has ended says about the agent's provider. */
+export function turnResult({ outcome, code, isOutside, message, resets_at }: EndedTurn): TurnResult {
+  const kind = isOutside ? outsideClass(code) : undefined;
+  if (kind) return { kind: "outside", cause: { class: kind, message, resets_at } };
+  return {
+    kind: outcome === "failed" || outcome === "empty" || outcome === "cancelled" ? "unknown" : "worked",
+  };
+}
+
 /** The time twice: `wall` compares with what a provider said, `ms` with what the breaker was given before. */
 export interface BreakerTime {
   wall: Date;

@@ -1,5 +1,5 @@
 /** Ends of a goal that its evidence does not decide: a person stopped it, a budget is used up, the agent cannot work. */
-import { Breaker, outsideClass, outsideStop, type Cause, type TurnResult } from "../budget/breaker.ts";
+import { Breaker, outsideStop, turnResult, type Cause, type TurnResult } from "../budget/breaker.ts";
 import type { Attempt } from "../format/work.ts";
 import { exhaustedBudget, spent } from "./budget.ts";
 import { currentAttempts } from "./next-step.ts";
@@ -128,16 +128,20 @@ function breakerOf({ attempts, resumed_fence }: OpenGoal["work"]): Breaker {
 }
 
 function resultOf(attempt: Attempt): TurnResult {
-  const cause = causeOf(attempt);
-  if (cause) return { kind: "outside", cause };
-  const said = attempt.status === "ended" && attempt.outcome !== "failed" && attempt.outcome !== "empty";
-  return said ? { kind: "worked" } : { kind: "unknown" };
+  const { status, outcome, outcome_code: code, counted, resets_at } = attempt;
+  // It ended by itself and was not charged.
+  const isOutside = status === "ended" && outcome === "failed" && !counted;
+  const message = attempt.summary ?? "";
+  return turnResult({
+    outcome: status === "ended" ? outcome : "cancelled",
+    code,
+    isOutside,
+    message,
+    resets_at,
+  });
 }
 
-/** It ended by itself and was not charged: something outside kept the agent from working. */
 function causeOf(attempt: Attempt): Cause | undefined {
-  const kind = outsideClass(attempt.outcome_code);
-  if (attempt.status !== "ended" || attempt.counted || attempt.outcome !== "failed" || !kind)
-    return undefined;
-  return { class: kind, message: attempt.summary ?? "", resets_at: attempt.resets_at };
+  const result = resultOf(attempt);
+  return result.kind === "outside" ? result.cause : undefined;
 }

@@ -16,7 +16,7 @@ import { nowOf, type Claimed, type Now, type Scheduler, type TaskChange } from "
 import { evidenceOf, keepEvidence } from "../store/evidence.ts";
 import { renderDocument, tryJson } from "../format/json.ts";
 import type { NewEvent } from "../store/event-log.ts";
-import { outsideClass, outsideStop, type Breaker, type Ticket, type TurnResult } from "../budget/breaker.ts";
+import { outsideStop, turnResult, type Breaker, type Ticket, type TurnResult } from "../budget/breaker.ts";
 import type { Exhausted, Ledger, Reservation } from "../budget/ledger.ts";
 import { loggedMeter, UsageLog } from "../budget/usage-log.ts";
 import { costOf } from "../budget/usage.ts";
@@ -673,14 +673,8 @@ export class Crew {
 }
 
 /** What a report says about the agent's provider. */
-function resultOf(report: Report): TurnResult {
-  const kind = report.outside === true ? outsideClass(report.outcome_code) : undefined;
-  if (kind) {
-    const { summary: message, resets_at } = report;
-    return { kind: "outside", cause: { class: kind, message, resets_at } };
-  }
-  const said = report.outcome !== "failed" && report.outcome !== "empty" && report.outcome !== "cancelled";
-  return said ? { kind: "worked" } : { kind: "unknown" };
+function resultOf({ outcome, outcome_code: code, outside, summary: message, resets_at }: Report): TurnResult {
+  return turnResult({ outcome, code, isOutside: outside === true, message, resets_at });
 }
 
 /** An attempt's transcript as evidence; none when the attempt did not come that far. */

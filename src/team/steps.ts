@@ -5,7 +5,7 @@
 import { join } from "node:path";
 
 import { approvalsFor, type Approvals } from "../approval/approvals.ts";
-import { Breaker, outsideClass, outsideStop, type TurnResult } from "../budget/breaker.ts";
+import { Breaker, outsideClass, outsideStop, turnResult, type TurnResult } from "../budget/breaker.ts";
 import type { Ledger, Reservation } from "../budget/ledger.ts";
 import { loggedMeter, UsageLog } from "../budget/usage-log.ts";
 import { costOf } from "../budget/usage.ts";
@@ -299,12 +299,13 @@ async function helper(
 }
 
 function resultOf(turn: Turn, ports: RunPorts): TurnResult {
-  const kind = isOutside(turn) ? outsideClass(turn.failure?.class) : undefined;
-  if (kind) {
-    const cause = { class: kind, message: summaryOf(turn, ports.redactor) };
-    return { kind: "outside", cause: { ...cause, resets_at: turn.failure?.resets_at } };
-  }
-  return turn.failure || turn.status === "cancelled" ? { kind: "unknown" } : { kind: "worked" };
+  return turnResult({
+    outcome: turn.status,
+    code: turn.failure?.class,
+    isOutside: isOutside(turn),
+    message: summaryOf(turn, ports.redactor),
+    resets_at: turn.failure?.resets_at,
+  });
 }
 
 /** A turn that belongs to no task, charged to the run and kept as evidence. */

@@ -33,7 +33,9 @@ export function nextSteps(standing: Standing): string[] {
         ? ["Next: refine the goal and start it anew with omk goal run."]
         : [`Next: omk goal resume ${id}`];
     case "blocked_on_external":
-      return [`Next: mend what is named above, then: ${onwards(standing)}`];
+      return code === "agent_rate_limit" || code === "agent_provider"
+        ? [`Next, when the provider answers again: ${onwards(standing)}`]
+        : [`Next: mend what is named above, then: ${onwards(standing)}`];
     case "needs_more_budget":
       return [
         `Next: omk goal budget-add ${id} ${moreBudget(code.replace("budget_", ""))}`,
