@@ -104,6 +104,8 @@ test("an answer from another process reaches the agent that waits", async () => 
   );
   await running.says("waits for a person");
   const [open] = await listed(at);
+  const status = await at.run("goal", "status");
+  expect(status.stdout).toMatch(/^ {2}Waits: {3}1 request waits for you: omk approvals list --goal goal-/m);
   const answered = await at.run("approvals", "answer", open?.id ?? "", "approve");
   expect(answered.stdout).toContain("The agent waited for it and goes on.");
   const ran = await running.ended;

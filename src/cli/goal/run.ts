@@ -1,6 +1,7 @@
 /** `omk goal run`, `create`, `plan` and `resume`. */
 import { join } from "node:path";
 
+import { spent } from "../../goal/budget.ts";
 import { resumeGoal, runGoal, type Outcome } from "../../goal/by-hand.ts";
 import type { GoalRequest } from "../../goal/create.ts";
 import type { OpenGoal } from "../../goal/open.ts";
@@ -126,7 +127,14 @@ const ICONS: Readonly<Record<string, string>> = {
 
 function renderRun({ open, ending }: Outcome): string {
   const next = nextSteps(standingOf(open, ending.status, ending.reasonCode));
-  const lines = [...head("Goal run completed", open), "", "Narrative:"];
+  const { tokens, usd } = spent(open.work);
+  const cost = `  Spent:  ${tokens} tokens, $${usd.toFixed(4)}`;
+  const lines = [
+    ...head("Goal run completed", open),
+    ...(tokens > 0 || usd > 0 ? [cost] : []),
+    "",
+    "Narrative:",
+  ];
   narrative(open).forEach(([kind, summary], at) =>
     lines.push(`  ${at}. ${ICONS[kind] ?? "-"} ${kind} — ${summary}`),
   );

@@ -34,6 +34,7 @@ function text(goal: GoalSummary): string {
     ...optional("Max agents", record["max_agents"]),
     ...optional("Max attempts", record["max_attempts"]),
     ...optional("Engine", record["engine"]),
+    ...optional("Approval policy", record["approval_policy"], policyText),
     ...optional("Project", record["project_dir"]),
     ...optional("Failure", failure?.reason),
     "Artifacts:",
@@ -41,6 +42,10 @@ function text(goal: GoalSummary): string {
     `Proof: ${join(goal.folder, "proof.json")}`,
     `State: ${goal.folder}`,
   ].join("\n");
+}
+
+function policyText(policy: unknown): string {
+  return typeof policy === "string" ? oneLine(policy) : oneLine(JSON.stringify(policy));
 }
 
 function markdown(goal: GoalSummary): string {

@@ -35,10 +35,31 @@ export function statusCommand(app: App, id: string, json: boolean): void {
   const controller = controllerOf(goal, app);
   const redactor = createRedactor({ environment: app.io.env });
   const record = redactor.value({ ...goal.record, controller });
-  app.output.result(record, () => redactor.text(renderStatus(goal, controller)), json);
+  const waiting = waitingRequests(goal, app);
+  app.output.result(record, () => redactor.text(renderStatus(goal, controller, waiting)), json);
 }
 
-function renderStatus(goal: GoalSummary, controller: string): string {
+/** More files than this are not looked at: a hundred requests may wait at once. */
+const REQUEST_FILES_MAX = 1_000;
+const REQUEST_BYTES_MAX = 1024 * 1024;
+
+/** How many requests of its agent wait for a person, by the files that other programs read, too. */
+function waitingRequests({ folder }: GoalSummary, { world: { disk } }: App): number {
+  const approvals = join(folder, "approvals");
+  if (disk.stat(approvals)?.kind !== "folder") return 0;
+  const names = disk.list(approvals).filter((name) => name.endsWith(".json"));
+  return names.slice(-REQUEST_FILES_MAX).filter((name) => {
+    try {
+      const text = Buffer.from(disk.readFile(join(approvals, name), REQUEST_BYTES_MAX)).toString("utf8");
+      return (JSON.parse(text) as { status?: unknown }).status === "open";
+    } catch {
+      // Being replaced, or none of ours: `omk approvals list` reads the log itself.
+      return false;
+    }
+  }).length;
+}
+
+function renderStatus(goal: GoalSummary, controller: string, waiting: number): string {
   const lines = [
     `Goal status -- ${goal.id}`,
     `  Status:  ${goal.status}`,
@@ -46,6 +67,10 @@ function renderStatus(goal: GoalSummary, controller: string): string {
     `  Goal:    ${oneLine(goal.originalGoal)}`,
     `  Updated: ${textTime(goal.updatedAt)}`,
   ];
+  if (waiting > 0) {
+    const count = waiting === 1 ? "1 request waits" : `${waiting} requests wait`;
+    lines.push(`  Waits:   ${count} for you: omk approvals list --goal ${goal.id}`);
+  }
   const reason = (goal.record["failure"] as { reason?: string } | undefined)?.reason;
   if (reason) lines.push(`  Reason:  ${oneLine(reason)}`);
   if (goal.status === "running" && controller !== "alive") {
