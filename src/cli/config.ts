@@ -12,6 +12,7 @@ import {
   type ConfigPlaces,
 } from "../config/settings.ts";
 import { projectConfig, readForTrust } from "../config/trust.ts";
+import { isEngineName, PRESETS } from "../engine/presets.ts";
 import { OmkError } from "../errors.ts";
 import { ensureFolder, replaceFile } from "../store/files.ts";
 import { createRedactor } from "../store/redact.ts";
@@ -194,7 +195,7 @@ const KEYS: Readonly<Partial<Record<string, Setting>>> = {
   default_yolo: { key: "default_yolo", parse: flag },
   enable_metrics: { key: "enable_metrics", parse: flag },
   kimi_binary: { key: "kimi_binary", parse: existing },
-  engine: { key: "engine", parse: nonEmpty },
+  engine: { key: "engine", parse: engineName },
   "approval.policy": { key: "approval_policy", parse: policy },
   "approval.timeout": { key: "approval_timeout_secs", parse: (text) => whole(text, 1, 30 * 24 * 3_600) },
   "approval.on_timeout": { key: "approval_on_timeout", parse: (text) => oneOf(text, ["reject", "block"]) },
@@ -215,9 +216,11 @@ function oneOf(text: string, words: readonly string[]): string {
   throw new OmkError("usage.invalid", `${JSON.stringify(text)} is none of ${words.join(", ")}.`);
 }
 
-function nonEmpty(text: string): string {
-  if (text.trim() !== "") return text.trim();
-  throw new OmkError("usage.invalid", "The value is empty.");
+function engineName(text: string): string {
+  if (isEngineName(text)) return text.trim();
+  throw new OmkError("usage.invalid", `${JSON.stringify(text)} names no engine.`, {
+    hint: `Write auto, one of ${PRESETS.map(({ name }) => name).join(", ")}, or acp:, wire: or command: with a command line.`,
+  });
 }
 
 function existing(text: string, app: App): string {

@@ -424,3 +424,12 @@ export function isTestedMajor(
 function majorOf(version: string): string | undefined {
   return /\b(\d+)\.\d+/.exec(version)?.[1];
 }
+
+/** Whether a text has the form of an engine's name; whether such an agent is there is not looked at. */
+export function isEngineName(text: string): boolean {
+  const name = text.trim();
+  if (name === "auto" || presetNamed(name)) return true;
+  const [, kind = "", rest = ""] = /^([^:]+):\s*(.+)$/s.exec(name) ?? [];
+  if (rest === "headless" && presetNamed(kind)) return true;
+  return rest !== "" && ["acp", "wire", "command", "scripted"].includes(kind);
+}

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
+  isEngineName,
   isTestedMajor,
   presetEnvironment,
   presetNamed,
@@ -117,4 +118,18 @@ test("a version is told by its major whether it was tried", () => {
   expect(isTestedMajor(preset, null)).toBeUndefined();
   expect(isTestedMajor(preset, "unknown")).toBeUndefined();
   expect(isTestedMajor({ tested: [] }, "1.0.0")).toBeUndefined();
+});
+
+test.each([
+  ["auto", true],
+  ["opencode", true],
+  ["kimi:headless", true],
+  ["acp:my agent --acp", true],
+  ["command:sh run.sh {prompt}", true],
+  ["nope", false],
+  ["acp:", false],
+  ["nope:headless", false],
+  ["", false],
+])("%j is a name of an engine: %s", (text, isOne) => {
+  expect(isEngineName(text)).toBe(isOne);
 });
