@@ -95,6 +95,16 @@ export const Goal = z.looseObject({
   auto_accept: z.boolean().optional(),
   ...ApprovalKeys,
   no_llm_planner: z.boolean().optional(),
+  /** How many tokens the planner may answer with. */
+  planner_token_budget: z.int().min(1).optional(),
+  /** Protected files that the change may touch, as globs. */
+  may_change: z.array(z.string()).optional(),
+  /** Gates that may stay red where the base is red, too. */
+  allow_red: z.array(z.string()).optional(),
+  /** Whether the engine reviews the result, reading only. */
+  agent_review: z.boolean().optional(),
+  /** What people answered to questions of the goal, oldest first. */
+  answers: z.array(z.looseObject({ question: z.string(), answer: z.string(), at: Instant })).optional(),
   /** Why the goal has its status, as a code. */
   reason_code: z.string().optional(),
 });

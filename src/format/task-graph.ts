@@ -31,6 +31,8 @@ export const GoalTask = z.looseObject({
   /** Free text; in use are `low`, `medium`, `moderate`, `high`, `critical`, `external-side-effect`. */
   risk: z.string(),
   acceptance: z.array(z.string()),
+  /** Ours: the longest one turn at it may take, where that is less than omk's own limit. */
+  budget_secs: z.int().min(1).optional(),
   delivery: Delivery.optional(),
 });
 export type GoalTask = z.infer<typeof GoalTask>;

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { GateResult } from "./gate.ts";
 import { Instant } from "./instant.ts";
 import { OracleEvidence } from "./integration.ts";
+import { Plan } from "./plan.ts";
 import { AddedTests, BaseCopies, EvidenceFile, ReviewArtifact, Usage } from "./proof.ts";
 
 /** How one path differs between two trees. */
@@ -42,6 +43,48 @@ export const Attempt = z.looseObject({
 });
 export type Attempt = z.infer<typeof Attempt>;
 
+/** A turn of the engine that belongs to no task: planning, or reviewing. It only reads. */
+export const HelperTurn = z.looseObject({
+  role: z.enum(["plan", "review"]),
+  /** What it was about, e.g. the section that a reviewer looks at. */
+  task: z.string(),
+  /** The `seq` of the event that began it. */
+  fence: z.int().min(0),
+  spawn_id: z.string(),
+  status: z.enum(["running", "ended", "interrupted"]),
+  outcome: z.string().nullable(),
+  started_at: Instant,
+  ended_at: Instant.nullable(),
+  usage: Usage.nullable(),
+});
+export type HelperTurn = z.infer<typeof HelperTurn>;
+
+/** Something that would keep a goal from being ready and that a person let pass, with the reason. */
+export const Waiver = z.looseObject({
+  /**
+   * `change`: a path outside the write sets, or a protected one. `finding`: a finding of the review, by its id.
+   * `gates`: the gates that were found in the result.
+   */
+  kind: z.enum(["change", "finding", "gates"]),
+  /** The path, the finding's id, or the digest of the gates. */
+  what: z.string(),
+  reason: z.string(),
+  at: Instant,
+});
+export type Waiver = z.infer<typeof Waiver>;
+
+/** How the work was planned. */
+export const RecordedPlan = z.looseObject({
+  /** Who planned: the engine, or omk's own rules. */
+  source: z.enum(["engine", "rules"]),
+  /** Why the rules planned although an engine was wanted. */
+  fallback: z.string().optional(),
+  engine: z.string().optional(),
+  /** What the engine planned, as `format/plan.ts` types it. */
+  plan: Plan.optional(),
+});
+export type RecordedPlan = z.infer<typeof RecordedPlan>;
+
 /** The gates on one tree, and what followed from them. */
 export const GateWork = z.looseObject({
   tree: z.string(),
@@ -65,6 +108,13 @@ export const Work = z.looseObject({
   base: z.looseObject({ tree: z.string(), position: z.string(), commit: z.string().nullable() }).nullable(),
   baseline: z.looseObject({ tree: z.string(), gates: z.array(GateResult) }).nullable(),
   attempts: z.array(Attempt),
+  /** Turns of the engine beside its tasks. */
+  helper_turns: z.array(HelperTurn).default([]),
+  /** Absent until the goal is planned; goals of earlier versions have none. */
+  plan: RecordedPlan.optional(),
+  /** Paths that the work changed outside its tasks' write sets. */
+  outside_write_sets: z.array(z.string()).default([]),
+  waivers: z.array(Waiver).default([]),
   /** How many attempts were made before a person last gave the goal fresh ones. */
   attempts_from: z.int().min(0).default(0),
   /** The fence of the attempt whose failure outside a person has answered by resuming. */

@@ -22,10 +22,11 @@ export interface Acceptance {
 
 /** Records an acceptance of the present result. Whether the goal becomes ready is for the evidence to say. */
 export async function acceptGoal(open: OpenGoal, acceptance: Acceptance, ports: GoalPorts): Promise<void> {
-  const facts = factsOf(open.goal, {
+  const work = {
     ...open.work,
     acceptance: { ...given(open, acceptance, ports), artifact_path: "", missing_evidence: [] },
-  });
+  };
+  const facts = factsOf(open.goal, work, open.graph);
   const missing = decideVerdict(facts).gaps.map(({ text }) => text);
   await decide(open, { ...given(open, acceptance, ports), missing_evidence: missing }, acceptance.by, ports);
 }

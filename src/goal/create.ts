@@ -48,6 +48,10 @@ export interface GoalRequest {
   sliceExecution?: boolean;
   enforceProtection?: boolean;
   noLlmPlanner?: boolean;
+  plannerTokenBudget?: number;
+  mayChange?: readonly string[];
+  allowRed?: readonly string[];
+  agentReview?: boolean;
   approvals?: ApprovalFlags;
 }
 
@@ -125,6 +129,12 @@ function checkLimits(request: GoalRequest): void {
   checkPositive("--budget-tokens", request.budgetTokens, "be greater than zero", Number.isSafeInteger);
   checkPositive("--budget-usd", request.budgetUsd, "be a positive, finite number", Number.isFinite);
   checkPositive("--max-agents", request.maxAgents, "be greater than zero", Number.isSafeInteger);
+  checkPositive(
+    "--planner-token-budget",
+    request.plannerTokenBudget,
+    "be greater than zero",
+    Number.isSafeInteger,
+  );
   checkPositive("--max-attempts", request.maxAttempts, "be greater than zero", Number.isSafeInteger);
   if ((request.maxAttempts ?? 1) > MAX_ATTEMPTS_LIMIT) {
     throw new OmkError("usage.invalid", `--max-attempts must be at most ${MAX_ATTEMPTS_LIMIT}.`, {
@@ -195,6 +205,10 @@ function newGoal(
     auto_accept: request.autoAccept ?? false,
     ...request.approvalKeys,
     no_llm_planner: request.noLlmPlanner ?? false,
+    ...(request.plannerTokenBudget !== undefined && { planner_token_budget: request.plannerTokenBudget }),
+    ...(request.mayChange?.length && { may_change: [...request.mayChange] }),
+    ...(request.allowRed?.length && { allow_red: [...request.allowRed] }),
+    ...(request.agentReview === true && { agent_review: true }),
     reason_code: question === undefined ? "agent_not_executed" : "not_testable",
   };
   return { goal, question };

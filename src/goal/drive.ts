@@ -72,7 +72,7 @@ export async function driveGoal(
     assureRecords(open, ports);
     await recordDrift(open, space, UNHURRIED);
   }
-  const facts = factsOf(open.goal, open.work);
+  const facts = factsOf(open.goal, open.work, open.graph);
   const isOpen = !ending && facts.acceptance === "open";
   if (isOpen && open.goal.auto_accept === true && onlyAcceptanceMissing(facts)) {
     await acceptGoal(

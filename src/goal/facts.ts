@@ -1,22 +1,31 @@
 /** Reads the facts of the decision table from a goal's documents, for the proof and for whoever checks it later. */
 import type { Goal } from "../format/goal.ts";
-import type { Work } from "../format/work.ts";
+import { isAgentTask } from "./agent-tasks.ts";
+import type { TaskGraph } from "../format/task-graph.ts";
+import type { Waiver, Work } from "../format/work.ts";
 import { redGates } from "../gate/state.ts";
 import { gatesState, isReviewed } from "./gate-state.ts";
 import { goalKind } from "./intake.ts";
 import type { Facts } from "./verdict.ts";
 
 /** The facts of a goal; pure, so a stranger computes the same from the same files. */
-export function factsOf(goal: Goal, work: Work): Facts {
+export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">): Facts {
   const last = work.attempts.at(-1);
   const tree = work.result?.tree ?? work.base?.tree;
   const reviewed = isReviewed(work);
+  const agentTasks = graph.tasks.filter(isAgentTask);
+  const openTasks = agentTasks.filter(({ status }) => status !== "done").map(({ id }) => id);
   const definitions = goal.gates?.definitions ?? [];
   const copies = work.gates?.tree === tree ? work.gates?.base_copies : null;
   const checks = reviewed ? (work.review?.oracle.checks ?? []) : [];
   return {
     lastOutcome: last ? outcomeText(last) : null,
-    executed: last?.status === "ended" && last.outcome === "finished",
+    executed: openTasks.length === 0 && last?.status === "ended" && last.outcome === "finished",
+    // With one task the last attempt says more than its name.
+    openTasks: agentTasks.length > 1 ? openTasks : [],
+    outsideWriteSets: work.outside_write_sets.filter((path) => !isWaived(work, "change", path)),
+    gatesUnapproved: false,
+    cleanCheckout: "not_run",
     gates: definitions.some((gate) => !gate.skip) ? gatesState(work) : "none",
     redGates: redGates(work.gates?.results ?? []).map((gate) => `${gate.name} (${gate.verdict ?? "failed"})`),
     ranOnResult: work.result !== null && work.gates?.tree === work.result.tree,
@@ -41,6 +50,11 @@ export function factsOf(goal: Goal, work: Work): Facts {
     // Before any work there is no tree, and a decision is about that.
     acceptance: acceptanceOf(work, tree ?? ""),
   };
+}
+
+/** Whether a person let this pass. */
+export function isWaived({ waivers }: Pick<Work, "waivers">, kind: Waiver["kind"], what: string): boolean {
+  return waivers.some((one) => one.kind === kind && one.what === what);
 }
 
 const OUTCOME_CHARACTERS_MAX = 300;

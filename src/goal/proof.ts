@@ -21,8 +21,8 @@ import type { Workspace } from "./workspace.ts";
 declare const OMK_VERSION: string;
 
 /** How a goal stands by its evidence, whatever its status says. */
-function verdictOf(open: Pick<OpenGoal, "goal" | "work">): Verdict {
-  return decideVerdict(factsOf(open.goal, open.work));
+function verdictOf(open: Pick<OpenGoal, "goal" | "work" | "graph">): Verdict {
+  return decideVerdict(factsOf(open.goal, open.work, open.graph));
 }
 
 /** The end a command brings a goal to, written with the proof in one event. */

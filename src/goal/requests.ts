@@ -159,7 +159,7 @@ function budgetChange(open: OpenGoal, request: CommandRequest, ports: Pick<GoalP
   const now = instantOf(ports.clock.now());
   const stands = still
     ? { reason_code: still.reasonCode, failure: { reason: still.reason ?? "", recorded_at: now } }
-    : { status: "not_ready", reason_code: decideVerdict(factsOf(extended, work)).readinessCode };
+    : { status: "not_ready", reason_code: decideVerdict(factsOf(extended, work, open.graph)).readinessCode };
   return {
     payload: { ...payload, ...set, status: still ? goal.status : "not_ready" },
     changes: [change("goal.json", { ...set, ...stands }, still ? [] : ["failure"])],

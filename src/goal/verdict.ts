@@ -10,6 +10,7 @@ export interface Gap {
 /** Codes of gaps, in the order in which they are reported. */
 export type GapCode =
   | "agent_not_executed"
+  | "tasks_open"
   | "no_claim_without_evidence"
   | "review_missing"
   | "security_review_missing"
@@ -19,6 +20,9 @@ export type GapCode =
   | "no_gates"
   | "gates_not_run"
   | "gates_red"
+  | "gates_unapproved"
+  | "clean_checkout_red"
+  | "write_set_violated"
   | "protected_input_changed"
   | "base_copies_unusable"
   | "result_changed"
@@ -35,6 +39,14 @@ export interface Facts {
   executed: boolean;
   /** Required gates on exactly the result: `green` needs at least one gate that counts. */
   gates: "none" | "not_run" | "red" | "green";
+  /** The gates were found in the result, and no person has approved them. */
+  gatesUnapproved: boolean;
+  /** The required gates on a fresh checkout of the result. */
+  cleanCheckout: "passed" | "failed" | "unusable" | "not_run";
+  /** Tasks of an agent that are not done. */
+  openTasks: readonly string[];
+  /** Changed paths that lie in no write set and that nobody has allowed. */
+  outsideWriteSets: readonly string[];
   /** For `red`: the names with what was wrong, e.g. `tests (ran_nothing)`. */
   redGates: readonly string[];
   /** Gates ran on the result and not only before it. */
@@ -96,6 +108,7 @@ function findGaps(facts: Facts): Gap[] {
     add("agent_not_executed", `agent execution has not run to an end that can be checked${how}`);
     add("no_claim_without_evidence", "readiness cannot be claimed without evidence of an agent's work");
   }
+  if (facts.openTasks.length > 0) add("tasks_open", `tasks are not done: ${facts.openTasks.join(", ")}`);
   if (executed && !facts.reviewed) add("review_missing", "review evidence is missing");
   if (executed && !facts.securityReviewed)
     add("security_review_missing", "security review evidence is missing");
@@ -110,6 +123,21 @@ function findGaps(facts: Facts): Gap[] {
     const named =
       facts.redGates.length > 0 ? facts.redGates.join(", ") : "no gate that is required has passed";
     add("gates_red", `required verification gates failed${claimed}: ${named}`);
+  }
+  if (facts.gates === "green" && facts.gatesUnapproved) {
+    add("gates_unapproved", "the gates were found in the result, and no person has approved them");
+  }
+  if (facts.gates === "green" && facts.cleanCheckout === "failed") {
+    add(
+      "clean_checkout_red",
+      "required gates that pass in the project directory fail on a fresh checkout of the result",
+    );
+  }
+  if (facts.outsideWriteSets.length > 0) {
+    add(
+      "write_set_violated",
+      `files outside the tasks' write sets were changed: ${facts.outsideWriteSets.join(", ")}`,
+    );
   }
   if (executed && facts.changedFiles > 0 && facts.gates === "green" && !facts.ranOnResult) {
     add("gates_not_rerun", "verification gates have not rerun after agent execution changes");
@@ -151,12 +179,15 @@ function findGaps(facts: Facts): Gap[] {
 /** The order in which causes explain a result best: what failed comes before what is merely missing because of it. */
 const TELLING: readonly GapCode[] = [
   "gates_red",
+  "write_set_violated",
   "protected_input_changed",
+  "clean_checkout_red",
   "base_copies_unusable",
   "result_changed",
   "nested_repository",
   "no_gates",
   "agent_not_executed",
+  "tasks_open",
   "gates_not_run",
   "gates_not_rerun",
   "nothing_changed",
@@ -164,6 +195,7 @@ const TELLING: readonly GapCode[] = [
   "review_missing",
   "security_review_missing",
   "oracle_missing",
+  "gates_unapproved",
   "acceptance_needed",
 ];
 

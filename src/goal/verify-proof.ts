@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { OmkError } from "../errors.ts";
 import { Goal } from "../format/goal.ts";
 import { Proof } from "../format/proof.ts";
+import { TaskGraph } from "../format/task-graph.ts";
 import { Work } from "../format/work.ts";
 import type { Disk } from "../ports.ts";
 import { readDocument } from "../store/journal.ts";
@@ -101,10 +102,11 @@ function checkVerdict(
   const at = written.seq ?? 0;
   const goal = Goal.safeParse(history.documentAt("goal.json", at, folded.documents));
   const work = Work.safeParse(history.documentAt("work.json", at, folded.documents));
+  const graph = TaskGraph.safeParse(history.documentAt("task-graph.json", at, folded.documents));
   const proof = Proof.safeParse(recorded);
-  if (!goal.success || !work.success || !proof.success) return;
+  if (!goal.success || !work.success || !graph.success || !proof.success) return;
   if (STATE_CONTROLLED[proof.data.status] !== undefined) return;
-  const verdict = decideVerdict(factsOf(goal.data, work.data));
+  const verdict = decideVerdict(factsOf(goal.data, work.data, graph.data));
   if (verdict.status !== proof.data.status) {
     fault(
       "proof.json",

@@ -5,7 +5,7 @@ import type { GateResult } from "../../src/format/gate.ts";
 import type { Goal } from "../../src/format/goal.ts";
 import type { Attempt, Work } from "../../src/format/work.ts";
 import { factsOf } from "../../src/goal/facts.ts";
-import { scaffoldWork } from "../../src/goal/scaffold.ts";
+import { scaffoldGraph, scaffoldWork } from "../../src/goal/scaffold.ts";
 import {
   decideVerdict,
   onlyAcceptanceMissing,
@@ -17,6 +17,10 @@ const READY: Facts = {
   lastOutcome: "finished",
   executed: true,
   gates: "green",
+  gatesUnapproved: false,
+  cleanCheckout: "not_run",
+  openTasks: [],
+  outsideWriteSets: [],
   redGates: [],
   ranOnResult: true,
   changedFiles: 1,
@@ -31,6 +35,14 @@ const READY: Facts = {
   kind: "bugfix",
   acceptance: "accepted",
 };
+
+/** Its one task is done. */
+const GRAPH = doneGraph();
+
+function doneGraph() {
+  const graph = scaffoldGraph("goal-1", "2026-01-01T00:00:00Z");
+  return { ...graph, tasks: graph.tasks.map((task) => ({ ...task, status: "done" as const })) };
+}
 
 const BLOCKED = "security review is blocked: a.js:1 github-token";
 
@@ -306,7 +318,7 @@ function complete(difference: Partial<Work> = {}): Work {
 }
 
 function codesOf(work: Work, goal = GOAL): string[] {
-  return decideVerdict(factsOf(goal, work)).gaps.map(({ code }) => code);
+  return decideVerdict(factsOf(goal, work, GRAPH)).gaps.map(({ code }) => code);
 }
 
 function withGate(difference: Partial<GateResult>): Work {
@@ -336,7 +348,7 @@ describe("the facts of a goal", () => {
   });
 
   test("are not ready when no required gate passed, however many optional ones did", () => {
-    const facts = factsOf(GOAL, withGate({ required: false }));
+    const facts = factsOf(GOAL, withGate({ required: false }), GRAPH);
     expect(facts.gates).toBe("red");
     expect(decideVerdict(facts).readiness).toMatch(/required verification gates failed.*: \S/);
   });
@@ -426,7 +438,7 @@ describe("the facts of a goal", () => {
         recommended_next_step: "",
       },
     ];
-    const verdict = decideVerdict(factsOf(GOAL, { ...work, review: { ...work.review!, sections } }));
+    const verdict = decideVerdict(factsOf(GOAL, { ...work, review: { ...work.review!, sections } }, GRAPH));
     expect(verdict.readiness).toBe("not ready: security review is blocked: a.js:1 jwt");
   });
 });
