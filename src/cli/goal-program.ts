@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 
 import type { App } from "./app.ts";
 import { approvalOptions, collect, examples, number } from "./flags.ts";
+import type { OpenPrFlags } from "./goal/open-pr.ts";
 import type { ResumeFlags } from "./goal/run.ts";
 import type { StepFlags } from "./goal/steps.ts";
 
@@ -100,6 +101,7 @@ export function goalCommand(app: App): Command {
     );
   }
   goal.addCommand(budgetAddCommand(app));
+  goal.addCommand(openPrCommand(app));
   return goal;
 }
 
@@ -219,6 +221,32 @@ function budgetAddCommand(app: App): Command {
     .action(async (id: string, flags: { time?: string; tokens?: number; usd?: number; json: boolean }) => {
       const { budgetAddCommand: add } = await import("./goal/control.ts");
       await add(app, id, flags);
+    });
+}
+
+function openPrCommand(app: App): Command {
+  return new Command("open-pr")
+    .description("show a goal's pull request, or open it on GitHub")
+    .argument(...ID)
+    .option("--dry-run", "only show it, whatever the policy", false)
+    .option("--draft", "make it a draft", false)
+    .addOption(
+      new Option("--policy <policy>", "local only shows it; the others open or update it")
+        .choices(["local", "draft-pr", "auto-pr"])
+        .default("local"),
+    )
+    .option("--base-branch <branch>", "where it is to be merged. Default: the repository's default branch")
+    .addOption(
+      new Option("-f, --format <format>", "how to print it")
+        .choices(["text", "json", "markdown", "md"])
+        .default("markdown")
+        .conflicts("json"),
+    )
+    .option("--json", "Shortcut for --format json", false)
+    .addHelpText("after", examples("omk goal open-pr", "omk goal open-pr latest --policy draft-pr"))
+    .action(async (id: string, flags: OpenPrFlags) => {
+      const { openPrCommand: openPr } = await import("./goal/open-pr.ts");
+      await openPr(app, id, flags);
     });
 }
 

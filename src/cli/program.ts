@@ -6,6 +6,7 @@ import type { App } from "./app.ts";
 import { examples, number } from "./flags.ts";
 import { goalCommand } from "./goal-program.ts";
 import { proofCommand } from "./proof-program.ts";
+import { rescueCommand } from "./rescue-program.ts";
 import { hudCommand, runCommand, teamCommand } from "./team-program.ts";
 
 /** Builds the program for one run. */
@@ -35,6 +36,7 @@ export function buildProgram(app: App): Command {
   program.addCommand(proofCommand(app));
   program.addCommand(hudCommand(app));
   program.addCommand(approvalsCommand(app));
+  program.addCommand(rescueCommand(app));
   program.addCommand(trustCommand(app));
   program.addCommand(configCommand(app));
   program.addCommand(doctorCommand(app));

@@ -24,9 +24,11 @@ import { GatesFile } from "./gate.ts";
 import { Goal } from "./goal.ts";
 import { IntegrationEvidence, IntegratorMetadata, MergeConflict, PolicyBlocker } from "./integration.ts";
 import { Proof, RunProof } from "./proof.ts";
+import { RescueList, RescuePruned, RescueRestored, RescueView } from "./rescue.ts";
 import { RunManifest, Task } from "./run.ts";
 import { TaskGraph } from "./task-graph.ts";
 import { RoleFrontMatter } from "./role.ts";
+import { SlicePlan } from "./slice-plan.ts";
 import { ImportMark, TeamExport } from "./team-export.ts";
 import { TeamWork } from "./team-work.ts";
 import { TeamState } from "./team.ts";
@@ -42,6 +44,10 @@ interface Format {
 const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["goal", { schema: Goal, describes: "goal.json: what is wanted and how it stands" }],
   ["task-graph", { schema: TaskGraph, describes: "task-graph.json: the goal's tasks" }],
+  [
+    "slice-plan",
+    { schema: SlicePlan, describes: "which tasks of a goal become slices, and what waits for what" },
+  ],
   ["work", { schema: Work, describes: "work.json: what was done for the goal so far" }],
   ["proof", { schema: Proof, describes: "proof.json of a goal" }],
   ["event", { schema: Event, describes: "one line of events.jsonl" }],
@@ -86,6 +92,10 @@ const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["approval", { schema: ApprovalView, describes: "approvals/<id>.json, with whose request it is" }],
   ["approvals", { schema: ApprovalList, describes: "what omk approvals list --json prints" }],
   ["approval-answer", { schema: ApprovalAnswer, describes: "what omk approvals answer --json prints" }],
+  ["rescues", { schema: RescueList, describes: "what omk rescue list --json prints" }],
+  ["rescue", { schema: RescueView, describes: "what omk rescue show --json prints" }],
+  ["rescue-restored", { schema: RescueRestored, describes: "what omk rescue restore --json prints" }],
+  ["rescue-pruned", { schema: RescuePruned, describes: "what omk rescue prune --json prints" }],
   ["run-proof", { schema: RunProof, describes: "proof.json of a team run" }],
 ]);
 

@@ -88,24 +88,27 @@ function isBlank(text: string): boolean {
 
 /** Takes away tasks whose dependencies are all gone until none is left; what stays lies on a cycle or behind one. */
 function hasCycle(tasks: readonly GoalTask[]): boolean {
-  const waitsFor = new Map<string, Set<string>>(tasks.map(({ id }) => [id, new Set<string>()]));
-  const unblocks = new Map<string, Set<string>>(tasks.map(({ id }) => [id, new Set<string>()]));
+  const waitsFor = new Map<string, number>(tasks.map(({ id }) => [id, 0]));
+  const unblocks = new Map<string, string[]>();
   for (const { id, dependencies } of tasks) {
     for (const dependency of dependencies) {
       // A task that waits for itself is reported as that, and one that is missing as missing.
       if (dependency === id || !waitsFor.has(dependency)) continue;
-      waitsFor.get(id)?.add(dependency);
-      unblocks.get(dependency)?.add(id);
+      // One that is named twice counts twice, here and when it is taken away.
+      waitsFor.set(id, (waitsFor.get(id) ?? 0) + 1);
+      const waiting = unblocks.get(dependency);
+      if (waiting) waiting.push(id);
+      else unblocks.set(dependency, [id]);
     }
   }
-  const free = [...waitsFor.keys()].filter((id) => waitsFor.get(id)?.size === 0);
+  const free = [...waitsFor.keys()].filter((id) => waitsFor.get(id) === 0);
   let taken = 0;
   for (let id = free.pop(); id !== undefined; id = free.pop()) {
     taken++;
     for (const waiting of unblocks.get(id) ?? []) {
-      const left = waitsFor.get(waiting);
-      left?.delete(id);
-      if (left?.size === 0) free.push(waiting);
+      const left = (waitsFor.get(waiting) ?? 0) - 1;
+      waitsFor.set(waiting, left);
+      if (left === 0) free.push(waiting);
     }
   }
   return taken < waitsFor.size;

@@ -1,8 +1,11 @@
 /** What the benchmarks call of the runtime, bundled the way the command line ships. */
 export { defaultSettings } from "../../src/config/settings.ts";
+export { planSlices } from "../../src/delivery/slice-plan.ts";
 export { FRAME_LIMITS, FrameReader, encodeFrame } from "../../src/engine/frames.ts";
 export { engineNamed } from "../../src/engine/select.ts";
 export { runGates } from "../../src/gate/run.ts";
+export { makeAttemptTree, removeAttemptTree } from "../../src/git/attempt-tree.ts";
+export { openPrivateGit } from "../../src/git/private-git.ts";
 export { readGoal } from "../../src/goal/find.ts";
 export { Scheduler } from "../../src/scheduler/scheduler.ts";
 export { claimChain } from "../../src/store/claim-chain.ts";
@@ -15,3 +18,4 @@ export { tasksOf } from "../../src/team/decompose.ts";
 export { change, changeTask, OpenRun } from "../../src/team/open.ts";
 export { resumeRun } from "../../src/team/run.ts";
 export { createWorld } from "../../src/world.ts";
+export { planByTheRules } from "../delivery/transcription.ts";

@@ -6,7 +6,19 @@ import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import { openWorkTree, type WorkTree } from "../../src/git/work-tree.ts";
+import { makeAttemptTree, removeAttemptTree } from "../../src/git/attempt-tree.ts";
+import { commitOnBranch, isContained, mergeCommits } from "../../src/git/integrate.ts";
+import { openPrivateGit } from "../../src/git/private-git.ts";
+import {
+  listKept,
+  removeKept,
+  rescueAttempt,
+  restoreAsBranch,
+  restoreToFolder,
+  stagedOf,
+} from "../../src/git/rescue.ts";
+import { applyResult, publishResult } from "../../src/git/result.ts";
+import { openWorkTree, workTreeOf, type WorkTree } from "../../src/git/work-tree.ts";
 import { createWorld } from "../../src/world.ts";
 
 const world = createWorld();
@@ -119,6 +131,92 @@ test("nothing that is included, from another file or by condition, is ever run",
   expect(() => git("status", "--porcelain")).toThrow("evil");
   expect(wasRun()).toBe(true);
   expect(after).toMatch(/^[0-9a-f]{40}$/);
+});
+
+/** The whole way of two slices: folders, commits, a merge, rescue, a branch, the user's files, and back again. */
+async function deliver(spoil: (folder: string) => void): Promise<void> {
+  const environment = { PATH: process.env["PATH"] ?? "", HOME: home };
+  const request = { projectDir: project, goalDir, goalId: "goal-1", environment };
+  const git = await openPrivateGit(request, world, signal);
+  const base = gitIn(project, "rev-parse", "HEAD").trim();
+  const at = new Date("2026-01-02T03:04:05Z");
+  const commits: string[] = [];
+  for (const [n, name] of ["one", "two"].entries()) {
+    const branch = `omk/goal/goal-1/${name}`;
+    const attempt = await makeAttemptTree(git, { name, fence: n, branch, base }, signal);
+    // Both change the file, in lines of their own: a merge driver would be asked.
+    const lines = fs.readFileSync(path.join(attempt.folder, "a.txt"), "utf8").split("\n");
+    lines[n * 8] = name;
+    fs.writeFileSync(path.join(attempt.folder, "a.txt"), lines.join("\n"));
+    gitIn(attempt.folder, "add", "--all");
+    gitIn(attempt.folder, "commit", "--quiet", "--message", "by the agent");
+    spoil(attempt.folder);
+    const tree = await attempt.snapshot(signal);
+    commits.push(
+      await commitOnBranch(git, { branch, tree, parent: base, message: name, at, expected: null }, signal),
+    );
+    const rescued = await rescueAttempt(git, attempt, { task: name, fence: n, at }, signal);
+    expect(rescued.commits.length).toBeGreaterThan(0);
+    await removeAttemptTree(git, attempt, { unsaved: [] }, signal);
+  }
+  const [onto = "", commit = ""] = commits;
+  const merged = await mergeCommits(git, { onto, commit, message: "both", at }, signal);
+  if (merged.outcome !== "merged") throw new Error(merged.files.join());
+  expect(await isContained(git, commit, merged.commit, signal)).toBe(true);
+  await publishResult(git, { commit: merged.commit, base, expected: null }, signal);
+  const trees = { base: await git.treeOf(base, signal), result: merged.tree };
+  expect(await applyResult(git, workTreeOf(git), trees, signal)).toMatchObject({ outcome: "applied" });
+  const kept = await listKept(git, signal);
+  expect(kept).toHaveLength(2);
+  for (const [n, one] of kept.entries()) {
+    await stagedOf(git, one, signal);
+    await restoreToFolder(git, one.commit, path.join(folder, `back-${n}`), signal);
+    await restoreAsBranch(git, { commit: one.commit, branch: `back-${n}` }, signal);
+  }
+  await removeKept(git, kept, signal);
+}
+
+test("nothing that a repository or an agent has planted runs on the way of slices to the user", async () => {
+  const attributes = "* filter=evil diff=evil merge=evil ident text eol=crlf\n";
+  const lines = `${Array.from({ length: 10 }, (_, n) => n).join("\n")}\n`;
+  repository({ ".gitattributes": attributes, "a.txt": lines });
+  const { script, wasRun } = trap();
+  const hooks = path.join(folder, "hooks");
+  fs.mkdirSync(hooks);
+  const names =
+    "applypatch-msg commit-msg fsmonitor-watchman post-checkout post-commit post-index-change post-merge post-rewrite pre-auto-gc pre-commit pre-merge-commit pre-push pre-rebase prepare-commit-msg reference-transaction";
+  for (const name of names.split(" ")) fs.copyFileSync(script, path.join(hooks, name));
+  const evil = `[core]\n\tfsmonitor = ${script}\n\thooksPath = ${hooks}\n\tpager = ${script}\n\teditor = ${script}
+\tsshCommand = ${script}\n\taskPass = ${script}\n\tgitProxy = ${script}\n\talternateRefsCommand = ${script}
+\tattributesFile = ${path.join(folder, "attributes")}\n\tautocrlf = true
+[credential]\n\thelper = !${script}\n[sequence]\n\teditor = ${script}
+[filter "evil"]\n\tclean = ${script}\n\tsmudge = ${script}\n\tprocess = ${script}\n\trequired = true
+[diff "evil"]\n\ttextconv = ${script}\n\tcommand = ${script}\n[diff]\n\texternal = ${script}
+[merge]\n\tdefault = evil\n[merge "evil"]\n\tdriver = ${script} %O %A %B\n[merge "text"]\n\tdriver = ${script} %O %A %B
+[alias]\n\tmerge-tree = !${script}\n\tread-tree = !${script}\n\tupdate-ref = !${script}
+[gpg]\n\tprogram = ${script}\n[commit]\n\tgpgSign = true\n[log]\n\tshowSignature = true
+[gc]\n\tauto = 1\n[uploadpack]\n\tpackObjectsHook = ${script}\n[submodule]\n\trecurse = true
+[remote "origin"]\n\turl = ext::${script}\n\tuploadpack = ${script}\n\tvcs = evil\n`;
+  fs.writeFileSync(path.join(folder, "included"), evil);
+  fs.writeFileSync(path.join(folder, "attributes"), attributes);
+  const spoilAt = (own: string): void => {
+    fs.appendFileSync(path.join(own, "config"), `${evil}[include]\n\tpath = ${folder}/included\n`);
+    fs.mkdirSync(path.join(own, "info"), { recursive: true });
+    fs.writeFileSync(path.join(own, "info", "attributes"), attributes);
+    fs.mkdirSync(path.join(own, "hooks"), { recursive: true });
+    for (const name of names.split(" ")) fs.copyFileSync(script, path.join(own, "hooks", name));
+  };
+  git("config", `includeIf.gitdir:${folder}/.path`, path.join(folder, "included"));
+  spoilAt(path.join(project, ".git"));
+  fs.writeFileSync(path.join(home, ".gitattributes"), attributes);
+
+  await deliver((attempt) => spoilAt(path.join(attempt, ".git")));
+
+  expect(wasRun()).toBe(false);
+  expect(fs.readFileSync(path.join(project, "a.txt"), "utf8")).toBe("one\n1\n2\n3\n4\n5\n6\n7\ntwo\n9\n");
+  // Git on its own falls into it.
+  expect(() => git("merge", "--no-edit", "omk/result/goal-1")).toThrow("merge --no-edit");
+  expect(wasRun()).toBe(true);
 });
 
 test("the caller's own GIT variables lead nowhere", async () => {
