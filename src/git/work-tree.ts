@@ -20,6 +20,14 @@ export interface TreeChange {
   new_mode: string | null;
 }
 
+/** What a checkout has besides its tree. */
+export interface CheckoutOptions {
+  /** Paths from another tree, left out where it has none; those in `texts` get that text. */
+  overlay?: { tree: string; paths: readonly string[]; texts?: ReadonlyMap<string, string> };
+  /** What git ignores in the project (installed dependencies, say) is linked in. */
+  linkIgnored?: boolean;
+}
+
 /** A project directory, with or without a git repository of its own. Trees are git tree ids. */
 export interface WorkTree {
   /** The project directory without links. */
@@ -49,16 +57,10 @@ export interface WorkTree {
     bytesMax: number,
     signal: AbortSignal,
   ): Promise<{ text: string; truncated: boolean }>;
-  /**
-   * Writes a tree into an empty folder, some paths from another tree (missing there: left out). With `linkIgnored`,
-   * what git ignores in the project (installed dependencies, say) is linked in.
-   */
-  checkout(
-    tree: string,
-    folder: string,
-    options: { overlay?: { tree: string; paths: readonly string[] }; linkIgnored?: boolean },
-    signal: AbortSignal,
-  ): Promise<void>;
+  /** Writes a tree into an empty folder. */
+  checkout(tree: string, folder: string, options: CheckoutOptions, signal: AbortSignal): Promise<void>;
+  /** What git ignores in the project, whole folders as one path with a slash at the end, in byte order. */
+  ignored(signal: AbortSignal): Promise<string[]>;
   /**
    * Keeps a tree for good under `refs/omk/rescue/<goal>/<name>`, in the user's repository where there is one, and
    * returns that name. Another tree kept under it before moves to `<name>-<n>`.
@@ -361,12 +363,7 @@ class Git implements WorkTree {
     };
   }
 
-  async checkout(
-    tree: string,
-    folder: string,
-    options: { overlay?: { tree: string; paths: readonly string[] }; linkIgnored?: boolean },
-    signal: AbortSignal,
-  ): Promise<void> {
+  async checkout(tree: string, folder: string, options: CheckoutOptions, signal: AbortSignal): Promise<void> {
     const index = this.#temporaryIndex();
     try {
       await this.#private(["read-tree", tree], { index }, signal);
@@ -569,13 +566,18 @@ class Git implements WorkTree {
   }
 
   async #overlay(
-    overlay: { tree: string; paths: readonly string[] },
+    overlay: NonNullable<CheckoutOptions["overlay"]>,
     index: string,
     signal: AbortSignal,
   ): Promise<void> {
     const entries = await this.#entries(overlay.tree, signal);
     const nothing = `0 ${"0".repeat(overlay.tree.length)}`;
     const lines = overlay.paths.map((path) => `${entries.get(path) ?? nothing}\t${path}\0`);
+    for (const [path, text] of overlay.texts ?? []) {
+      const write = ["hash-object", "-w", "--stdin", "--no-filters"];
+      const oid = textOf(await this.#private(write, { stdin: Buffer.from(text) }, signal));
+      lines.push(`100644 ${oid}\t${path}\0`);
+    }
     await this.#private(
       ["update-index", "-z", "--index-info"],
       { index, stdin: Buffer.from(lines.join("")) },
@@ -583,16 +585,23 @@ class Git implements WorkTree {
     );
   }
 
-  async #linkIgnored(folder: string, signal: AbortSignal): Promise<void> {
-    const { disk } = this.#ports;
+  async ignored(signal: AbortSignal): Promise<string[]> {
     const index = join(this.#gitDir, "index");
-    if (!disk.stat(index)) await this.snapshot(signal); // what is tracked is not ignored
+    if (!this.#ports.disk.stat(index)) await this.snapshot(signal); // what is tracked is not ignored
     const scope = this.#prefix === "" ? [] : ["--", this.#prefix];
     const args = ["ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory", ...scope];
-    for (const name of splitNul(await this.#private(args, { index }, signal)).map(String)) {
-      const path = name.slice(this.#prefix.length).replace(/\/$/, "");
+    return splitNul(await this.#private(args, { index }, signal))
+      .map(String)
+      .filter((name) => name.startsWith(this.#prefix) && name !== this.#prefix)
+      .map((name) => name.slice(this.#prefix.length))
+      .filter((path) => !isInside(this.#goalDir, join(this.root, path.replace(/\/$/, ""))));
+  }
+
+  async #linkIgnored(folder: string, signal: AbortSignal): Promise<void> {
+    const { disk } = this.#ports;
+    for (const name of await this.ignored(signal)) {
+      const path = name.replace(/\/$/, "");
       const from = join(this.root, path);
-      if (path === "" || !name.startsWith(this.#prefix) || isInside(this.#goalDir, from)) continue;
       if (!this.#isFolderIn(folder, dirname(path)) || disk.stat(join(folder, path))) continue;
       disk.symbolicLink(from, join(folder, path));
     }

@@ -694,3 +694,29 @@ test("git that is missing, a broken repository and an abort are told apart", asy
   await expect(open()).rejects.toMatchObject({ code: "git.failed" });
   expect(await tree.evidence(signal)).toBeUndefined();
 });
+
+test("a checkout takes a text in place of what its tree has, also where that lies behind a link by now", async () => {
+  repository({ "test/a.txt": "a\n", "package.json": "base\n" });
+  const tree = await open();
+  const base = await tree.snapshot(signal);
+  fs.rmSync(path.join(project, "test"), { recursive: true });
+  fs.symlinkSync(folder, path.join(project, "test"));
+  write("package.json", "result\n");
+  const result = await tree.snapshot(signal);
+  const copy = path.join(folder, "copy");
+  fs.mkdirSync(copy);
+  const texts = new Map([["package.json", "both\n"]]);
+  await tree.checkout(result, copy, { overlay: { tree: base, paths: ["test/a.txt"], texts } }, signal);
+  expect(fs.readFileSync(path.join(copy, "package.json"), "utf8")).toBe("both\n");
+  expect(fs.lstatSync(path.join(copy, "test")).isDirectory()).toBe(true);
+  expect(fs.readFileSync(path.join(copy, "test", "a.txt"), "utf8")).toBe("a\n");
+});
+
+test("what is ignored is listed, whole folders as one, without what omk keeps in the project", async () => {
+  repository({ ".gitignore": "out/\n*.log\nstate/\n", "sub/kept.txt": "k\n" });
+  write("out/a/b.js", "");
+  write("sub/x.log", "");
+  goalDir = path.join(project, "state", "goals", "goal-1");
+  fs.mkdirSync(goalDir, { recursive: true });
+  expect(await (await open()).ignored(signal)).toEqual(["out/", "sub/x.log"]);
+});
