@@ -47,10 +47,16 @@ export async function askController(
 ): Promise<Asked> {
   const id = await postRequest(folder, request, ports);
   const until = ports.clock.monotonicMs() + ANSWER_MS;
-  while (!(await applyHere())) {
-    // Its controller lives, and will apply the request or go.
-    if (await requestTaken(folder, id, TAKEOVER_MS, ports, signal)) break;
-    if (ports.clock.monotonicMs() >= until) return { outcome: "recorded" };
+  try {
+    while (!(await applyHere())) {
+      // Its controller lives, and will apply the request or go.
+      if (await requestTaken(folder, id, TAKEOVER_MS, ports, signal)) break;
+      if (ports.clock.monotonicMs() >= until) return { outcome: "recorded" };
+    }
+  } catch (error) {
+    // Nobody waits any more; the request is recorded all the same.
+    if (signal.aborted && error === signal.reason) return { outcome: "recorded" };
+    throw error;
   }
   let because: string | undefined;
   foldFolder(folder, ports, ({ kind, payload }) => {

@@ -37,6 +37,12 @@ const STATE_VERSION = 1;
 const DOCUMENT_BYTES_MAX = 32 * 1024 * 1024;
 /** Of a torn end; one write is far smaller. */
 const TAIL_BYTES_MAX = 16 * 1024 * 1024;
+/** The one document that does not say where in the log it stands. */
+const UNPLACED = "proof.json";
+/** A snapshot that is further behind the log is written anew although it would say the same. */
+const EVENTS_BEHIND_MAX = 2_000;
+/** More turns than any append needs to fold in what it has written. */
+const TURNS_MAX = 100;
 const LOG = "events.jsonl";
 const LEGACY_LOG = "event-log.jsonl";
 
@@ -66,7 +72,7 @@ export function foldFolder(
   const documents: Documents = new Map();
   let imported = false;
   const log = readLog(logPath(folder, ports), ports, (event, _line, end) => {
-    const whole = event.seq === undefined ? event : withBlob(folder, event, ports);
+    const whole = wholeEvent(folder, event, ports);
     if (whole.changes) {
       imported = true;
       applyChanges(documents, whole.changes);
@@ -109,8 +115,8 @@ function taskOf(document: Record<string, unknown>, id: string): Record<string, u
 }
 
 /** The event with payload and changes fetched from `blobs/` when they were too large for the line. */
-function withBlob(folder: string, event: Event, ports: { disk: Disk }): Event {
-  const name = event.payload?.["blob"];
+export function wholeEvent(folder: string, event: Event, ports: { disk: Disk }): Event {
+  const name = event.seq === undefined ? undefined : event.payload?.["blob"];
   if (typeof name !== "string" || !/^[0-9a-f]{64}$/.test(name)) return event;
   const path = join(folder, "blobs", name);
   const bytes = readBounded(path, ports);
@@ -178,6 +184,10 @@ export class Journal {
   /** Documents that have a file; others are only in the log. */
   readonly #snapshots: ReadonlySet<string>;
   readonly #dirty = new Set<string>();
+  /** The event that each snapshot on disk includes, as far as it is known. */
+  readonly #savedSeq = new Map<string, number>();
+  /** The newest event that `documents` include; the log may be one moment ahead. */
+  #foldedSeq: number;
 
   private constructor(
     folder: string,
@@ -194,6 +204,7 @@ export class Journal {
     this.documents = documents;
     this.repairs = opened.repairs;
     this.#ports = ports;
+    this.#foldedSeq = log.position.seq;
   }
 
   /**
@@ -251,6 +262,11 @@ export class Journal {
     return this.#log.position;
   }
 
+  /** False once another process has taken over: then nothing more may be written. */
+  isNewest(): boolean {
+    return this.#chain.isNewest();
+  }
+
   /** The number the next event will get, if nothing else is being appended. */
   get nextSeq(): number {
     return this.#log.position.seq + 1;
@@ -260,6 +276,7 @@ export class Journal {
   async append(...events: NewEvent[]): Promise<SealedEvent[]> {
     const written = await this.#log.append(events);
     for (const event of written) {
+      this.#foldedSeq = event.seq;
       if (!event.changes) continue;
       applyChanges(this.documents, event.changes);
       for (const { file } of event.changes) if (this.#snapshots.has(file)) this.#dirty.add(file);
@@ -267,15 +284,26 @@ export class Journal {
     return written;
   }
 
-  /** Writes the snapshots of all documents that changed since the last time. */
+  /**
+   * Writes the snapshots of all documents that changed since the last time, and of those behind which so much has happened
+   * that readers would have much to catch up on.
+   */
   async save(): Promise<void> {
+    for (const [name, seq] of this.#savedSeq) {
+      if (name !== UNPLACED && this.position.seq - seq > EVENTS_BEHIND_MAX) this.#dirty.add(name);
+    }
     for (const name of Array.from(this.#dirty)) {
+      // Whoever appended them has yet to fold in events that are in the log: a matter of microtasks.
+      for (let turn = 0; this.#foldedSeq < this.position.seq && turn < TURNS_MAX; turn++)
+        await Promise.resolve();
       const document = this.documents.get(name);
       // Before the wait: what is folded in meanwhile makes it dirty again.
       this.#dirty.delete(name);
       if (!document) continue;
+      const { seq } = this.position;
       try {
         await replaceFile(join(this.folder, name), this.#snapshot(name, document), this.#ports);
+        this.#savedSeq.set(name, seq);
       } catch (error) {
         this.#dirty.add(name);
         throw error;
@@ -341,7 +369,10 @@ export class Journal {
             },
           );
         }
-        if (sameContent(name, found.record, document)) continue;
+        if (sameContent(name, found.record, document)) {
+          this.#savedSeq.set(name, seq ?? 0);
+          continue;
+        }
         // Older than the log: the usual case after a crash. Same age and different: somebody edited it.
         if (seq === this.position.seq) await this.#setAside(path, "it differs from what the log says");
       } else if (found.state === "unreadable") await this.#setAside(path, found.because);
@@ -408,7 +439,7 @@ export function renderSnapshot(
   document: Record<string, unknown>,
   position: LogPosition,
 ): string {
-  if (name === "proof.json") return renderDocument(document);
+  if (name === UNPLACED) return renderDocument(document);
   return renderDocument({ ...document, seq: position.seq, log_bytes: position.bytes });
 }
 
