@@ -22,9 +22,11 @@ import { Event } from "./event.ts";
 import { Failure } from "./failure.ts";
 import { GatesFile } from "./gate.ts";
 import { Goal } from "./goal.ts";
+import { ResumedGoals } from "./resumed.ts";
 import { IntegrationEvidence, IntegratorMetadata, MergeConflict, PolicyBlocker } from "./integration.ts";
 import { Proof, RunProof } from "./proof.ts";
 import { RunManifest, Task } from "./run.ts";
+import { Statement } from "./statement.ts";
 import { TaskGraph } from "./task-graph.ts";
 import { RoleFrontMatter } from "./role.ts";
 import { ImportMark, TeamExport } from "./team-export.ts";
@@ -41,6 +43,7 @@ interface Format {
 
 const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["goal", { schema: Goal, describes: "goal.json: what is wanted and how it stands" }],
+  ["resumed-goals", { schema: ResumedGoals, describes: "what omk goal resume --auto --json prints" }],
   ["task-graph", { schema: TaskGraph, describes: "task-graph.json: the goal's tasks" }],
   ["work", { schema: Work, describes: "work.json: what was done for the goal so far" }],
   ["proof", { schema: Proof, describes: "proof.json of a goal" }],
@@ -86,6 +89,7 @@ const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["approval", { schema: ApprovalView, describes: "approvals/<id>.json, with whose request it is" }],
   ["approvals", { schema: ApprovalList, describes: "what omk approvals list --json prints" }],
   ["approval-answer", { schema: ApprovalAnswer, describes: "what omk approvals answer --json prints" }],
+  ["statement", { schema: Statement, describes: "statement.json of an exported proof" }],
   ["run-proof", { schema: RunProof, describes: "proof.json of a team run" }],
 ]);
 
