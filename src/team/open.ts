@@ -14,6 +14,7 @@ import type { RunProof } from "../format/proof.ts";
 import { RunManifest, Task } from "../format/run.ts";
 import { RunAttempt, TeamWork } from "../format/team-work.ts";
 import { TeamState } from "../format/team.ts";
+import type { Observed, ObservedRun } from "../gate/observe.ts";
 import type { GateRun } from "../gate/run.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import type { Processes } from "../ports.ts";
@@ -39,6 +40,8 @@ export interface RunPorts extends JournalPorts {
   engineNamed(name: string, baseDir: string): Engine;
   /** The configuration that holds in a project directory. Throws `config.invalid`. */
   settings(projectDir: string): Settings;
+  /** Runs a command to see what it does: for observations of a program. */
+  observe(run: ObservedRun, signal: AbortSignal): Promise<Observed>;
   /** Asks whoever sits at the terminal; absent without one. */
   askPerson?: AskPerson;
   /** The spawn ids that this process bears: not empty in what an agent has started. */
