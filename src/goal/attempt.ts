@@ -5,15 +5,7 @@ import type { Approvals } from "../approval/approvals.ts";
 import { tellUnasking } from "../approval/settings.ts";
 import { takeGuardedTurn } from "../approval/turn.ts";
 import type { Engine, Turn } from "../engine/engine.ts";
-import {
-  HANDSHAKE_MS,
-  IDLE_MS,
-  isHeld,
-  isOutside,
-  summaryOf,
-  Transcript,
-  TURN_MS_MAX,
-} from "../engine/turn.ts";
+import { HANDSHAKE_MS, IDLE_MS, isHeld, isOutside, summaryOf, Transcript } from "../engine/turn.ts";
 import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
 import type { Attempt } from "../format/work.ts";
@@ -21,12 +13,15 @@ import { changedFiles } from "../git/changed-files.ts";
 import { ensureFolder } from "../store/files.ts";
 import { keepEvidence, evidenceOf, type EvidenceFile } from "../store/evidence.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
-import { remainingMs } from "./budget.ts";
 import { meterAttempt } from "./metering.ts";
 import { TaskClaim } from "./claim.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { workPrompt } from "./prompt.ts";
-import { TASK } from "./scaffold.ts";
+import type { NextAttempt } from "./next-step.ts";
+import { takeProposals, taskTurnMs, writeTaskPolicy } from "./proposals.ts";
+import { outsideAfter } from "./write-sets.ts";
+import { agentTasks } from "./agent-tasks.ts";
+import type { TaskGraph } from "../format/task-graph.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** Who does the work, in events. */
@@ -37,35 +32,37 @@ const PATCH_BYTES_MAX = 4 * 1024 * 1024;
 export async function runAttempt(
   open: OpenGoal,
   space: Workspace,
-  { engine, approvals, number }: { engine: Engine; approvals: Approvals; number: number },
+  { engine, approvals, task: id, number }: { engine: Engine; approvals: Approvals } & NextAttempt,
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<void> {
   const { goal, work } = open;
   // Before the attempt is recorded: the documents are live, and this one is not among the earlier ones.
-  const prompt = workPrompt(goal, goal.gates?.definitions ?? [], work, number);
+  const task = open.graph.tasks.find((one) => one.id === id);
+  if (!task) throw new Error(`The goal ${open.id} has no task ${id}.`);
+  const prompt = workPrompt(goal, open.graph, task, work, number);
   const started = ports.clock.now();
   const startedMs = ports.clock.monotonicMs();
-  const turnMs = Math.min(TURN_MS_MAX, remainingMs(open.goal, open.work));
+  const turnMs = taskTurnMs(goal, work, task);
   const start = await space.tree.snapshot(signal);
-  const claim = new TaskClaim(open, WORKER, turnMs, ports);
+  const claim = new TaskClaim(open, id, WORKER, turnMs, ports);
   const [fence = 0] = await open.record({
     kind: "task_claimed",
     actor: WORKER,
     payload: {
-      task_id: TASK.execute,
+      task_id: id,
       worker_id: WORKER,
       lease_deadline: claim.deadline,
       attempt: number,
     },
-    changes: [changeTask(TASK.execute, { lease_expires_at: claim.deadline })],
+    changes: [changeTask(id, { status: "pending", lease_expires_at: claim.deadline }, ["completed_at"])],
   });
   claim.start(fence, number);
   const attempt: Attempt = {
-    task_id: TASK.execute,
+    task_id: id,
     number,
     fence,
-    run_key: `${TASK.execute}/${fence}`,
+    run_key: `${id}/${fence}`,
     spawn_id: `omk-${ports.random.name(20)}`,
     status: "running",
     outcome: null,
@@ -81,13 +78,16 @@ export async function runAttempt(
   await open.record({
     kind: "task_started",
     actor: WORKER,
-    payload: { task_id: TASK.execute, worker_id: WORKER, attempt: number, fence, spawn_id: attempt.spawn_id },
+    payload: { task_id: id, worker_id: WORKER, attempt: number, fence, spawn_id: attempt.spawn_id },
     changes: [change("work.json", { attempts: [...work.attempts, attempt] })],
   });
 
-  const folder = join(open.folder, "artifacts", "agent-runs", TASK.execute, String(fence));
+  const folder = join(open.folder, "artifacts", "agent-runs", id, String(fence));
   await ensureFolder(folder, ports);
-  const files: EvidenceFile[] = [await keepEvidence(open, join(folder, "prompt.md"), prompt, ports)];
+  const files: EvidenceFile[] = [
+    await keepEvidence(open, join(folder, "prompt.md"), prompt, ports),
+    await writeTaskPolicy(open, task, folder, ports),
+  ];
   const transcript = new Transcript(join(folder, "engine-events.jsonl"), ports);
   let turn: Turn;
   let agent: Attempt["agent"];
@@ -102,7 +102,7 @@ export async function runAttempt(
   });
   const meter = meterAttempt(open, attempt, ports);
   try {
-    ports.tell(`attempt ${number}: ${engine.name} works in ${space.tree.root}`);
+    ports.tell(`${nameOf(open.graph, attempt)}: ${engine.name} works in ${space.tree.root}`);
     tellUnasking(engine, ports);
     turn = await takeGuardedTurn(
       {
@@ -113,6 +113,7 @@ export async function runAttempt(
         limits: { handshakeMs: HANDSHAKE_MS, idleMs: IDLE_MS, turnMs },
         prompt: { text: prompt, meta: { role: "work", task: attempt.task_id, attempt: number } },
         transcript,
+        takesProposals: true,
         onEvent: (event) => {
           if (event.kind === "session-started") agent = { name: event.agent, version: event.agent_version };
           meter.take(event);
@@ -133,7 +134,7 @@ export async function runAttempt(
   const interrupted = signal.aborted;
   const result = await space.tree.snapshot(UNHURRIED);
   files.push(...(await keepChanges(open, space, start, result, folder, ports)));
-  const outside = isOutside(turn);
+  const isForeign = isOutside(turn);
   const ended: Attempt = {
     ...attempt,
     status: interrupted ? "interrupted" : "ended",
@@ -146,14 +147,15 @@ export async function runAttempt(
     usage,
     ...(turn.failure?.resets_at !== undefined && { resets_at: turn.failure.resets_at }),
     ...(agent && { agent }),
-    counted: !interrupted && !outside && !isHeld(turn),
+    counted: !interrupted && !isForeign && !isHeld(turn),
   };
-  const isDone = ended.status === "ended" && ended.outcome === "finished";
-  const failures = claim.end(isDone ? "completed" : ended.counted ? "failed" : "not_counted");
+  if (isDone(ended)) files.push(...(await takeProposals(open, ended, turn, folder, ports)));
+  const failures = claim.end(isDone(ended) ? "completed" : ended.counted ? "failed" : "not_counted");
   const elapsedMs = ports.clock.monotonicMs() - startedMs;
-  await recordEnd(open, space, ended, { files, failures, elapsedMs });
-  await refuseProposals(open, turn.proposals);
-  ports.tell(describe(ended));
+  const outside = await recordEnd(open, space, ended, { files, failures, elapsedMs });
+  ports.tell(describe(open.graph, ended));
+  if (outside.length > 0)
+    ports.tell(`${nameOf(open.graph, ended)} changed files outside its write set: ${outside.join(", ")}`);
 }
 
 /** Everything the end of an attempt changes, in one event. */
@@ -162,15 +164,21 @@ async function recordEnd(
   space: Workspace,
   ended: Attempt,
   { files, failures, elapsedMs }: { files: readonly EvidenceFile[]; failures: number; elapsedMs: number },
-): Promise<void> {
-  const { work } = open;
-  const ok = ended.status === "ended" && ended.outcome === "finished";
+): Promise<string[]> {
+  const { work, graph } = open;
+  const ok = isDone(ended);
+  const id = ended.task_id;
   const tree = ended.result_tree ?? ended.start_tree;
-  const attempts = [...work.attempts.slice(0, -1), ended];
+  const attempts = work.attempts.map((one) => (one.fence === ended.fence ? ended : one));
   const by = { attempts, outside: [] };
   const changed = work.base ? await changedFiles(space.tree, work.base.tree, tree, UNHURRIED, by) : [];
+  const outside = outsideAfter(
+    work.outside_write_sets,
+    { write_set: graph.tasks.find((one) => one.id === id)?.write_set ?? [] },
+    { inAttempt: await space.tree.changes(ended.start_tree, tree, UNHURRIED), sinceBase: changed },
+  );
   const payload = {
-    task_id: TASK.execute,
+    task_id: id,
     worker_id: WORKER,
     attempt: ended.number,
     fence: ended.fence,
@@ -194,9 +202,10 @@ async function recordEnd(
         base: work.base && { ...work.base, position: await space.tree.position(UNHURRIED) },
         evidence: [...work.evidence, ...files],
         active_ms: work.active_ms + elapsedMs,
+        outside_write_sets: outside,
       }),
       changeTask(
-        TASK.execute,
+        id,
         {
           status: ok ? "done" : "blocked",
           owner_role: "executor",
@@ -209,17 +218,12 @@ async function recordEnd(
       ),
     ],
   });
+  return outside;
 }
 
-const PROPOSALS_MAX = 50;
-
-/** Agents may propose tasks; this version takes none, and says so in the log. */
-async function refuseProposals(open: OpenGoal, proposals: readonly unknown[]): Promise<void> {
-  const reason = "this omk does not take proposals";
-  const events = proposals
-    .slice(0, PROPOSALS_MAX)
-    .map((proposal) => ({ kind: "task_rejected", actor: "goal-controller", payload: { reason, proposal } }));
-  if (events.length > 0) await open.record(...events);
+/** Whether an attempt left its task done, as far as its agent is concerned. */
+function isDone({ status, outcome }: Attempt): boolean {
+  return status === "ended" && outcome === "finished";
 }
 
 /** Keeps what the turn changed: the patch, and the list of files. */
@@ -248,10 +252,15 @@ async function keepChanges(
   ];
 }
 
-function describe(attempt: Attempt): string {
+/** An attempt as the story names it: in a goal with several tasks with its task. */
+function nameOf(graph: TaskGraph, { task_id, number }: Pick<Attempt, "task_id" | "number">): string {
+  return agentTasks(graph).length > 1 ? `${task_id}, attempt ${number}` : `attempt ${number}`;
+}
+
+function describe(graph: TaskGraph, attempt: Attempt): string {
   const what = attempt.status === "interrupted" ? "interrupted" : (attempt.outcome ?? "ended");
   const said = attempt.summary ? `: ${attempt.summary.split("\n", 1)[0]}` : "";
-  return `attempt ${attempt.number} ${what}${said}`;
+  return `${nameOf(graph, attempt)} ${what}${said}`;
 }
 
 function evidenceKind(path: string): string {
@@ -260,6 +269,8 @@ function evidenceKind(path: string): string {
     "engine-events.jsonl": "engine_events",
     "mutation.diff": "mutation_diff",
     "changed-files.json": "changed_files",
+    "task-policy.json": "task_policy",
+    "agent-task-proposals.json": "agent_task_proposals",
   };
   return kinds[path.split("/").at(-1) ?? ""] ?? "agent_run";
 }

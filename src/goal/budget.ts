@@ -1,6 +1,6 @@
 /** What a goal may still spend. Time counts while the goal works, not while it rests. */
 import { parseDuration } from "../budget/duration.ts";
-import { exhausted, type BudgetLimits, type Exhausted, type Spent } from "../budget/ledger.ts";
+import { exhausted, type BudgetLimits, type Exhausted, type Spent } from "../budget/limits.ts";
 import { costOf } from "../budget/usage.ts";
 import { OmkError } from "../errors.ts";
 import type { Goal } from "../format/goal.ts";
@@ -19,10 +19,12 @@ export function checkPositive(
   });
 }
 
-/** What the attempts have cost, interrupted ones included. */
-export function spent(work: Pick<Work, "attempts" | "active_ms">): Spent {
+/** What the turns have cost, interrupted ones and those beside the tasks included. */
+export function spent(
+  work: Pick<Work, "attempts" | "active_ms"> & Partial<Pick<Work, "helper_turns">>,
+): Spent {
   const sum = { tokens: 0, usd: 0, activeMs: work.active_ms };
-  for (const { usage } of work.attempts) {
+  for (const { usage } of [...work.attempts, ...(work.helper_turns ?? [])]) {
     const { tokens, usd } = costOf(usage);
     sum.tokens += tokens;
     sum.usd += usd;

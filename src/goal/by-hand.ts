@@ -14,6 +14,7 @@ import type { NewEvent } from "../store/event-log.ts";
 import { holdProject } from "../store/project-claim.ts";
 import { acceptGoal, rejectGoal, type Acceptance } from "./accept.ts";
 import { APPROVAL_NEEDED, approvalEnding, approvalsOf } from "./approvals.ts";
+import { questionOf } from "./answer.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget } from "./budget.ts";
 import { moreBudget } from "./more-budget.ts";
@@ -24,14 +25,21 @@ import { budgetEnding, isStop, outsideEnding, requestedEnding, stopEnding } from
 import { findGoal, listGoals, type GoalSummary } from "./find.ts";
 import { hasGates, recordBase, runBaseline, runResultGates, type GateSteps } from "./gate-steps.ts";
 import { gatesState } from "./gate-state.ts";
-import { goalKind, REQUIRED_CHECKS, testability } from "./intake.ts";
-import { currentAttempts } from "./next-step.ts";
+import { kindOf, REQUIRED_CHECKS, testabilityOf } from "./intake.ts";
+import { countedAttempts, isPlanned, lastAttempt, readyTasks } from "./agent-tasks.ts";
+import { findCandidateGates, gateDefinitions, needsCandidates } from "./candidates.ts";
+import { runAgentReview } from "./agent-review.ts";
+import { addFollowUp } from "./follow-ups.ts";
+import { attemptsAllowed, mendingTask } from "./next-step.ts";
+import { planCreated } from "./plan-created.ts";
+import { runPlanner } from "./planner.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
 import { applyRequests, serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
 import { assureNone } from "../store/verify.ts";
 import { verifyProof } from "./verify-proof.ts";
+import { wantedWaivers, type WantedWaivers } from "./waivers.ts";
 import { openWorkspace, projectDirOf, type Workspace } from "./workspace.ts";
 
 /** How a goal stands after a command. */
@@ -40,6 +48,8 @@ export interface Outcome {
   ending: Ending;
   /** What the command itself was about, e.g. that the gates passed. */
   achieved: boolean;
+  /** Nothing was done: the goal no longer stood as the request expected. */
+  isUntouched?: true;
 }
 
 /** Makes a goal and, when it asks for that, drives it to an ending. Calls `created` as soon as the goal exists. */
@@ -62,12 +72,11 @@ export async function runGoal(
       created(open);
       if (twin) ports.tell(`an interrupted goal with the same text exists: omk goal resume ${twin.id}`);
       const { status, reason_code } = open.goal;
-      if (!held || status === "blocked_on_human") {
-        return {
-          open,
-          ending: { status, reasonCode: reason_code ?? "" },
-          achieved: status !== "blocked_on_human",
-        };
+      if (status === "blocked_on_human")
+        return { open, ending: { status, reasonCode: reason_code ?? "" }, achieved: false };
+      if (!held) {
+        const ending = await planCreated(open, checked, ports, signal);
+        return { open, ending, achieved: ending.status !== "blocked_on_human" };
       }
       const engine = engineOf(open, {}, ports);
       const space = await openWorkspace(open, { command: "goal run", held }, ports, signal);
@@ -219,13 +228,16 @@ export function executeGoal(
         if (request.approvals?.policy !== undefined) await open.approvals.withdrawAll(DECIDED_ANEW);
         const spentUp = budgetEnding(open);
         if (spentUp) return spentUp;
-        const number = currentAttempts(open.work).filter((attempt) => attempt.counted).length + 1;
-        await runAttempt(open, space, { engine, approvals: approvalsOf(open, ports), number }, ports, stop);
+        const unplanned = isPlanned(open.graph)
+          ? undefined
+          : await runPlanner(open, space, engine, ports, stop);
+        if (unplanned) return unplanned;
+        const finished = await runOpenTasks(open, space, engine, ports, stop);
         if (stop.aborted) return false;
-        const finished = open.work.attempts.at(-1)?.outcome === "finished";
         // As in the loop: what is outside, or the budget, is what the goal waits for.
         if (!finished) return approvalEnding(open) ?? outsideEnding(open) ?? budgetEnding(open) ?? false;
-        if (!gated) return false;
+        if (!gated && needsCandidates(open.goal, open.work)) await findCandidateGates(steps);
+        if (!hasGates(gateDefinitions(open.goal, open.work))) return false;
         await runResultGates(steps);
         return gatesState(open.work) === "green" || (budgetEnding(open) ?? false);
       },
@@ -233,6 +245,34 @@ export function executeGoal(
     ports,
     signal,
   );
+}
+
+/** One turn at every task that is not done, or at the one that mends the result; false when one of them did not finish. */
+async function runOpenTasks(
+  open: OpenGoal,
+  space: Workspace,
+  engine: Engine,
+  ports: GoalPorts,
+  stop: AbortSignal,
+): Promise<boolean> {
+  const approvals = approvalsOf(open, ports);
+  const attempt = async (task: string): Promise<boolean> => {
+    const number = countedAttempts(open.work, task) + 1;
+    await runAttempt(open, space, { engine, approvals, task, number }, ports, stop);
+    return !stop.aborted && lastAttempt(open.work, task)?.outcome === "finished";
+  };
+  const tried = new Set<string>();
+  for (let task = readyTasks(open.graph, open.work)[0]; task; task = readyTasks(open.graph, open.work)[0]) {
+    // Agents may add tasks; none is tried twice.
+    if (tried.has(task.id) || !(await attempt(task.id))) return false;
+    tried.add(task.id);
+  }
+  if (tried.size > 0) return true;
+  const mending = mendingTask(open.work, open.graph);
+  if (!open.graph.tasks.some(({ id }) => id === mending.id)) {
+    await open.record(addFollowUp(mending, open.graph, attemptsAllowed(open.goal)));
+  }
+  return attempt(mending.id);
 }
 
 /** Records the base and what the gates say of it, where that has not been done; true when the goal has gates. */
@@ -253,6 +293,14 @@ export function reviewGoal(request: StepRequest, ports: GoalPorts, signal: Abort
       prepare: () => ({ given: undefined, events: [] }),
       take: async (open, space, _given, stop) => {
         if (!open.work.base) await recordBase({ open, space, signal: stop });
+        // A person who reviews again also asks those again whose answer could not be used.
+        const unreviewed = open.goal.agent_review
+          ? await runAgentReview(
+              { open, space, engine: engineOf(open, {}, ports), ports, signal: stop },
+              { again: true },
+            )
+          : undefined;
+        if (unreviewed) return unreviewed;
         await runReview(open, space, ports, stop);
         return (open.work.review?.sections ?? []).every((section) => section.status !== "blocked");
       },
@@ -265,18 +313,19 @@ export function reviewGoal(request: StepRequest, ports: GoalPorts, signal: Abort
 /** A person accepts the present result; it becomes ready when all evidence is there. */
 export async function acceptByHand(
   wanted: string,
-  acceptance: Omit<Acceptance, "by">,
+  { pass = {}, ...acceptance }: Pick<Acceptance, "summary" | "attested"> & { pass?: WantedWaivers },
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Outcome> {
   return decideByHand(wanted, "goal accept", ports, signal, async (open) => {
     refuseOwnAgent(open.folder, "goal accept", ports);
     checkAttested(open, acceptance.attested);
+    const waivers = wantedWaivers(open, pass);
     // A yes is to what was checked: the records must be whole, and the files as they were.
     if (open.proof) assureNone(open.id, verifyProof(open.folder, open.id, ports).faults);
     return withWorkspace(open, "goal accept", ports, signal, async (space) => {
       await recordDrift(open, space, signal);
-      await acceptGoal(open, { ...acceptance, by: "omk-cli" }, ports);
+      await acceptGoal(open, { ...acceptance, waivers, by: "omk-cli" }, ports);
       return concludeGoal(open, space, undefined, ports);
     });
   });
@@ -284,7 +333,7 @@ export async function acceptByHand(
 
 /** Only checks that the goal has can be vouched for. */
 function checkAttested(open: OpenGoal, attested: Readonly<Record<string, string>>): void {
-  const checks = REQUIRED_CHECKS[goalKind(open.goal.normalized_goal)];
+  const checks = REQUIRED_CHECKS[kindOf(open.goal)];
   const unknown = Object.keys(attested).find((name) => !checks.includes(name));
   if (unknown === undefined) return;
   throw new OmkError("usage.invalid", `This goal has no check called ${unknown}.`, {
@@ -315,6 +364,8 @@ export interface ResumeRequest {
   untilReady?: boolean;
   /** Who decides about requests from now on; another policy decides anew about those that wait. */
   approvals?: ApprovalFlags;
+  /** Leaves the goal alone where it is no longer `running`: somebody else was quicker. */
+  onlyRunning?: boolean;
 }
 
 /**
@@ -335,6 +386,10 @@ export async function resumeGoal(
     await applyRequests(open, ports);
     await recoverGoal(open, ports);
     const { status } = open.goal;
+    if (given.onlyRunning === true && status !== "running") {
+      const ending = { status, reasonCode: open.goal.reason_code ?? status };
+      return { open, ending, achieved: status === "ready", isUntouched: true };
+    }
     if (status === "ready") return { open, ending: { status, reasonCode: "ready" }, achieved: true };
     refuseResume(open, status);
     if (approvals.policy === undefined) refuseWaiting(open.approvals, `resume of goal ${open.id}`);
@@ -372,8 +427,8 @@ function refuseResume(open: OpenGoal, status: GoalStatus): void {
   if (status === "cancelled") throw refused(open.id, "resume", status, "Start it anew with `omk goal run`.");
   // A pause in between changes the status and the code, and not what was asked for.
   const isBlocked = status === "blocked_on_human" && open.goal.reason_code === "not_testable";
-  if (isBlocked || (status === "paused" && !testability(open.goal.normalized_goal).testable)) {
-    throw refused(open.id, "resume", status, "Refine the goal and start it anew with `omk goal run`.");
+  if (isBlocked || (status === "paused" && !testabilityOf(open.goal).testable)) {
+    throw refused(open.id, "resume", status, `Answer it: omk goal answer ${open.id} --decision "<text>"`);
   }
   const spent = status === "needs_more_budget" ? exhaustedBudget(open.goal, open.work) : undefined;
   if (spent !== undefined) {
@@ -444,12 +499,11 @@ function refuseStep(open: OpenGoal, command: string, again: boolean): void {
   }
   if (status === "blocked_on_human") {
     const reason = open.goal.failure?.reason ?? "a person has to decide";
-    throw refused(
-      open.id,
-      command,
-      `${status} (${reason})`,
-      "Refine the goal and start it anew with `omk goal run`.",
-    );
+    const asked = "question" in questionOf(open.goal);
+    const hint = asked
+      ? `Answer it: omk goal answer ${open.id} --decision "<text>"`
+      : `Go on from here: omk goal resume ${open.id}`;
+    throw refused(open.id, command, `${status} (${reason})`, hint);
   }
   if (status === "cancelled") throw refused(open.id, command, status, "Start it anew with `omk goal run`.");
   if (status === "ready" && !again) {

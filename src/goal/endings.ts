@@ -2,7 +2,7 @@
 import { Breaker, outsideStop, turnResult, type Cause, type TurnResult } from "../budget/breaker.ts";
 import type { Attempt } from "../format/work.ts";
 import { exhaustedBudget, spent } from "./budget.ts";
-import { currentAttempts } from "./next-step.ts";
+import { currentAttempts } from "./agent-tasks.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 

@@ -1,8 +1,17 @@
 /** Running a goal's gates: on the base, on the result, and with the base's copies of tests that were changed. */
 import type { GateDefinition, GateResult } from "../format/gate.ts";
+import type { CleanCheckout } from "../format/proof.ts";
 import { instantOf } from "../format/stamp.ts";
+import type { GateWork, Work } from "../format/work.ts";
+import { judgeClean, tryCleanBase } from "../gate/clean-checkout.ts";
+import { addDurations, withNotes } from "../gate/durations.ts";
+import { matchesGlobs } from "../gate/globs.ts";
+import { changedPrograms, ignoredPrograms, setupOverlay } from "../gate/inputs.ts";
 import { judgeResult, runGateSet, writtenSince, type GateSubject } from "../gate/steps.ts";
+import { areGreen } from "../gate/state.ts";
 import { changedFiles } from "../git/changed-files.ts";
+import { changedGates, gateSet } from "./candidates.ts";
+import { isWaived } from "./facts.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { TASK } from "./scaffold.ts";
 import type { Workspace } from "./workspace.ts";
@@ -15,12 +24,14 @@ function gateSubject({ open, space }: GateSteps): GateSubject {
   const { goal, work } = open;
   return {
     folder: open.folder,
-    definitions: goal.gates?.definitions ?? [],
+    definitions: gateSet(goal, work).definitions,
     base: work.base ?? undefined,
     baseline: work.baseline?.gates ?? [],
     nextSeq: () => open.journal.nextSeq,
     record: (...events) => open.record(...events),
     tree: space.tree,
+    isAllowed: (path) => matchesGlobs(path, goal.may_change ?? []) || isWaived(open.work, "change", path),
+    allowRed: goal.allow_red ?? [],
   };
 }
 
@@ -57,6 +68,14 @@ export async function runBaseline(steps: GateSteps): Promise<void> {
   const sideEffects = await writtenSince(steps.space.tree, tree, signal);
   const verdicts = run.results.map((gate) => `${gate.name} ${gate.verdict}`).join(", ");
   ports.tell(`baseline: ${verdicts}`);
+  const { definitions, setup } = gateSet(open.goal, work);
+  const { clean, evidence } = await tryCleanBase(
+    { subject: gateSubject(steps), setup, ports, signal },
+    tree,
+    run.results,
+  );
+  if (clean.status === "unusable") ports.tell(`gates run in the project directory only: ${clean.reason}`);
+  const gate_programs = await ignoredPrograms(space.tree, tree, definitions, ports.disk, signal);
   await open.record({
     kind: "baseline_recorded",
     actor: "goal-controller",
@@ -64,8 +83,11 @@ export async function runBaseline(steps: GateSteps): Promise<void> {
     changes: [
       change("work.json", {
         baseline: { tree, gates: run.results },
+        clean_baseline: { ...clean, tree },
+        gate_programs,
+        gate_durations: addDurations(work.gate_durations, run.results),
         side_effects: sideEffects,
-        evidence: [...work.evidence, ...run.evidence],
+        evidence: [...work.evidence, ...run.evidence, ...evidence],
         active_ms: work.active_ms + ports.clock.monotonicMs() - started,
       }),
     ],
@@ -85,20 +107,23 @@ async function recordNoBaseline({ open, ports }: GateSteps): Promise<void> {
 }
 
 /**
- * Runs the gates on the present result and, where the change touched tests of the base, with their base copies. Where the
- * result is the base, what the gates said of that holds, unless a person asks for another run.
+ * Runs the gates on the present result, with the base's copies of protected files it touches, and on a fresh checkout of
+ * it. What was found of the same tree before holds, unless a person asks for another run.
  */
 export async function runResultGates(steps: GateSteps, mayReuse = true): Promise<void> {
-  const { open, ports, signal } = steps;
+  const { open, ports } = steps;
   const started = ports.clock.monotonicMs();
   const tree = await settleResult(steps);
-  const { baseline } = open.work;
-  const known = baseline?.tree === tree && baseline.gates.length > 0;
-  const reused = mayReuse && known ? { reusable: baseline.gates } : {};
-  if (reused.reusable) ports.tell("gates: the files are those of the base, whose gates have run");
-  const { gates, evidence, passed } = await judgeResult(gateSubject(steps), tree, reused, ports, signal);
-  const { results, base_copies } = gates;
+  const changed_gates = changedGates(steps, tree);
+  const { digest } = gateSet(open.goal, open.work);
+  const known = mayReuse ? knownGates(open.work, tree, digest) : undefined;
+  if (known) ports.tell("gates: these files were judged before, and that holds");
+  const judged = known ?? (await judge(steps, tree, mayReuse));
+  const { gates, evidence, passed } = judged;
+  const { results, base_copies, clean_checkout } = gates;
   const { work } = open;
+  const earlier = (work.earlier_gates ?? []).filter((one) => one.tree !== tree);
+  if (work.gates && work.gates.tree !== tree) earlier.push(work.gates);
   await open.record({
     kind: passed ? "task_completed" : "task_failed",
     actor: "goal-controller",
@@ -113,12 +138,15 @@ export async function runResultGates(steps: GateSteps, mayReuse = true): Promise
       change(
         "work.json",
         {
-          gates,
+          gates: { ...gates, digest },
+          earlier_gates: earlier.slice(-EARLIER_MAX),
+          ...(changed_gates && { changed_gates }),
+          ...(known ? {} : { gate_durations: addDurations(work.gate_durations, results) }),
           side_effects: [...new Set([...work.side_effects, ...gates.side_effects])],
           evidence: [...work.evidence, ...evidence],
           active_ms: work.active_ms + ports.clock.monotonicMs() - started,
         },
-        ["drift"],
+        ["drift", ...(changed_gates ? [] : ["changed_gates"])],
       ),
       changeTask(
         TASK.verify,
@@ -138,6 +166,98 @@ export async function runResultGates(steps: GateSteps, mayReuse = true): Promise
   ports.tell(`gates: ${results.map((gate) => `${gate.name} ${gate.verdict}`).join(", ") || "none"}`);
   if (base_copies)
     ports.tell(`gates with the base's copies of ${base_copies.files.join(", ")}: ${base_copies.status}`);
+  if (clean_checkout && clean_checkout.status !== "unusable")
+    ports.tell(`gates on a fresh checkout of the result: ${clean_checkout.status}`);
+  for (const { name, note } of results)
+    if (note === "suspiciously_fast") ports.tell(`gate ${name} passed suspiciously fast`);
+  if (changed_gates) {
+    const named = changed_gates.changes.map(({ name, how }) => `${name} (${how})`).join(", ");
+    ports.tell(
+      `the change defines gates in another way, which does not count unless a person approves: ${named}`,
+    );
+  }
+}
+
+/** How many results are remembered beside the present one. */
+const EARLIER_MAX = 3;
+
+interface Judged {
+  gates: GateWork;
+  evidence: Work["evidence"];
+  passed: boolean;
+}
+
+/** What was found of the same files by the same gates; nothing where they turned out to have been changed since. */
+function knownGates(work: Work, tree: string, digest: string): Judged | undefined {
+  if (work.drift?.tree === tree) return undefined;
+  const gates = work.earlier_gates?.findLast((one) => one.tree === tree && one.digest === digest);
+  return gates && { gates, evidence: [], passed: isPassed(gates) };
+}
+
+function isPassed({ results, base_copies, clean_checkout }: GateWork): boolean {
+  if (base_copies?.status === "failed" || base_copies?.status === "unusable") return false;
+  return areGreen(results) && clean_checkout?.status !== "failed";
+}
+
+/** Runs everything that is to be run on a result. */
+async function judge(steps: GateSteps, tree: string, mayReuse: boolean): Promise<Judged> {
+  const { open, space, ports, signal } = steps;
+  const { baseline, gate_durations, gate_programs = {} } = open.work;
+  const isBase = mayReuse && baseline?.tree === tree && baseline.gates.length > 0;
+  if (isBase) ports.tell("gates: the files are those of the base, whose gates have run");
+  const reused = isBase ? { reusable: baseline.gates } : {};
+  const subject = gateSubject(steps);
+  const { gates, evidence } = await judgeResult(subject, tree, reused, ports, signal);
+  const results = withNotes(gates.results, gate_durations);
+  const programs = changedPrograms(space.tree.root, gate_programs, ports.disk);
+  const judged = isPassed(gates)
+    ? await cleanOf(steps, tree, isBase)
+    : { clean: null, evidence: [] as Work["evidence"] };
+  const { clean } = judged;
+  // Nobody can put an ignored program back, but where none of them was there the gates have shown the same without.
+  const status = clean?.status === "passed" ? ("passed" as const) : ("unusable" as const);
+  const replaced = programs.map((one) => ({
+    ...one,
+    status: subject.isAllowed?.(one.path) === true ? ("allowed" as const) : status,
+  }));
+  const untried = replaced.filter((one) => one.status === "unusable").map(({ path }) => path);
+  const found: GateWork = {
+    ...gates,
+    results,
+    clean_checkout: clean,
+    protected_inputs: [...(gates.protected_inputs ?? []), ...replaced],
+    ...(untried.length > 0 &&
+      areGreen(results) && {
+        base_copies: {
+          status: gates.base_copies?.status === "failed" ? "failed" : "unusable",
+          files: [...(gates.base_copies?.files ?? []), ...untried],
+          results: gates.base_copies?.results ?? [],
+        },
+      }),
+  };
+  return { gates: found, evidence: [...evidence, ...judged.evidence], passed: isPassed(found) };
+}
+
+/** The gates on a fresh checkout, where the base could be judged that way. */
+async function cleanOf(
+  steps: GateSteps,
+  tree: string,
+  isBase: boolean,
+): Promise<{ clean: CleanCheckout | null; evidence: Work["evidence"] }> {
+  const { open, space, ports, signal } = steps;
+  const base = open.work.clean_baseline;
+  if (base && (base.status !== "passed" || isBase)) {
+    const { tree: _tree, ...clean } = base;
+    return { clean: { ...clean, results: isBase ? clean.results : [] }, evidence: [] };
+  }
+  // Without gates on the base nothing tells whether a fresh checkout can be judged at all.
+  if (!base) return { clean: null, evidence: [] };
+  const { setup } = gateSet(open.goal, open.work);
+  const subject = gateSubject(steps);
+  const isAllowed = (path: string): boolean => subject.isAllowed?.(path) === true;
+  const given = { workTree: space.tree, base: base.tree, tree, setup, isAllowed };
+  const overlay = await setupOverlay(given, signal);
+  return judgeClean({ subject, setup, overlay, ports, signal }, tree);
 }
 
 /**

@@ -124,10 +124,10 @@ function findGaps(facts: Facts): Gap[] {
       facts.redGates.length > 0 ? facts.redGates.join(", ") : "no gate that is required has passed";
     add("gates_red", `required verification gates failed${claimed}: ${named}`);
   }
-  if (facts.gates === "green" && facts.gatesUnapproved) {
+  if (facts.gatesUnapproved) {
     add("gates_unapproved", "the gates were found in the result, and no person has approved them");
   }
-  if (facts.gates === "green" && facts.cleanCheckout === "failed") {
+  if (facts.cleanCheckout === "failed") {
     add(
       "clean_checkout_red",
       "required gates that pass in the project directory fail on a fresh checkout of the result",

@@ -1,9 +1,12 @@
 /** One finished goal on the simulated disk, of which every byte is bent once: `omk proof verify` must see each. */
+import { join } from "node:path";
+
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 
 import { askGoal } from "../../src/goal/ask.ts";
 import { runGoal } from "../../src/goal/by-hand.ts";
+import type { OpenGoal } from "../../src/goal/open.ts";
 import { verifyProof } from "../../src/goal/verify-proof.ts";
 import { Bender, withFiles, type OtherBytes } from "../support/bent-disk.ts";
 import { SimulatedDisk } from "../support/simulated-disk.ts";
@@ -12,6 +15,7 @@ import { GROUND, PROJECT, simulatedPorts, SimulatedProject } from "../support/si
 const never = new AbortController().signal;
 
 let disk: SimulatedDisk;
+let open: OpenGoal;
 let folder: string;
 let id: string;
 let evidence: string[];
@@ -27,13 +31,26 @@ beforeAll(async () => {
     autoAccept: true,
     engine: "simulated",
   };
-  const { open, ending } = await runGoal(request, ports, never, () => undefined);
-  expect(ending.status).toBe("ready");
+  const ran = await runGoal(request, ports, never, () => undefined);
+  const { ending } = ran;
+  ({ open } = ran);
+  expect(ending, open.proof?.readiness).toMatchObject({ status: "ready" });
   ({ folder, id } = open);
   bender = new Bender(disk, folder, (other) => verifyProof(folder, id, { disk: other }));
   evidence = open.work.evidence.map(({ path }) => path).filter((path) => bender.bytesOf(path).length > 0);
   expect(evidence.length).toBeGreaterThan(4);
 });
+
+/** Made from the documents or the log, read by nothing that decides; and what says who controlled the goal. */
+const FOR_READERS =
+  /^(prd|technical-plan|test-spec|approvals)\.md$|^(decisions|budget-checkpoints|cost)\.jsonl$|^controller\/|^commands\/|^artifacts\/(oracle\/[^/]+|reviews\/[^/]+\.md|integration\/integrator-(accept|reject)\.json)$|^[a-z-]+\.(md|json)$/;
+
+function filesBelow(on: SimulatedDisk, top: string, below = ""): string[] {
+  return on.list(join(top, below)).flatMap((name) => {
+    const path = join(below, name);
+    return on.stat(join(top, path))?.kind === "folder" ? filesBelow(on, top, path) : [path];
+  });
+}
 
 function check(files: OtherBytes) {
   return verifyProof(folder, id, { disk: withFiles(disk, folder, files) });
@@ -46,21 +63,21 @@ describe("a proof", () => {
 
   test(
     "is found out, by name, when any bit-flipped byte is in it or in a document",
-    { timeout: 60_000 },
+    { timeout: 240_000 },
     () => {
       expect(
-        bender.bendTogether(["proof.json", "goal.json", "work.json", "task-graph.json"]),
+        bender.bendTogether(["proof.json", "proof.md", "goal.json", "work.json", "task-graph.json"]),
       ).toBeGreaterThan(20_000);
     },
   );
 
-  test("is found out, by name, when any byte of its evidence is another", { timeout: 60_000 }, () => {
+  test("is found out, by name, when any byte of its evidence is another", { timeout: 120_000 }, () => {
     expect(bender.bendTogether(evidence)).toBeGreaterThan(2_000);
   });
 
   test(
     "is found out when a byte of the log is another: all of one line, and a sample of all",
-    { timeout: 60_000 },
+    { timeout: 120_000 },
     () => {
       const text = Buffer.from(bender.bytesOf("events.jsonl"));
       const lastLine = text.subarray(0, -1).lastIndexOf("\n") + 1;
@@ -77,6 +94,28 @@ describe("a proof", () => {
       }
     },
   );
+
+  test("covers every file of the goal but those that are made for readers, and the claims of controllers", () => {
+    const checked = new Set([
+      "proof.json",
+      "proof.md",
+      "goal.json",
+      "work.json",
+      "task-graph.json",
+      "events.jsonl",
+    ]);
+    for (const path of open.work.evidence.map((one) => one.path)) checked.add(path);
+    const others = filesBelow(disk, folder).filter((path) => !checked.has(path));
+    expect(others.filter((path) => !FOR_READERS.test(path))).toEqual([]);
+  });
+
+  test("is found out when its rendering is that of another, and not when a crash has left none", () => {
+    const other = Buffer.from(
+      Buffer.from(bender.bytesOf("proof.md")).toString("utf8").replace("ready", "reedy"),
+    );
+    expect(check({ "proof.md": other })).toMatchObject({ valid: false, faults: [{ file: "proof.md" }] });
+    expect(check({ "proof.md": null })).toMatchObject({ valid: true });
+  });
 
   test("is found out when lines of the log are gone, doubled or exchanged", () => {
     const lines = Buffer.from(bender.bytesOf("events.jsonl")).toString("utf8").split("\n").slice(0, -1);
