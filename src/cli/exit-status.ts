@@ -8,7 +8,7 @@ export function exitStatusOf(ending: Ending): number {
       return 0;
     case "not_ready":
     case "running":
-      return ending.reasonCode === "acceptance_needed" ? 3 : 1;
+      return ending.reasonCode === "acceptance_needed" || ending.reasonCode === "gates_unapproved" ? 3 : 1;
     case "blocked_on_human":
       return 3;
     case "blocked_on_external":
@@ -21,4 +21,12 @@ export function exitStatusOf(ending: Ending): number {
     case "failed_infra":
       return 74;
   }
+}
+
+/** From the most telling to the least: what is broken, what is held, what waits for others, what did not pass, what was stopped. */
+const TELLING = [70, 74, 78, 77, 75, 4, 5, 3, 1, 6];
+
+/** The one status for several pieces of work: 0 when all ended with that, else the one that tells most. */
+export function mostTelling(statuses: readonly number[]): number {
+  return TELLING.find((status) => statuses.includes(status)) ?? Math.max(0, ...statuses);
 }

@@ -6,11 +6,17 @@ import { printFormatted, type FormatFlags } from "../formatted.ts";
 import { oneLine } from "../text.ts";
 
 /** Prints a goal's proof as text, Markdown or its record. */
-export function proofCommand(app: App, id: string, flags: FormatFlags): void {
+export async function proofCommand(app: App, id: string, flags: FormatFlags): Promise<void> {
   const goal = findGoal(app.root(), id, app.world);
+  // Only Markdown needs the schemas: the others are to answer at once.
+  const whole = flags.format === "md" ? await import("../../goal/proof-markdown.ts") : undefined;
+  const schema = flags.format === "md" ? (await import("../../format/proof.ts")).Proof : undefined;
   const render = {
     text: (proof: Record<string, unknown>) => text(goal.id, proof),
-    md: (proof: Record<string, unknown>) => markdown(goal.id, proof),
+    md: (proof: Record<string, unknown>) => {
+      const parsed = schema?.safeParse(proof);
+      return whole && parsed?.success ? whole.proofMarkdown(parsed.data) : markdown(goal.id, proof);
+    },
   };
   printFormatted(app, proofToShow(goal, app.world), render, flags);
 }
