@@ -132,6 +132,15 @@ export default defineConfig([
   {
     ...shared,
     input: { index: "src/index.ts" },
+    transform: {
+      ...shared.transform,
+      // What packages written as CommonJS take for granted.
+      define: {
+        ...shared.transform.define,
+        __filename: "import.meta.filename",
+        __dirname: "import.meta.dirname",
+      },
+    },
     output: {
       dir: dist,
       format: "esm",
