@@ -2,8 +2,11 @@
 export { defaultSettings } from "../../src/config/settings.ts";
 export { FRAME_LIMITS, FrameReader, encodeFrame } from "../../src/engine/frames.ts";
 export { engineNamed } from "../../src/engine/select.ts";
+export { parseJson, renderDocument } from "../../src/format/json.ts";
+export { checkTaskGraph, TaskGraph } from "../../src/format/task-graph.ts";
 export { runGates } from "../../src/gate/run.ts";
 export { readGoal } from "../../src/goal/find.ts";
+export { graphProblems } from "../../src/goal/open.ts";
 export { Scheduler } from "../../src/scheduler/scheduler.ts";
 export { claimChain } from "../../src/store/claim-chain.ts";
 export { CHAIN_START } from "../../src/store/event-line.ts";

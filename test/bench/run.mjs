@@ -15,6 +15,7 @@ import * as follow from "./follow.mjs";
 import * as frames from "./frames.mjs";
 import * as gate from "./gate.mjs";
 import { lineOf } from "./measure.mjs";
+import * as read from "./read.mjs";
 import * as sched from "./sched.mjs";
 import * as startup from "./startup.mjs";
 import * as store from "./store.mjs";
@@ -22,7 +23,7 @@ import * as team from "./team.mjs";
 import * as turn from "./turn.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const suites = [startup, store, follow, gate, frames, sched, team, turn, demo];
+const suites = [startup, store, follow, read, gate, frames, sched, team, turn, demo];
 
 /** The runtime's parts that are measured inside this process, as one CommonJS bundle like the shipped one. */
 async function bundleOf(folder) {
