@@ -2,13 +2,15 @@
 import { join } from "node:path";
 
 import { instantOf } from "../format/stamp.ts";
+import type { DocumentChange } from "../format/event.ts";
 import { renderDocument } from "../format/json.ts";
 import { replaceFile } from "../store/files.ts";
 import { keepEvidence } from "../store/evidence.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { factsOf } from "./facts.ts";
-import { change, type GoalPorts, type OpenGoal } from "./open.ts";
+import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { rollbackPlan } from "./rollback-plan.ts";
+import { TASK } from "./scaffold.ts";
 import { decideVerdict } from "./verdict.ts";
 import type { WantedWaiver } from "./waivers.ts";
 
@@ -49,7 +51,22 @@ export async function acceptGoal(open: OpenGoal, acceptance: Acceptance, ports: 
     // Each event brings the log to where it stands after it.
     changes: [change("work.json", { waivers: all.slice(0, all.length - waivers.length + at + 1) })],
   }));
-  await decide(open, { ...decision, missing_evidence: missing }, { events, actor: acceptance.by }, ports);
+  // What was let pass blocks its task no longer.
+  const settled =
+    missing.length > 0 ? [] : [TASK.review, TASK.securityReview].filter((id) => isBlocked(open, id));
+  const changes = settled.map((id) =>
+    changeTask(id, { status: "done", completed_at: decision.decided_at, owner_role: "goal-controller" }),
+  );
+  await decide(
+    open,
+    { ...decision, missing_evidence: missing },
+    { events, changes, actor: acceptance.by },
+    ports,
+  );
+}
+
+function isBlocked({ graph }: OpenGoal, taskId: string): boolean {
+  return graph.tasks.some(({ id, status }) => id === taskId && status === "blocked");
 }
 
 /** Records a rejection of the present result, with its reason. */
@@ -59,7 +76,7 @@ export async function rejectGoal(open: OpenGoal, reason: string, ports: GoalPort
     missing_evidence: [reason],
   };
   const rejected = { ...decision, decision: "rejected" as const };
-  await decide(open, rejected, { events: [], actor: "omk-cli" }, ports);
+  await decide(open, rejected, { events: [], changes: [], actor: "omk-cli" }, ports);
   const plan = rollbackPlan(open.id, reason, open.work);
   await ports.disk.writeDerived(join(open.folder, ROLLBACK_PLAN), ports.redactor.text(plan));
 }
@@ -77,7 +94,11 @@ function given(open: OpenGoal, acceptance: Acceptance, ports: GoalPorts) {
 async function decide(
   open: OpenGoal,
   decision: ReturnType<typeof given> & { missing_evidence: string[] },
-  { events, actor }: { events: readonly NewEvent[]; actor: string },
+  {
+    events,
+    changes,
+    actor,
+  }: { events: readonly NewEvent[]; changes: readonly DocumentChange[]; actor: string },
   ports: GoalPorts,
 ): Promise<void> {
   const yes = decision.decision === "accepted";
@@ -116,6 +137,7 @@ async function decide(
         acceptance: { ...decision, artifact_path },
         evidence: [...open.work.evidence, evidence],
       }),
+      ...changes,
     ],
   });
   // Under the name of 0.5.0, which scripts know: a copy of the evidence, made when the log has it.

@@ -256,7 +256,7 @@ describe("the text of a command", () => {
       /Decision needed: .*testable success criteria.*/,
       "",
       /Next: refine the goal.*/,
-      /.*omk goal run.*/,
+      /.*omk goal answer.*/,
     );
     const proof = place.json("proof.json") as {
       readiness: string;

@@ -96,7 +96,7 @@ function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): stri
     const next =
       goal.reason_code === "not_testable"
         ? [
-            "Next: say how a command or a test can tell when it is reached:",
+            "Next: refine the goal: say how a command or a test can tell when it is reached:",
             `  omk goal answer ${open.id} --decision "<text>"`,
           ]
         : ["Next:", `  omk goal resume ${open.id}`];
