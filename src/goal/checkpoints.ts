@@ -142,6 +142,9 @@ function exhaustedEvent(goal: BudgetGoal, checkpoint: BudgetCheckpoint): NewEven
 
 const FILE_BYTES_MAX = 32 * 1024 * 1024;
 
+/** What the lines of the events hold from which the files are made. */
+export const BOOK_MARKS: readonly string[] = ['"budget_checkpoint"'];
+
 /** Gathers what the files need while the log is read and while it grows. */
 export class BudgetBooks {
   readonly #folder: string;

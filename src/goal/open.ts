@@ -10,9 +10,9 @@ import { checkTask, checkTaskGraph, GoalTask, TaskGraph } from "../format/task-g
 import { Work } from "../format/work.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { applyChanges, Journal, type Documents } from "../store/journal.ts";
-import { OpenEnds } from "../store/open-ends.ts";
+import { OPEN_ENDS_MARKS, OpenEnds } from "../store/open-ends.ts";
 import type { RunPorts } from "../team/open.ts";
-import { BudgetBooks, checkpointEvents } from "./checkpoints.ts";
+import { BOOK_MARKS, BudgetBooks, checkpointEvents } from "./checkpoints.ts";
 import { scaffoldGraph, scaffoldWork } from "./scaffold.ts";
 
 /** What the goal runtime needs of the world: what team runs need. */
@@ -87,6 +87,7 @@ export class OpenGoal {
         ends.visit(event);
         books.take([event]);
       },
+      marks: [...OPEN_ENDS_MARKS, ...BOOK_MARKS],
     };
     const journal = await Journal.open(folder, request, ports, signal);
     for (const repair of journal.repairs) ports.tell(`repaired: ${repair}`);

@@ -6,7 +6,14 @@ import type { Event } from "../format/event.ts";
 import type { Disk } from "../ports.ts";
 import { eventIn, sha256 } from "../store/event-line.ts";
 import { applyChanges, logPath, readDocument, wholeEvent, type Documents } from "../store/journal.ts";
-import { forEachLine, lineBatches, scanLog, type LogLine, type LogReading } from "../store/log-reader.ts";
+import {
+  anyOf,
+  forEachLine,
+  lineBatches,
+  scanLog,
+  type LogLine,
+  type LogReading,
+} from "../store/log-reader.ts";
 import type { GoalSummary } from "./find.ts";
 
 /** One event as the timeline shows it. */
@@ -118,8 +125,8 @@ interface Survey {
 }
 
 const GRAPH = "task-graph.json";
-/** What a line holds that may change the graph; as bytes, which are found twice as fast. */
-const MARKS = [Buffer.from(`"${GRAPH}"`), Buffer.from('"blob":"')];
+/** What a line holds that may change the graph. */
+const MARKS = anyOf([`"${GRAPH}"`, '"blob"']);
 
 /** The first reading: everything is checked, and hardly anything is parsed. */
 function surveyLog(folder: string, tail: number | undefined, ports: { disk: Disk }): Survey {
@@ -129,18 +136,16 @@ function surveyLog(folder: string, tail: number | undefined, ports: { disk: Disk
   const repeats = new Repeats();
   let events = 0;
   let index = 0;
-  /** The last line, which is parsed at the end. */
-  let newest = Buffer.alloc(0);
-  let newestLength = 0;
+  /** Where the last line begins; only then it is parsed. */
+  let newest = Infinity;
   const log = scanLog(path, ports, (line) => {
     const position = index++;
     if (!repeats.take(line)) {
       events++;
       last.take(placeOf(line, position));
-      if (newest.length < line.bytes.length) newest = Buffer.alloc(2 * line.bytes.length);
-      newestLength = line.bytes.copy(newest);
+      newest = line.end - line.bytes.length - 1;
     }
-    if (MARKS.some((mark) => line.bytes.includes(mark))) applyToGraph(folder, line, graph, ports);
+    if (line.holds(MARKS)) applyToGraph(folder, line, graph, ports);
   });
   const strays = repeats.strays.size === 0 ? [] : repeatedStrays(path, repeats.strays, ports);
   const duplicates = new Set([...repeats.duplicates, ...strays]);
@@ -154,9 +159,15 @@ function surveyLog(folder: string, tail: number | undefined, ports: { disk: Disk
     skipped,
     duplicates,
     graph: whole && Object.keys(whole).length > 0 ? whole : undefined,
-    lastTs: eventIn(newest.subarray(0, newestLength))?.ts,
+    lastTs: newest < log.validBytes ? eventAt(newest, path, ports)?.ts : undefined,
     shown: strays.length === 0 ? last.first(events) : lastWithout(duplicates, path, tail, ports),
   };
+}
+
+function eventAt(start: number, path: string, ports: { disk: Disk }): Event | undefined {
+  for (const [first] of lineBatches(path, start, { bytes: 0, unfinished: 0 }, ports))
+    if (first) return eventIn(first.line);
+  return undefined;
 }
 
 /** The same places where some lines were only afterwards seen to repeat others. */

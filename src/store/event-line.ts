@@ -69,14 +69,30 @@ function valueOf(line: Buffer): unknown {
 const PREV = ',"prev":"';
 const PREV_LENGTH = PREV.length + 64 + '"'.length;
 
-/** The digest of a line that continues the chain behind `prev` and is whole; undefined for any other. It is not parsed. */
-export function continuation(line: Buffer, prev: string): string | undefined {
-  const end = line.length - CHECK_LENGTH;
-  if (end < PREV_LENGTH) return undefined;
-  const tail = line.toString("latin1", end - PREV_LENGTH);
-  if (!tail.startsWith(`${PREV}${prev}","check":"`) || !tail.endsWith('"}')) return undefined;
-  if (tail.slice(-66, -2) !== sha256(line.subarray(0, end))) return undefined;
-  return sha256(line);
+/** Whether a line, as Latin-1 text, ends the way ours do; nothing is said about its digests. */
+export function isChained(text: string): boolean {
+  const at = text.length - CHECK_LENGTH - PREV_LENGTH;
+  return (
+    at >= 0 &&
+    text.startsWith(PREV, at) &&
+    text.startsWith('","check":"', at + PREV_LENGTH - 1) &&
+    text.endsWith('"}')
+  );
+}
+
+/** Whether a line, as Latin-1 text, ends the way one does that continues the chain behind `prev`. */
+export function follows(text: string, prev: string): boolean {
+  return isChained(text) && text.startsWith(prev, text.length - CHECK_LENGTH - PREV_LENGTH + PREV.length);
+}
+
+/**
+ * The digest of a line that `follows` and is whole; undefined for any other. It is not parsed. That is so when the next line
+ * follows it in turn, for its writer knew the digest; otherwise its own digest has to say so.
+ */
+export function continuation(line: Buffer, text: string, next: string | undefined): string | undefined {
+  const digest = sha256(line);
+  if (next !== undefined && follows(next, digest)) return digest;
+  return text.slice(-66, -2) === sha256(line.subarray(0, line.length - CHECK_LENGTH)) ? digest : undefined;
 }
 
 /** The event of a line whose digest is known to be right; undefined when it is none all the same. */

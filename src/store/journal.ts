@@ -21,7 +21,7 @@ import {
   rewritePrefix,
   sweepTemporaries,
 } from "./files.ts";
-import { readLog, type LogReading } from "./log-reader.ts";
+import { anyOf, readLog, scanLog, type LogLine, type LogPlace, type LogReading } from "./log-reader.ts";
 import type { Redactor } from "./redact.ts";
 
 /** What a journal needs of the world. */
@@ -43,6 +43,9 @@ const UNPLACED = "proof.json";
 const EVENTS_BEHIND_MAX = 2_000;
 /** More turns than any append needs to fold in what it has written. */
 const TURNS_MAX = 100;
+/** What a line holds that changes documents, and one whose payload and changes were too large for it. */
+const CHANGES = '"changes"';
+const BLOB = '"blob"';
 const LOG = "events.jsonl";
 const LEGACY_LOG = "event-log.jsonl";
 
@@ -63,27 +66,63 @@ export interface Folded {
   imported: boolean;
 }
 
-/** Folds the whole log of a folder, writing nothing. `visit` sees every valid event in order, and where its line ends. */
+/**
+ * Folds the whole log of a folder, writing nothing. `visit` sees every valid event in order, and where its line ends; with
+ * `marks` it need not see those whose lines hold none of these texts: then only what is needed is parsed.
+ */
 export function foldFolder(
   folder: string,
   ports: { disk: Disk },
   visit?: (event: Event, end: number) => void,
+  marks?: readonly string[],
 ): Folded {
   const documents: Documents = new Map();
   let imported = false;
-  const log = readLog(logPath(folder, ports), ports, (event, _line, end) => {
+  const take = (event: Event, end: number): void => {
     const whole = wholeEvent(folder, event, ports);
     if (whole.changes) {
       imported = true;
       applyChanges(documents, whole.changes);
     }
     visit?.(whole, end);
-  });
+  };
+  const path = logPath(folder, ports);
+  const log =
+    visit && !marks
+      ? readLog(path, ports, (event, _line, end) => take(event, end))
+      : scanLog(path, ports, markedLines([CHANGES, BLOB, ...(marks ?? [])], take));
   return {
     documents,
     log,
     position: { seq: log.seq, digest: log.digest, bytes: log.validBytes },
     imported,
+  };
+}
+
+/**
+ * Calls `visit` with the valid events whose lines hold one of these texts (or keep what they say in a blob), in order, of
+ * the whole log or of its part behind a place.
+ */
+export function findEvents(
+  folder: string,
+  marks: readonly string[],
+  ports: { disk: Disk },
+  visit: (event: Event) => void,
+  from?: LogPlace,
+): void {
+  const lines = markedLines([BLOB, ...marks], (event) => visit(wholeEvent(folder, event, ports)));
+  scanLog(logPath(folder, ports), ports, lines, from);
+}
+
+function markedLines(
+  texts: readonly string[],
+  take: (event: Event, end: number) => void,
+): (line: LogLine) => void {
+  const marks = anyOf(texts);
+  return (line) => {
+    if (!line.holds(marks)) return;
+    const event = line.event();
+    if (event) take(event, line.end);
   };
 }
 
@@ -218,8 +257,9 @@ export class Journal {
       command: string;
       what: string;
       snapshots: readonly string[];
-      /** Sees every event of the log while it is folded. */
+      /** Sees the events of the log while it is folded: at least those whose lines hold one of `marks`. */
       visit?: (event: Event) => void;
+      marks?: readonly string[];
     },
     ports: JournalPorts,
     signal: AbortSignal,
@@ -231,7 +271,7 @@ export class Journal {
     try {
       sweepTemporaries(folder, ports.clock.now().getTime(), "all", ports);
       const repairs: string[] = [];
-      const folded = await repairLog(folder, chain.isClean, repairs, request.visit, ports);
+      const folded = await repairLog(folder, chain.isClean, repairs, request, ports);
       const path = join(folder, LOG);
       log = new EventLog(path, request.runId, chain, folded.position, ports);
       const journal = new Journal(
@@ -396,10 +436,10 @@ async function repairLog(
   folder: string,
   isClean: boolean,
   repairs: string[],
-  visit: ((event: Event) => void) | undefined,
+  { visit, marks }: { visit?: (event: Event) => void; marks?: readonly string[] },
   ports: JournalPorts,
 ): Promise<Folded> {
-  const folded = foldFolder(folder, ports, visit);
+  const folded = foldFolder(folder, ports, visit, marks);
   const { log } = folded;
   if (log.damage.length > 0) {
     const first = log.damage[0];

@@ -1,7 +1,7 @@
 /** Reads `events.jsonl` by chunks: what is valid, what is void, what is damaged, and where the whole part ends. */
 import type { Disk } from "../ports.ts";
-import { CHAIN_START, continuation, eventIn, readLine, type SealedEvent } from "./event-line.ts";
 import type { Event } from "../format/event.ts";
+import { CHAIN_START, continuation, eventIn, follows, readLine, type SealedEvent } from "./event-line.ts";
 
 /** One problem of a log, by line number (from 1). */
 export interface LogProblem {
@@ -47,8 +47,21 @@ export interface LogLine {
   digest: string | undefined;
   /** Whether it continues the chain. */
   follows: boolean;
+  /** Whether it holds what `anyOf` looks for. */
+  holds(marks: RegExp): boolean;
   /** The event, parsed when it is asked for; undefined when a right digest seals something that is no event. */
   event(): Event | undefined;
+}
+
+/** Where in a log a reading begins: behind that event, whose digest need not be known. */
+export interface LogPlace {
+  seq: number;
+  bytes: number;
+}
+
+/** Finds lines that hold one of these texts, ASCII as JSON writes them, in one search for all of them. */
+export function anyOf(texts: readonly string[]): RegExp {
+  return new RegExp(texts.map((text) => text.replace(/[$()*+.?[\\\]^{|}/]/g, "\\$&")).join("|"));
 }
 
 const CHUNK_BYTES = 256 * 1024;
@@ -65,11 +78,50 @@ export function readLog(path: string, ports: { disk: Disk }, visit: EventVisitor
 }
 
 /**
- * The same for whoever needs few of the events: a line that continues the chain and has the right digest is not even parsed,
- * which is most of the work.
+ * The same for whoever needs few of the events: a line that continues the chain and is whole is not even parsed, which is
+ * most of the work. With `from` the lines before that place are taken for granted, and numbers are counted from there.
  */
-export function scanLog(path: string, ports: { disk: Disk }, visit: (line: LogLine) => void): LogReading {
-  return new LogReader(true, visit).read(path, ports);
+export function scanLog(
+  path: string,
+  ports: { disk: Disk },
+  visit: (line: LogLine) => void,
+  from?: LogPlace,
+): LogReading {
+  return new LogReader(true, visit, from).read(path, ports);
+}
+
+/** A line that was read, parsed or not. */
+class ReadLogLine implements LogLine {
+  readonly number: number;
+  readonly end: number;
+  readonly bytes: Buffer;
+  readonly digest: string | undefined;
+  readonly follows: boolean;
+  #text: string | undefined;
+  #event: Event | undefined;
+
+  constructor(
+    { number, end, bytes }: { number: number; end: number; bytes: Buffer },
+    digest: string | undefined,
+    follows: boolean,
+    known: { text?: string; event?: Event },
+  ) {
+    this.number = number;
+    this.end = end;
+    this.bytes = bytes;
+    this.digest = digest;
+    this.follows = follows;
+    this.#text = known.text;
+    this.#event = known.event;
+  }
+
+  holds(marks: RegExp): boolean {
+    return marks.test((this.#text ??= this.bytes.toString("latin1")));
+  }
+
+  event(): Event | undefined {
+    return (this.#event ??= eventIn(this.bytes));
+  }
 }
 
 class LogReader {
@@ -91,16 +143,28 @@ class LogReader {
   #suspects: LogProblem[] = [];
   #number = 0;
   /** The last line that was not parsed; its epoch is asked for when a line does not continue it. */
-  readonly #unread: { bytes: Buffer; length: number } = { bytes: Buffer.alloc(0), length: 0 };
+  #unread: Buffer | undefined;
+  /** The line after the one that is being read, as far as it has been read, too. */
+  #nextText: string | undefined;
+  /** The reading begins in the middle, and the digest of the line before is not known. */
+  #isMidway: boolean;
 
-  constructor(isLazy: boolean, visit: (line: LogLine) => void) {
+  constructor(isLazy: boolean, visit: (line: LogLine) => void, from?: LogPlace) {
     this.#isLazy = isLazy;
     this.#visit = visit;
+    this.#isMidway = from !== undefined;
+    if (from) Object.assign(this.#reading, { seq: from.seq, validBytes: from.bytes });
   }
 
   read(path: string, ports: { disk: Disk }): LogReading {
     const reading = this.#reading;
-    const rest = forEachLine(path, 0, ports, (line, end) => this.#take(line, end));
+    const rest = { bytes: reading.validBytes, unfinished: 0 };
+    for (const batch of lineBatches(path, reading.validBytes, rest, ports)) {
+      this.#nextText = undefined;
+      batch.forEach(({ line, end }, at) => this.#take(line, end, batch[at + 1]?.line));
+      // Its bytes hold for this batch only.
+      if (this.#unread) this.#unread = Buffer.from(this.#unread);
+    }
     this.#settleEpoch();
     reading.bytes = rest.bytes;
     reading.tornLines = this.#suspects.length + (rest.unfinished > 0 ? 1 : 0);
@@ -108,12 +172,13 @@ class LogReader {
     return reading;
   }
 
-  #take(line: Buffer, end: number): void {
+  #take(line: Buffer, end: number, next: Buffer | undefined): void {
     this.#number++;
-    if (this.#isLazy && this.#takeUnread(line, end)) return;
+    if (this.#isLazy && this.#takeUnread(line, end, next)) return;
     if (isBlank(line)) return;
     const reading = this.#reading;
     const number = this.#number;
+    const place = { number, end, bytes: line };
     const read = readLine(line);
     if (read.kind === "bad") {
       this.#suspects.push({ line: number, because: read.because });
@@ -123,8 +188,7 @@ class LogReader {
       this.#settle();
       reading.legacyLines++;
       reading.validBytes = end;
-      const { event } = read;
-      this.#visit({ number, end, bytes: line, digest: undefined, follows: true, event: () => event });
+      this.#visit(new ReadLogLine(place, undefined, true, { event: read.event }));
       return;
     }
     const { event, digest } = read;
@@ -143,43 +207,38 @@ class LogReader {
       return;
     }
     this.#settle();
-    const follows = event.prev === reading.digest && event.seq === reading.seq + 1;
-    if (!follows) reading.damage.push({ line: number, because: `it does not follow event ${reading.seq}` });
+    const continues = (this.#isMidway || event.prev === reading.digest) && event.seq === reading.seq + 1;
+    this.#isMidway = false;
+    if (!continues) reading.damage.push({ line: number, because: `it does not follow event ${reading.seq}` });
     reading.seq = event.seq;
     reading.epoch = event.epoch;
     reading.digest = digest;
     reading.validBytes = end;
-    this.#visit({ number, end, bytes: line, digest, follows, event: () => event });
+    this.#visit(new ReadLogLine(place, digest, continues, { event }));
   }
 
-  /** Whoever wrote a line behind another one had the number after it; so the digests alone say that it is valid. */
-  #takeUnread(line: Buffer, end: number): boolean {
+  /**
+   * Whoever wrote a line behind another one had the number after it; so the digests alone say that it is valid. And who
+   * continued it had seen it whole: then its own digest need not be looked at.
+   */
+  #takeUnread(line: Buffer, end: number, next: Buffer | undefined): boolean {
     const reading = this.#reading;
-    if (this.#suspects.length > 0) return false;
-    const digest = continuation(line, reading.digest);
+    const text = this.#nextText ?? line.toString("latin1");
+    this.#nextText = next?.toString("latin1");
+    if (this.#suspects.length > 0 || this.#isMidway || !follows(text, reading.digest)) return false;
+    const digest = continuation(line, text, this.#nextText);
     if (digest === undefined) return false;
     reading.seq++;
     reading.digest = digest;
     reading.validBytes = end;
-    const unread = this.#unread;
-    if (unread.bytes.length < line.length) unread.bytes = Buffer.alloc(2 * line.length);
-    unread.length = line.copy(unread.bytes);
-    this.#visit({
-      number: this.#number,
-      end,
-      bytes: line,
-      digest,
-      follows: true,
-      event: () => eventIn(line),
-    });
+    this.#unread = line;
+    this.#visit(new ReadLogLine({ number: this.#number, end, bytes: line }, digest, true, { text }));
     return true;
   }
 
   #settleEpoch(): void {
-    const { bytes, length } = this.#unread;
-    if (length === 0) return;
-    this.#unread.length = 0;
-    this.#reading.epoch = eventIn(bytes.subarray(0, length))?.epoch ?? this.#reading.epoch;
+    if (this.#unread) this.#reading.epoch = eventIn(this.#unread)?.epoch ?? this.#reading.epoch;
+    this.#unread = undefined;
   }
 
   #settle(): void {
@@ -241,11 +300,12 @@ export function* lineBatches(
       const got = file.read(chunk, at);
       if (got === 0) break;
       const lines: WholeLine[] = [];
+      const filled = chunk.subarray(0, got);
       let start = 0;
       for (;;) {
-        const newline = chunk.subarray(0, got).indexOf(0x0a, start);
+        const newline = filled.indexOf(0x0a, start);
         if (newline === -1) break;
-        const part = chunk.subarray(start, newline);
+        const part = filled.subarray(start, newline);
         const line = carried === 0 ? part : Buffer.concat([...carry, part]);
         carry = [];
         carried = 0;

@@ -21,7 +21,7 @@ import type { Processes } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { ensureFolder, replaceFile } from "../store/files.ts";
 import { Journal, type Documents, type JournalPorts } from "../store/journal.ts";
-import { OpenEnds } from "../store/open-ends.ts";
+import { OPEN_ENDS_MARKS, OpenEnds } from "../store/open-ends.ts";
 import type { Redactor } from "../store/redact.ts";
 import { stateFolder } from "../store/state-root.ts";
 import { shownTask } from "./find.ts";
@@ -132,6 +132,7 @@ export class OpenRun {
         if (event.kind === "run_completed" || event.kind === "run_failed") wasProven = false;
         else if (event.kind === "proof_written") wasProven = true;
       },
+      marks: [...OPEN_ENDS_MARKS, '"run_completed"', '"run_failed"', '"proof_written"'],
     };
     const journal = await Journal.open(folder, request, ports, signal);
     for (const repair of journal.repairs) ports.tell(`repaired: ${repair}`);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { spent } from "../../goal/budget.ts";
 import { resumeGoal, runGoal, type Outcome } from "../../goal/by-hand.ts";
 import type { GoalRequest } from "../../goal/create.ts";
-import { findGoal } from "../../goal/find.ts";
+import { findGoalFolder } from "../../goal/find.ts";
 import { agentTasks } from "../../goal/agent-tasks.ts";
 import type { OpenGoal } from "../../goal/open.ts";
 import type { App } from "../app.ts";
@@ -54,7 +54,7 @@ export async function createCommand(
 
 /** The goal that a command is about: `latest` is looked up once, and an interrupted user is told how to go on with it. */
 export function underWay(app: App, wanted: string): string {
-  const { id } = findGoal(app.root(), wanted, app.world);
+  const { id } = findGoalFolder(app.root(), wanted, app.world);
   app.resumeWith = `omk goal resume ${id}`;
   return id;
 }
