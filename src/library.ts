@@ -14,11 +14,18 @@ import type { Goal, GoalStatus } from "./format/goal.ts";
 import { Proof, type RunProof, type RunStatus } from "./format/proof.ts";
 import type { TeamState } from "./format/team.ts";
 import { loadGates } from "./gate/definitions.ts";
-import * as byHand from "./goal/by-hand.ts";
+import { resumeGoal as resumeGoalNow } from "./goal/resume.ts";
+import { runGoal as runGoalNow } from "./goal/run-goal.ts";
+import {
+  executeGoal as executeGoalNow,
+  reviewGoal as reviewGoalNow,
+  verifyGoal as verifyGoalNow,
+} from "./goal/steps-by-hand.ts";
+import type { Outcome } from "./goal/with-goal.ts";
 import { askGoal } from "./goal/ask.ts";
 import { findGoal } from "./goal/find.ts";
 import { proofToShow } from "./goal/show-proof.ts";
-import { DiskGoalStateStore, type UnreadableState } from "./goal/state-store.ts";
+import { DiskGoalStateStore, typedRecord, type UnreadableState } from "./goal/state-store.ts";
 import { checkStateFolder, stateRoot } from "./store/state-root.ts";
 import { findTeam, listTeams, type Team } from "./team/find.ts";
 import { portsOf } from "./team/host.ts";
@@ -151,7 +158,7 @@ export interface StepRequest {
 export async function createGoal(request: GoalRequest, omk: Omk): Promise<GoalResult> {
   const { ports, signal } = insideOf(omk);
   const whole = { ...request, projectDir: resolve(request.projectDir ?? process.cwd()) };
-  return resultOf(await byHand.runGoal(whole, ports, signal, () => undefined));
+  return resultOf(await runGoalNow(whole, ports, signal, () => undefined));
 }
 
 /** Makes a goal with its plan, and starts no work on it. */
@@ -172,7 +179,8 @@ export function resolveGoal(wanted: string, omk: Omk): Goal {
 /** A goal's proof, or what can be said where it cannot be read; `recovery_status` tells the two apart. */
 export function resolveGoalProof(wanted: string, omk: Omk): Proof {
   const { ports } = insideOf(omk);
-  return Proof.parse(proofToShow(findGoal(omk.stateDir, wanted, ports), ports));
+  const goal = findGoal(omk.stateDir, wanted, ports);
+  return typedRecord(Proof, proofToShow(goal, ports), goal.id, "proof.json");
 }
 
 /** Lets the agent work: a turn at each task that is open, and the gates on what they left. */
@@ -181,7 +189,7 @@ export async function executeGoal(
   omk: Omk,
 ): Promise<GoalResult> {
   const { ports, signal } = insideOf(omk);
-  return resultOf(await byHand.executeGoal(wantedOf(request), ports, signal));
+  return resultOf(await executeGoalNow(wantedOf(request), ports, signal));
 }
 
 /** Runs the gates on the project as it is; `gates` (`name=command`) are further ones that count from now on. */
@@ -190,13 +198,13 @@ export async function verifyGoal(
   omk: Omk,
 ): Promise<GoalResult> {
   const { ports, signal } = insideOf(omk);
-  return resultOf(await byHand.verifyGoal(wantedOf(request), ports, signal));
+  return resultOf(await verifyGoalNow(wantedOf(request), ports, signal));
 }
 
 /** Goes through the review wall. */
 export async function reviewGoal(request: StepRequest, omk: Omk): Promise<GoalResult> {
   const { ports, signal } = insideOf(omk);
-  return resultOf(await byHand.reviewGoal(wantedOf(request), ports, signal));
+  return resultOf(await reviewGoalNow(wantedOf(request), ports, signal));
 }
 
 /** Continues a goal; one made with `untilReady`, or asked for that now, is driven to a verdict. */
@@ -205,7 +213,7 @@ export async function resumeGoal(
   omk: Omk,
 ): Promise<GoalResult> {
   const { ports, signal } = insideOf(omk);
-  return resultOf(await byHand.resumeGoal(wantedOf(request), ports, signal));
+  return resultOf(await resumeGoalNow(wantedOf(request), ports, signal));
 }
 
 /** What became of a request to whoever works on a goal. `recorded`: it will be applied, and is not yet. */
@@ -366,7 +374,7 @@ function wantedOf<T extends { goal: string }>({ goal, ...rest }: T): Omit<T, "go
   return { ...rest, wanted: goal };
 }
 
-function resultOf({ open, ending, achieved }: byHand.Outcome): GoalResult {
+function resultOf({ open, ending, achieved }: Outcome): GoalResult {
   return {
     id: open.id,
     folder: open.folder,

@@ -1,6 +1,13 @@
 /** The exit status of a goal's ending (the table is in `docs/exit-status.md`). */
 import type { Ending } from "../goal/proof.ts";
 
+/** Codes of goals that are not ready only for want of a person's word. */
+const WAITS_FOR_A_PERSON: ReadonlySet<string> = new Set([
+  "acceptance_needed",
+  "gates_unapproved",
+  "clean_checkout_lost",
+]);
+
 /** What the process ends with when a goal was driven to this ending. */
 export function exitStatusOf(ending: Ending): number {
   switch (ending.status) {
@@ -8,7 +15,7 @@ export function exitStatusOf(ending: Ending): number {
       return 0;
     case "not_ready":
     case "running":
-      return ending.reasonCode === "acceptance_needed" || ending.reasonCode === "gates_unapproved" ? 3 : 1;
+      return WAITS_FOR_A_PERSON.has(ending.reasonCode) ? 3 : 1;
     case "blocked_on_human":
       return 3;
     case "blocked_on_external":

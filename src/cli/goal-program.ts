@@ -128,7 +128,10 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
       "executions of a task before it counts as failed (1 to 20). Default: 3",
       number,
     )
-    .option("--budget-time <duration>", "stop after this long at work: a number with the suffix s/m/h/d")
+    .option(
+      "--budget-time <duration>",
+      "stop after this long at work: a number with the suffix s/m/h/d; without one, seconds",
+    )
     .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
     .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number)
     .option("--max-agents <n>", "agents at work at once; must be > 0", number)
@@ -158,7 +161,9 @@ function reading(
   app: App,
   withId = true,
 ): Command {
-  const command = new Command(name).option("--json", "Shortcut for --format json", false);
+  const formatted = name !== "list" && name !== "status";
+  const json = formatted ? "Shortcut for --format json" : `print ${withId ? "it" : "them"} as JSON`;
+  const command = new Command(name).option("--json", json, false);
   const run = async (
     id: string,
     flags: { json: boolean; format?: "text" | "json" | "md"; tail?: number },
@@ -193,6 +198,7 @@ function acceptCommand(app: App): Command {
     .option("--approve-gates", "let the gates count that were found in the result", false)
     .option("--reason <text>", "why these may pass; needed with --allow-change and --waive")
     .option("--json", "print the proof as JSON", false)
+    .addHelpText("after", ACCEPT_HELP)
     .addHelpText(
       "after",
       examples(
@@ -247,7 +253,7 @@ function budgetAddCommand(app: App): Command {
   return new Command("budget-add")
     .description("give a goal more to spend")
     .argument(...ID)
-    .option("--time <duration>", "more time at work, e.g. 30m")
+    .option("--time <duration>", "more time at work, e.g. 30m; without a suffix, seconds")
     .option("--tokens <tokens>", "more tokens", number)
     .option("--usd <usd>", "more dollars", number)
     .option("--json", "print the answer as JSON", false)
@@ -366,6 +372,10 @@ ${examples(
   'omk goal run "Fix all failing cargo tests" --until-ready --engine scripted:fix.json',
   "omk goal run \"Add a --json flag\" --gate 'tests=npm test' --max-attempts 5",
 )}`;
+
+const ACCEPT_HELP = `
+The acceptance is kept with the result as it is now. When evidence is missing, the goal becomes ready as soon as that is
+there and the result is the same: a reviewed one after "omk goal review", an unrun one after "omk goal verify".`;
 
 const RESUME_HELP = `
 A goal made with --until-ready is driven on from the step at which it stopped; any other is only put back on its way.

@@ -27,7 +27,7 @@ export async function repeatGates(app: App, id: string): Promise<Rerun> {
 /** What repeating them showed, one line for each gate. */
 export function renderRerun({ tree, gates, notes, valid }: Rerun): string {
   const rows = gates.map((gate) => {
-    const where = gate.where === "linked" ? ", with ignored files linked in" : "";
+    const where = gate.where === "with_ignored" ? ", with ignored files copied in" : "";
     if (gate.same) return `  ${oneLine(gate.name)}: ${gate.now}, as recorded${where}`;
     return `  ${oneLine(gate.name)}: ${gate.now}, but ${gate.recorded ?? "nothing"} was recorded${where}`;
   });

@@ -253,6 +253,8 @@ export const Proof = z.looseObject({
   golden: z
     .looseObject({
       observations: z.array(z.string()),
+      /** Those that were seen beside a copy of what git ignores: their commands do something else without it. */
+      with_ignored: z.array(z.string()).optional(),
       compared: z.boolean(),
       differences: z.array(z.string()),
       intentional: z.array(z.string()),

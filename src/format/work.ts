@@ -34,6 +34,8 @@ export const Attempt = z.looseObject({
   fence: z.int().min(0),
   run_key: z.string(),
   spawn_id: z.string(),
+  /** Who does it, in events; the attempts of one goal side by side have different ones. */
+  worker: z.string().optional(),
   status: z.enum(["running", "ended", "interrupted"]),
   /** How the turn ended, and the class of its failure. */
   outcome: z.string().nullable(),
@@ -66,6 +68,10 @@ export const HelperTurn = z.looseObject({
   started_at: Instant,
   ended_at: Instant.nullable(),
   usage: Usage.nullable(),
+  /** The project as it was before the turn; turns of earlier versions have none. */
+  start_tree: z.string().optional(),
+  /** Paths that changed while it was only to read; absent until somebody looked. */
+  changed: z.array(z.string()).optional(),
 });
 export type HelperTurn = z.infer<typeof HelperTurn>;
 
@@ -78,7 +84,7 @@ export const Waiver = z.looseObject({
   kind: z.enum(["change", "finding", "gates"]),
   /** The path, the finding's id, or the digest of the gates. */
   what: z.string(),
-  /** For a change: the result it was given for. What an agent makes of the file later was not looked at. */
+  /** The result it was given for: what an agent makes of it later was not looked at. */
   tree: z.string().optional(),
   reason: z.string(),
   at: Instant,
@@ -118,6 +124,8 @@ export const GoldenObservation = z.looseObject({
   has_stdin: z.boolean(),
   /** The tree it was recorded on. */
   tree: z.string(),
+  /** Whether it runs on the files of the tree alone, or beside a copy of what git ignores in the project. */
+  ran_in: z.enum(["clean", "with_ignored"]).optional(),
   at: Instant,
   /** The files of the folder, by digest. */
   evidence: z.array(EvidenceFile),
@@ -205,11 +213,15 @@ export const Work = z.looseObject({
   plan: RecordedPlan.optional(),
   /** Paths that the work changed outside its tasks' write sets. */
   outside_write_sets: z.array(z.string()).default([]),
+  /** The task of whose attempt each of them was changed; one without was changed by nobody's. Absent in earlier versions. */
+  strayed_by: z.record(z.string(), z.string()).optional(),
   waivers: z.array(Waiver).default([]),
   /** How many attempts were made before a person last gave the goal fresh ones. */
   attempts_from: z.int().min(0).default(0),
   /** The fence of the attempt whose failure outside a person has answered by resuming. */
   resumed_fence: z.int().min(0).optional(),
+  /** The fence of the last turn that was only to read and whose changes a person has answered by resuming. */
+  changes_seen: z.int().min(0).optional(),
   /** What the work has left so far, and how it differs from the base. */
   result: z.looseObject({ tree: z.string(), changed_files: z.array(TreeChange) }).nullable(),
   gates: GateWork.nullable(),
@@ -246,6 +258,8 @@ export const Work = z.looseObject({
       decision: z.enum(["accepted", "rejected"]),
       summary: z.string(),
       decided_at: Instant,
+      /** `omk` where it was given in advance, `omk-cli` where a person gave it. */
+      by: z.string().optional(),
       /** What was accepted: for another tree the decision says nothing. */
       tree: z.string(),
       /** Checks a person vouches for, each with the statement. */

@@ -116,7 +116,7 @@ async function runClean(
   name: string,
   { onlySetup = false }: { onlySetup?: boolean } = {},
 ): Promise<CleanRun | string> {
-  const folder = join(subject.folder, "checkout", `${subject.nextSeq()}-${name}`);
+  const folder = join(subject.folder, "checkout", ports.random.name(12));
   await ensureFolder(folder, ports);
   try {
     try {

@@ -1,5 +1,5 @@
 /** What a change touches of that which decides how its gates judge, and how to put that back in a copy. */
-import { join, relative, sep } from "node:path";
+import { join, posix, relative, sep } from "node:path";
 
 import { systemCode } from "../errors.ts";
 import type { GateDefinition, SetupCommand } from "../format/gate.ts";
@@ -10,11 +10,15 @@ import { sha256 } from "../store/event-line.ts";
 import { gatePrograms } from "./gate-programs.ts";
 import { isManifest, restoredManifest } from "./manifests.ts";
 import { isTestFile, protectedClass } from "./protected.ts";
+import { isInstalled, isStandIn, isUncheckedBytecode } from "./stand-ins.ts";
 
 /** Larger ones are taken whole, or not looked into. */
 const TEXT_BYTES_MAX = 256 * 1024;
 /** A program that is a gate by itself may be a bundle of its own. */
 const PROGRAM_BYTES_MAX = 64 * 1024 * 1024;
+
+/** The list of gates is the goal's from its beginning: one that comes later decides nothing. */
+const OWN_FILE = /^\.omk\/gates\.toml$/;
 
 /** A command as far as its files are sought. */
 type Program = Pick<GateDefinition, "command" | "args" | "skip">;
@@ -26,8 +30,9 @@ export interface TouchedInputs {
 }
 
 /**
- * Finds them. `counted`: tests of the base could be counted, so they must also pass without the company of tests and
- * configuration that the change adds.
+ * Finds them. `counted`: tests of the base could be counted, so they must also pass without the company of tests that the
+ * change adds. `ran`: gates ran on the base at all, so they must also pass without configuration and programs that it adds.
+ * What stands in for a program is left out in any case.
  */
 export async function findTouchedInputs(
   given: {
@@ -37,20 +42,24 @@ export async function findTouchedInputs(
     changes: readonly TreeChange[];
     definitions: readonly Program[];
     counted: boolean;
+    ran: boolean;
   },
   signal: AbortSignal,
 ): Promise<TouchedInputs> {
-  const { workTree, base, tree, changes, definitions, counted } = given;
+  const { workTree, base, tree, changes, counted, ran } = given;
   const inputs: ProtectedInput[] = [];
   const texts = new Map<string, string>();
-  const touched = changes.filter(({ kind }) => kind !== "added");
-  const programs =
-    touched.length > 0 ? new Set(await programsIn(workTree, base, definitions, signal)) : new Set<string>();
+  const programs = changes.length > 0 ? await programsIn(given, signal) : new Set<string>();
+  const folders = new Set([...programs].map((path) => posix.dirname(path)));
   for (const { path, kind } of changes) {
     const add = (of: ProtectedInput["class"]) => void inputs.push({ path, class: of, change: kind });
     const named = protectedClass(path);
     if (kind === "added") {
-      if (counted && (named === "test" || named === "runner_configuration")) add(named);
+      const isConfiguration = named === "runner_configuration" || named === "gate_configuration";
+      if (named === "test" && counted) add(named);
+      else if (isConfiguration && ran && !OWN_FILE.test(path)) add(named);
+      else if (isStandIn(path, folders) || (ran && programs.has(path))) add("gate_program");
+      else if (await isForgedCache(path)) add("gate_program");
     } else if (named !== undefined) add(named);
     else if (isManifest(path)) {
       const text = await changedManifest(given, path, signal);
@@ -58,9 +67,16 @@ export async function findTouchedInputs(
         if (text !== null) texts.set(path, text);
         add("manifest");
       }
-    } else if (programs.has(path)) add("gate_program");
+    } else if (programs.has(path) || isInstalled(path) || (await isForgedCache(path))) add("gate_program");
   }
   return { inputs, texts };
+
+  /** Bytecode is made by every run, but not the kind that hides what its source says. */
+  async function isForgedCache(path: string): Promise<boolean> {
+    if (!path.endsWith(".pyc")) return false;
+    const bytes = await workTree.read(tree, path, TEXT_BYTES_MAX, signal);
+    return bytes !== undefined && isUncheckedBytecode(bytes);
+  }
 
   async function changedManifest(
     { workTree: trees }: { workTree: WorkTree },
@@ -93,7 +109,7 @@ export async function setupOverlay(
   const changes = await workTree.changes(base, tree, signal);
   const definitions = (setup ?? []).map((command) => ({ ...command, skip: false }));
   const { inputs, texts } = await findTouchedInputs(
-    { workTree, base, tree, changes, definitions, counted: true },
+    { workTree, base, tree, changes, definitions, counted: true, ran: true },
     signal,
   );
   const classes: ReadonlySet<ProtectedInput["class"]> = new Set(
@@ -109,18 +125,26 @@ export async function setupOverlay(
   };
 }
 
-/** Files of the base that its gates are made of. */
+/** Files that the base's gates are made of, with those that a change adds where they look for more. */
 async function programsIn(
-  workTree: WorkTree,
-  base: string,
-  definitions: readonly Program[],
+  {
+    workTree,
+    base,
+    tree,
+    changes,
+    definitions,
+  }: Pick<Parameters<typeof findTouchedInputs>[0], "workTree" | "base" | "tree" | "changes" | "definitions">,
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<Set<string>> {
   const files = new Set(await workTree.files(base, signal));
-  return gatePrograms(definitions, {
-    has: (path) => files.has(path),
-    read: (path) => textAt(workTree, base, path, signal),
+  const added = new Set(changes.filter(({ kind }) => kind === "added").map(({ path }) => path));
+  const found = await gatePrograms(definitions, {
+    has: (path) => files.has(path) || added.has(path),
+    read: (path) => textAt(workTree, files.has(path) ? base : tree, path, signal),
+    paths: [...files, ...added],
+    isNew: (path) => added.has(path),
   });
+  return new Set(found);
 }
 
 async function textAt(
@@ -199,6 +223,18 @@ export function changedPrograms(
     if (now === digest) return [];
     return [{ path, class: "gate_program" as const, change: real === undefined ? "deleted" : "modified" }];
   });
+}
+
+/** What a run with the base's copies was, in words: of files that the change adds the base has none. */
+export function inBaseCopies(files: readonly string[], inputs: readonly ProtectedInput[] = []): string {
+  const added = new Set(inputs.filter(({ change }) => change === "added").map(({ path }) => path));
+  const kept = files.filter((path) => !added.has(path));
+  const left = files.filter((path) => added.has(path));
+  const words = [
+    ...(kept.length > 0 ? [`with the base's copies of ${kept.join(", ")}`] : []),
+    ...(left.length > 0 ? [`without ${left.join(", ")}`] : []),
+  ];
+  return words.join(", ");
 }
 
 /** Whether a change of it concerns only gates that run tests. */

@@ -10,6 +10,7 @@ type ProtectedClass = ProtectedInput["class"];
 export function protectedClass(
   path: string,
 ): Exclude<ProtectedClass, "manifest" | "gate_program"> | undefined {
+  if (PYTHON_CACHE.test(path)) return undefined;
   if (isTestFile(path)) return "test";
   if (isRunnerConfiguration(path)) return "runner_configuration";
   if (GATE_CONFIGURATION.test(path)) return "gate_configuration";
@@ -17,9 +18,12 @@ export function protectedClass(
   return AGENT_CONFIGURATION.test(path) ? "agent_configuration" : undefined;
 }
 
-/** omk's own file, and those of linters and formatters, which gates run. */
+/** What runs leave behind. Bytecode that is believed unseen is told by its content: see `inputs.ts`. */
+const PYTHON_CACHE = /(?:^|\/)(?:__pycache__|\.pytest_cache|\.mypy_cache|\.ruff_cache)\//;
+
+/** omk's own file, those of linters, formatters and compilers, which gates run, and what says which of them is started. */
 const GATE_CONFIGURATION =
-  /(?:^|\/)(?:\.omk\/gates\.toml|\.eslintrc(?:\.[a-z]+)?|\.eslintignore|eslint\.config\.[a-z]+|\.oxlintrc\.json|biome\.jsonc?|\.prettierrc(?:\.[a-z]+)?|\.prettierignore|prettier\.config\.[a-z]+|\.flake8|\.pylintrc|\.?ruff\.toml|\.?mypy\.ini|\.golangci\.(?:ya?ml|toml|json)|\.?clippy\.toml|\.?rustfmt\.toml|\.rubocop\.yml|\.stylelintrc(?:\.[a-z]+)?|\.pre-commit-config\.yaml|lefthook\.ya?ml|\.husky\/.+)$/;
+  /(?:^|\/)(?:\.omk\/gates\.toml|\.eslintrc(?:\.[a-z]+)?|\.eslintignore|eslint\.config\.[a-z]+|\.oxlintrc\.json|biome\.jsonc?|\.prettierrc(?:\.[a-z]+)?|\.prettierignore|prettier\.config\.[a-z]+|\.flake8|\.pylintrc|\.?ruff\.toml|\.?mypy\.ini|\.golangci\.(?:ya?ml|toml|json)|\.?clippy\.toml|\.?rustfmt\.toml|\.rubocop\.yml|\.stylelintrc(?:\.[a-z]+)?|\.pre-commit-config\.yaml|lefthook\.ya?ml|\.husky\/.+|(?:ts|js)config[^/]*\.json|pyrightconfig\.json|\.swcrc|\.babelrc(?:\.[a-z]+)?|babel\.config\.[a-z]+|rust-toolchain(?:\.toml)?|\.(?:node|python|ruby|go)-version|\.nvmrc|\.tool-versions|\.?mise\.toml|\.env(?:\.(?:local|test|ci|test\.local))?|\.envrc)$/;
 
 const CI =
   /(?:^|\/)(?:\.github\/(?:workflows|actions)\/.+|\.gitlab-ci\.ya?ml|\.gitlab\/ci\/.+|\.circleci\/.+|\.?azure-pipelines(?:[-.].*)?\.ya?ml|Jenkinsfile(?:\..+)?|\.travis\.yml|\.?appveyor\.yml|bitbucket-pipelines\.yml|\.drone\.ya?ml|\.buildkite\/.+|\.woodpecker(?:\.ya?ml|\/.+)|\.forgejo\/workflows\/.+|\.gitea\/workflows\/.+|\.cirrus\.ya?ml|\.semaphore\/.+|buildspec\.ya?ml|cloudbuild\.ya?ml)$/;
@@ -29,6 +33,7 @@ const AGENT_CONFIGURATION =
 
 /** Whether a path (relative, `/` between its parts) is a test, a helper of tests or data of tests, as ecosystems name them. */
 export function isTestFile(path: string): boolean {
+  if (PYTHON_CACHE.test(path)) return false;
   const parts = path.split("/");
   const name = parts.pop() ?? "";
   if (TEST_NAMES.some((pattern) => pattern.test(name))) return true;
@@ -38,15 +43,16 @@ export function isTestFile(path: string): boolean {
 }
 
 /** Files that decide how a test runner runs, by name: with one of them a change could make any test pass. */
-function isRunnerConfiguration(path: string): boolean {
-  return RUNNER_CONFIGURATION.test(path.split("/").pop() ?? "") || CARGO_CONFIGURATION.test(path);
+export function isRunnerConfiguration(path: string): boolean {
+  return RUNNER_CONFIGURATION.test(path.split("/").pop() ?? "") || CONFIGURATION_FOLDERS.test(path);
 }
 
 const RUNNER_CONFIGURATION =
-  /^(?:\.npmrc|\.pnpmfile\.cjs|\.yarnrc(?:\.yml)?|bunfig\.toml|pytest\.ini|\.pytest\.ini|pytest\.toml|tox\.ini|noxfile\.py|\.coveragerc|conftest\.py|sitecustomize\.py|usercustomize\.py|\.mocharc(?:\.[a-z]+)?|\.taprc|\.nycrc(?:\.json)?|\.c8rc\.json|(?:vitest|vite|jest|playwright|karma|ava|cypress|wdio|web-test-runner)\.(?:config|workspace|conf)\.[a-z]+|phpunit\.xml(?:\.dist)?|\.rspec|Rakefile|[Jj]ustfile|Taskfile\.ya?ml|turbo\.json|nx\.json|(?:GNU)?[Mm]akefile)$/;
+  /^(?:\.npmrc|\.pnpmfile\.[cm]?js|pnpm-workspace\.yaml|lerna\.json|go\.work|jasmine\.json|gradle\.properties|settings\.gradle(?:\.kts)?|gradlew(?:\.bat)?|mvnw(?:\.cmd)?|\.yarnrc(?:\.yml)?|bunfig\.toml|pytest\.ini|\.pytest\.ini|pytest\.toml|tox\.ini|noxfile\.py|\.coveragerc|conftest\.py|sitecustomize\.py|usercustomize\.py|\.mocharc(?:\.[a-z]+)?|\.taprc|\.nycrc(?:\.json)?|\.c8rc\.json|(?:vitest|vite|jest|playwright|karma|ava|cypress|wdio|web-test-runner)\.(?:config|workspace|conf)\.[a-z]+|phpunit\.xml(?:\.dist)?|\.rspec|Rakefile|[Jj]ustfile|Taskfile\.ya?ml|turbo\.json|nx\.json|(?:GNU)?[Mm]akefile)$/;
 
-/** A `runner` there stands in for every test binary. */
-const CARGO_CONFIGURATION = /(?:^|\/)\.cargo\/config(?:\.toml)?$/;
+/** A `runner` of cargo stands in for every test binary; the others start what runs the tests. */
+const CONFIGURATION_FOLDERS =
+  /(?:^|\/)(?:\.cargo\/config(?:\.toml)?|\.config\/nextest\.toml|gradle\/wrapper\/.+|\.mvn\/.+|\.bundle\/config)$/;
 
 const TEST_FOLDERS: ReadonlySet<string> = new Set([
   "test",

@@ -14,6 +14,7 @@ import type { NewEvent } from "../store/event-log.ts";
 import { evidenceOf, type EvidenceFile } from "../store/evidence.ts";
 import { ensureFolder, type FilePorts } from "../store/files.ts";
 import { concernsTestsOnly, findTouchedInputs, type TouchedInputs } from "./inputs.ts";
+import { withoutLostTests } from "./lost-tests.ts";
 import { isTestFile } from "./protected.ts";
 import type { GateRun } from "./run.ts";
 import { allowedRed, areGreen, mendedGates } from "./state.ts";
@@ -90,7 +91,7 @@ export async function runGateSet(
       where: request.where,
       base: new Map(subject.baseline.map((gate) => [gate.name, gate])),
       onStart: async (gate, spawnId) => {
-        const what = request.commands ? gate.name : `gate ${gate.name}`;
+        const what = `${request.commands ? "" : "gate "}${gate.name} (${purposeOf(request.name)})`;
         ports.tell(`${what}: ${[gate.command, ...gate.args].join(" ")}`);
         const { name } = gate;
         const payload = { gate_id: name, name, run: id, tree: request.tree, spawn_id: spawnId };
@@ -111,6 +112,23 @@ export async function runGateSet(
   );
   const results = ran.map((gate) => (subject.allowRed?.includes(gate.name) ? allowedRed(gate) : gate));
   return { id, results, evidence };
+}
+
+/** What a run of gates is for, as whoever watches is told. */
+const PURPOSES: Readonly<Record<string, string>> = {
+  base: "baseline",
+  "base-copies": "with the base's files",
+  "copy-check": "the same copy, without the base's files",
+  "base-check": "the base in a copy",
+  "added-tests": "added tests on the base",
+  "clean-base": "fresh checkout of the base",
+  "clean-base-again": "fresh checkout of the base, once more",
+  clean: "fresh checkout",
+};
+
+function purposeOf(name: string): string {
+  const run = name.replace(/-setup$/, "");
+  return PURPOSES[run] ?? run.replaceAll("-", " ");
 }
 
 /** What the gates say of a result: the record of it, the logs, and whether they passed in every form. */
@@ -139,25 +157,31 @@ export async function judgeResult(
         ports,
         signal,
       );
-  const side_effects = await writtenSince(subject.tree, tree, signal);
+  const written = new Set(await writtenSince(subject.tree, tree, signal));
   const evidence = [...run.evidence];
-  const steps = { subject, tree, evidence, ports, signal };
-  const green = areGreen(run.results);
+  const steps = { subject, tree, evidence, written, ports, signal };
   // Also where the gates are red: what the change touches is to be seen in any case.
   const touched = await touchedInputs(steps);
   const protected_inputs = touched.inputs.map((input): ProtectedInput =>
     subject.isAllowed?.(input.path) === true ? { ...input, status: "allowed" } : input,
   );
+  // Where tests were touched, the run with the base's own tests tells whether any was lost.
+  const isUntouched = touched.inputs.length === 0 && !reusable;
+  const results = isUntouched ? withoutLostTests(run.results, subject.baseline) : run.results;
+  const green = areGreen(results);
   let base_copies: GateWork["base_copies"] = null;
   let added_tests: GateWork["added_tests"] = null;
   if (green && !reusable) {
     base_copies = await runBaseCopies(steps, { ...touched, inputs: protected_inputs });
-    if (base_copies?.status !== "failed") added_tests = await runAddedTests(steps, run.results);
+    if (base_copies?.status !== "failed") added_tests = await runAddedTests(steps, results);
   }
   const passed = green && base_copies?.status !== "failed" && base_copies?.status !== "unusable";
-  const found = { base_copies, added_tests, protected_inputs };
-  return { gates: { tree, run: run.id, results: run.results, ...found, side_effects }, evidence, passed };
+  const found = { base_copies, added_tests, protected_inputs, side_effects: [...written] };
+  return { gates: { tree, run: run.id, results, ...found }, evidence, passed };
 }
+
+/** Verdicts of gates that judged something. */
+const RAN: ReadonlySet<string> = new Set(["passed", "failed", "failed_on_base_too", "timed_out"]);
 
 /** What of the gates' inputs the change touches. */
 async function touchedInputs({ subject, tree, signal }: Judging): Promise<TouchedInputs> {
@@ -168,7 +192,8 @@ async function touchedInputs({ subject, tree, signal }: Judging): Promise<Touche
   // Where tests ran on the base, they must also pass without the company of what the change adds to them: a source that
   // ends the runner early would otherwise hide behind one added test.
   const counted = subject.baseline.some((gate) => testsRun(gate.counts) > 0);
-  return findTouchedInputs({ workTree, base, tree, changes, definitions, counted }, signal);
+  const ran = subject.baseline.some(({ verdict }) => RAN.has(verdict ?? ""));
+  return findTouchedInputs({ workTree, base, tree, changes, definitions, counted, ran }, signal);
 }
 
 /** Paths that differ in the work tree from what it was: where gates ran in between, what they wrote. */
@@ -213,6 +238,8 @@ interface Judging {
   subject: GateSubject;
   tree: string;
   evidence: EvidenceFile[];
+  /** Files of the project that gates changed through a copy. */
+  written: Set<string>;
   ports: GateStepPorts;
   signal: AbortSignal;
 }
@@ -234,11 +261,14 @@ async function runBaseCopies(
   // A linter's settings, or a program that is a gate, concern gates that run no tests.
   const only = tried.every(concernsTestsOnly) ? ({ only: "tests" } as const) : {};
   const run = await runInCopy(steps, { tree, overlay, name: "base-copies", ...only });
-  if (areGreen(run.results)) return { status: "passed", files, results: run.results };
+  // Where a person let tests change, there may be fewer.
+  const isWhole = tried.length === inputs.length;
+  const results = isWhole ? withoutLostTests(run.results, subject.baseline) : run.results;
+  if (areGreen(results)) return { status: "passed", files, results };
   // Red in a copy may be the copy's fault: without the base's files the same gates are green where they should be.
   const calibration = await runInCopy(steps, { tree, name: "copy-check", ...only });
   const usable = areGreen(calibration.results);
-  return { status: usable ? "failed" : "unusable", files, results: run.results };
+  return { status: usable ? "failed" : "unusable", files, results };
 }
 
 /** Tests that the change adds, laid over the base: red there and green now shows that they test the change. */
@@ -254,6 +284,8 @@ async function runAddedTests(
   const files = addedTests(changes);
   const tests = subject.definitions.some((gate) => gate.kind === "test" && !gate.skip);
   if (files.length === 0 || !tests) return null;
+  // With nothing but tests the base and those are the result: red there and green here shows only that a run can differ.
+  if (changes.every(({ path }) => files.includes(path))) return null;
   const calibration = await runInCopy(steps, { tree: base, name: "base-check", only: "tests" });
   const wasGreen = subject.baseline.filter((gate) => gate.verdict === "passed");
   const usable = wasGreen.every(
@@ -263,7 +295,10 @@ async function runAddedTests(
   const overlay = { tree, paths: files };
   const run = await runInCopy(steps, { tree: base, overlay, name: "added-tests", only: "tests" });
   const red = run.results.some((gate) => gate.verdict === "failed" || gate.verdict === "failed_on_base_too");
-  return { status: red ? "red_on_base" : "green_on_base", files, results: run.results };
+  if (!red) return { status: "green_on_base", files, results: run.results };
+  // A test that is red in every copy tells nothing of the base.
+  const control = await runInCopy(steps, { tree, name: "added-control", only: "tests" });
+  return { status: areGreen(control.results) ? "red_on_base" : "unusable", files, results: run.results };
 }
 
 function addedTests(changes: readonly TreeChange[]): string[] {
@@ -272,18 +307,24 @@ function addedTests(changes: readonly TreeChange[]): string[] {
 
 /** Runs gates in a temporary copy of a tree, with some files from another. */
 async function runInCopy(
-  { subject, evidence, ports, signal }: Judging,
+  { subject, evidence, written, ports, signal }: Judging,
   request: { tree: string; overlay?: NonNullable<CheckoutOptions["overlay"]>; name: string; only?: "tests" },
 ): Promise<GateSetRun> {
   const { tree, overlay, name, only } = request;
-  const folder = join(subject.folder, "checkout", `${subject.nextSeq()}-${name}`);
+  // What it is for is not to be read from its path.
+  const folder = join(subject.folder, "checkout", ports.random.name(12));
   await ensureFolder(folder, ports);
   try {
-    const options = { linkIgnored: true, ...(overlay && { overlay }) };
-    await subject.tree.checkout(tree, folder, options, signal);
+    const options = { withIgnored: true, ...(overlay && { overlay }) };
+    const linked = await subject.tree.checkout(tree, folder, options, signal);
+    if (linked)
+      ports.tell(
+        `the gates' copy shares with the project what is too large to copy: ${linked.paths.join(", ")}`,
+      );
     const set = { tree, where: "base_copies", cwd: folder, name, ...(only && { only }) } as const;
     const run = await runGateSet(subject, set, ports, signal);
     evidence.push(...run.evidence);
+    for (const path of linked?.changed() ?? []) written.add(path);
     return run;
   } finally {
     ports.disk.removeTree(folder);

@@ -6,6 +6,8 @@ import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import type { Disk, Processes, RunResult } from "../ports.ts";
+import { hardenedEnvironment, HARDENED_SETTINGS, PLAIN_ATTRIBUTES, searchPathOf } from "./hardened.ts";
+import { bringIgnored, type LinkedIgnored } from "./ignored-files.ts";
 
 /** A commit that keeps a tree for good. */
 export interface KeptTree {
@@ -35,22 +37,6 @@ const DEADLINE_MS = 120_000;
 /** A bundle holds whole trees. */
 const BUNDLE_DEADLINE_MS = 600_000;
 const OUTPUT_BYTES_MAX = 256 * 1024 * 1024;
-
-/** Outranks every `.gitattributes`: bytes come out as they went in. */
-const ATTRIBUTES = "* -text -filter -ident -working-tree-encoding !diff\n";
-
-const SETTINGS = [
-  "core.hooksPath=/dev/null",
-  "core.fsmonitor=false",
-  "core.attributesFile=/dev/null",
-  "core.autocrlf=false",
-  "core.protectHFS=true",
-  "core.protectNTFS=true",
-  "core.quotePath=false",
-  "core.alternateRefsCommand=true",
-  "gc.auto=0",
-  "maintenance.auto=false",
-].flatMap((setting) => ["-c", setting]);
 
 /** The kept trees of one goal. */
 export class KeptTrees {
@@ -88,7 +74,7 @@ export class KeptTrees {
       const path = join(kept.#gitDir, folder);
       if (!ports.disk.stat(path)) ports.disk.makeFolder(path);
     }
-    await ports.disk.writeDerived(join(kept.#gitDir, "info", "attributes"), ATTRIBUTES);
+    await ports.disk.writeDerived(join(kept.#gitDir, "info", "attributes"), PLAIN_ATTRIBUTES);
     const objects = [...new Set([own, source])].map((place) => alternate(join(place, "objects")));
     await ports.disk.writeDerived(
       join(kept.#gitDir, "objects", "info", "alternates"),
@@ -160,6 +146,17 @@ export class KeptTrees {
       .filter((path) => path !== "" && path !== ".");
   }
 
+  /** Copies ignored paths of the project into a checkout; says what of them is only linked, being too large. */
+  bringIgnored(
+    paths: readonly string[],
+    folder: string,
+    signal: AbortSignal,
+  ): Promise<LinkedIgnored | undefined> {
+    const { projectDir, environment } = this.#places;
+    const root = this.#ports.disk.realPath(projectDir) ?? projectDir;
+    return bringIgnored({ root, folder, paths, searchPath: searchPathOf(environment) }, this.#ports, signal);
+  }
+
   /**
    * Writes commits with all that they need into a file that `git fetch` and `git clone` read, each under the name it is
    * given here: the names in the repository say nothing to others.
@@ -194,20 +191,12 @@ function runGit(
 ): Promise<RunResult> {
   return ports.processes.run(
     {
-      argv: ["git", ...SETTINGS, ...args],
+      argv: ["git", ...HARDENED_SETTINGS, ...args],
       cwd: cwd ?? temporary,
       env: {
-        PATH: environment["PATH"] ?? "",
+        ...hardenedEnvironment(searchPathOf(environment)),
         HOME: temporary,
-        LC_ALL: "C",
-        GIT_CONFIG_NOSYSTEM: "1",
         GIT_CONFIG_GLOBAL: "/dev/null",
-        GIT_ATTR_NOSYSTEM: "1",
-        GIT_TERMINAL_PROMPT: "0",
-        GIT_OPTIONAL_LOCKS: "0",
-        GIT_NO_LAZY_FETCH: "1",
-        GIT_ALLOW_PROTOCOL: "none",
-        GIT_LITERAL_PATHSPECS: "1",
         ...(index !== undefined && { GIT_INDEX_FILE: index }),
       },
       ...(stdin && { stdin }),

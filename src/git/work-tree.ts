@@ -10,6 +10,8 @@ import { OmkError } from "../errors.ts";
 import { shellQuoted } from "../format/shell.ts";
 import type { Disk, Processes, Random, RunResult } from "../ports.ts";
 import { sha256 } from "../store/event-line.ts";
+import { hardenedEnvironment, HARDENED_SETTINGS, PLAIN_ATTRIBUTES, searchPathOf } from "./hardened.ts";
+import { bringIgnored, copy, type LinkedIgnored } from "./ignored-files.ts";
 
 /** How one path differs between two trees; mode 160000 is a repository inside the project. */
 export interface TreeChange {
@@ -24,8 +26,8 @@ export interface TreeChange {
 export interface CheckoutOptions {
   /** Paths from another tree, left out where it has none; those in `texts` get that text. */
   overlay?: { tree: string; paths: readonly string[]; texts?: ReadonlyMap<string, string> };
-  /** What git ignores in the project (installed dependencies, say) is linked in. */
-  linkIgnored?: boolean;
+  /** What git ignores in the project (installed dependencies, say) is there as well: copied, or linked where it is too much. */
+  withIgnored?: boolean;
 }
 
 /** A project directory, with or without a git repository of its own. Trees are git tree ids. */
@@ -57,8 +59,15 @@ export interface WorkTree {
     bytesMax: number,
     signal: AbortSignal,
   ): Promise<{ text: string; truncated: boolean }>;
-  /** Writes a tree into an empty folder. */
-  checkout(tree: string, folder: string, options: CheckoutOptions, signal: AbortSignal): Promise<void>;
+  /** Writes a tree into an empty folder; says what of the project's own files is linked there. */
+  checkout(
+    tree: string,
+    folder: string,
+    options: CheckoutOptions,
+    signal: AbortSignal,
+  ): Promise<LinkedIgnored | undefined>;
+  /** Copies what is in one folder, a checkout say, into another that is empty. */
+  copyFolder(from: string, to: string, signal: AbortSignal): Promise<void>;
   /** What git ignores in the project, whole folders as one path with a slash at the end, in byte order. */
   ignored(signal: AbortSignal): Promise<string[]>;
   /**
@@ -87,28 +96,6 @@ const SNAPSHOT_TRIES = 3;
 const KEPT_MAX = 1_000;
 const GITLINK = "160000";
 
-/** Settings that no repository may change: they outrank its own. */
-const SETTINGS = [
-  "core.hooksPath=/dev/null",
-  "core.fsmonitor=false",
-  "core.untrackedCache=false",
-  "core.splitIndex=false",
-  "core.attributesFile=/dev/null",
-  "core.autocrlf=false",
-  "core.safecrlf=false",
-  "core.protectHFS=true",
-  "core.protectNTFS=true",
-  "core.quotePath=false",
-  "core.alternateRefsCommand=true",
-  "core.logAllRefUpdates=false",
-  // What an event names must survive with it, kept refs included; one sync for all objects of a snapshot.
-  "core.fsync=added,reference",
-  "core.fsyncMethod=batch",
-  "gc.auto=0",
-  "maintenance.auto=false",
-  "submodule.recurse=false",
-].flatMap((setting) => ["-c", setting]);
-
 /** What the user's repository knows about its file system; anything else in its configuration is not for us. */
 const FILE_SYSTEM_KEYS = new Set([
   "core.filemode",
@@ -116,12 +103,6 @@ const FILE_SYSTEM_KEYS = new Set([
   "core.ignorecase",
   "core.precomposeunicode",
 ]);
-
-/**
- * Outranks every `.gitattributes`: bytes stay as they are, and whether a file is shown in a patch is found by looking
- * at it, since an agent could call its sources binary to hide them.
- */
-const ATTRIBUTES = "* -text -filter -ident -working-tree-encoding !diff\n";
 
 /**
  * Opens the project directory of a goal; `git.failed` without git or with a broken repository, `git.unsupported` for
@@ -248,7 +229,7 @@ class Git implements WorkTree {
     const init = ["init", "--quiet", "--bare", "--template=", `--object-format=${format}`, this.#gitDir];
     this.#removeRemains();
     checked("init", await this.#run(init, { cwd: this.#gitDir }, signal));
-    await this.#write("info/attributes", ATTRIBUTES);
+    await this.#write("info/attributes", PLAIN_ATTRIBUTES);
     await this.#write("info/exclude", this.#excluded());
     if (this.#user) {
       const { commonDir } = this.#user;
@@ -363,7 +344,12 @@ class Git implements WorkTree {
     };
   }
 
-  async checkout(tree: string, folder: string, options: CheckoutOptions, signal: AbortSignal): Promise<void> {
+  async checkout(
+    tree: string,
+    folder: string,
+    options: CheckoutOptions,
+    signal: AbortSignal,
+  ): Promise<LinkedIgnored | undefined> {
     const index = this.#temporaryIndex();
     try {
       await this.#private(["read-tree", tree], { index }, signal);
@@ -376,7 +362,17 @@ class Git implements WorkTree {
     } finally {
       this.#dropIndex(index);
     }
-    if (options.linkIgnored === true) await this.#linkIgnored(folder, signal);
+    if (options.withIgnored !== true) return undefined;
+    const paths = await this.ignored(signal);
+    return bringIgnored(
+      { root: this.root, folder, paths, searchPath: this.#searchPath },
+      this.#ports,
+      signal,
+    );
+  }
+
+  async copyFolder(from: string, to: string, signal: AbortSignal): Promise<void> {
+    await copy([`${from}/.`], to, this.#searchPath, this.#ports, signal);
   }
 
   async keep(tree: string, name: string, signal: AbortSignal): Promise<string> {
@@ -597,26 +593,6 @@ class Git implements WorkTree {
       .filter((path) => !isInside(this.#goalDir, join(this.root, path.replace(/\/$/, ""))));
   }
 
-  async #linkIgnored(folder: string, signal: AbortSignal): Promise<void> {
-    const { disk } = this.#ports;
-    for (const name of await this.ignored(signal)) {
-      const path = name.replace(/\/$/, "");
-      const from = join(this.root, path);
-      if (!this.#isFolderIn(folder, dirname(path)) || disk.stat(join(folder, path))) continue;
-      disk.symbolicLink(from, join(folder, path));
-    }
-  }
-
-  /** Whether every step from the checkout down to there is a real folder: a link in the tree could lead anywhere. */
-  #isFolderIn(folder: string, path: string): boolean {
-    const { disk } = this.#ports;
-    let at = folder;
-    return path.split("/").every((name) => {
-      at = join(at, name);
-      return disk.stat(at)?.kind === "folder";
-    });
-  }
-
   // ---- The user's repository
 
   /** Its configuration as pairs, keys in lower case; a key without value reads `true`. */
@@ -696,6 +672,10 @@ class Git implements WorkTree {
 
   // ---- Running git
 
+  get #searchPath(): string {
+    return searchPathOf(this.#environment);
+  }
+
   /** On the private directory; its failure is `git.failed`. */
   async #private(args: readonly string[], options: GitOptions, signal: AbortSignal): Promise<Buffer> {
     return checked(args[0] ?? "", await this.#try(args, options, signal));
@@ -732,21 +712,13 @@ class Git implements WorkTree {
   ): Promise<RunResult> {
     return this.#ports.processes.run(
       {
-        argv: ["git", ...SETTINGS, ...args],
+        argv: ["git", ...HARDENED_SETTINGS, ...args],
         cwd: options.cwd,
         env: {
-          PATH: this.#environment["PATH"] ?? "/usr/bin:/bin",
-          LC_ALL: "C",
+          ...hardenedEnvironment(this.#searchPath),
           ...(options.home === undefined
             ? { HOME: this.#gitDir, GIT_CONFIG_GLOBAL: "/dev/null" }
             : { HOME: options.home, ...xdgOf(this.#environment) }),
-          GIT_CONFIG_NOSYSTEM: "1",
-          GIT_ATTR_NOSYSTEM: "1",
-          GIT_TERMINAL_PROMPT: "0",
-          GIT_OPTIONAL_LOCKS: "0",
-          GIT_NO_LAZY_FETCH: "1",
-          GIT_ALLOW_PROTOCOL: "none",
-          GIT_LITERAL_PATHSPECS: "1",
           GIT_AUTHOR_NAME: "omk",
           GIT_AUTHOR_EMAIL: "omk@localhost",
           GIT_AUTHOR_DATE: "@1000000000 +0000",

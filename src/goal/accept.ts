@@ -4,18 +4,14 @@ import { join } from "node:path";
 import { instantOf } from "../format/stamp.ts";
 import type { DocumentChange } from "../format/event.ts";
 import { renderDocument } from "../format/json.ts";
-import { replaceFile } from "../store/files.ts";
 import { keepEvidence } from "../store/evidence.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { factsOf } from "./facts.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
-import { rollbackPlan } from "./rollback-plan.ts";
+import { ROLLBACK_PLAN, writeReaderFiles } from "./reader-files.ts";
 import { TASK } from "./scaffold.ts";
 import { decideVerdict } from "./verdict.ts";
 import type { WantedWaiver } from "./waivers.ts";
-
-/** Where the plan to roll a rejected result back lies in a goal's folder. */
-export const ROLLBACK_PLAN = "artifacts/integration/rollback-rejected-slice.md";
 
 /** A person's yes (or `--auto-accept`, given in advance). */
 export interface Acceptance {
@@ -77,8 +73,6 @@ export async function rejectGoal(open: OpenGoal, reason: string, ports: GoalPort
   };
   const rejected = { ...decision, decision: "rejected" as const };
   await decide(open, rejected, { events: [], changes: [], actor: "omk-cli" }, ports);
-  const plan = rollbackPlan(open.id, reason, open.work);
-  await ports.disk.writeDerived(join(open.folder, ROLLBACK_PLAN), ports.redactor.text(plan));
 }
 
 function given(open: OpenGoal, acceptance: Acceptance, ports: GoalPorts) {
@@ -88,6 +82,7 @@ function given(open: OpenGoal, acceptance: Acceptance, ports: GoalPorts) {
     decided_at: instantOf(ports.clock.now()),
     tree: open.work.result?.tree ?? open.work.base?.tree ?? "",
     attested: { ...acceptance.attested },
+    by: acceptance.by,
   };
 }
 
@@ -140,6 +135,5 @@ async function decide(
       ...changes,
     ],
   });
-  // Under the name of 0.5.0, which scripts know: a copy of the evidence, made when the log has it.
-  await replaceFile(join(open.folder, "artifacts", "integration", file), content, ports);
+  await writeReaderFiles(open, ports);
 }

@@ -1,5 +1,5 @@
 /** The engine reviews the result, reading only: one turn for each role, with findings as typed records. */
-import { Breaker, outsideStop, turnResult } from "../budget/breaker.ts";
+import { Breaker, turnResult } from "../budget/breaker.ts";
 import type { Engine, Turn } from "../engine/engine.ts";
 import { isOutside } from "../engine/turn.ts";
 import type { Goal } from "../format/goal.ts";
@@ -10,8 +10,8 @@ import type { AgentReview, RoleReview } from "../format/work.ts";
 import type { TreeChange } from "../git/work-tree.ts";
 import { agentTasks } from "./agent-tasks.ts";
 import { AGENT_VERIFY } from "./agent-verify.ts";
-import { budgetEnding, stopEnding } from "./endings.ts";
-import { HELPER_MS_MAX, takeHelperTurn } from "./helper.ts";
+import { budgetEnding, endTurn, stopEnding } from "./endings.ts";
+import { HELPER_MS_MAX, takeHelperTurn, wroteEnding } from "./helper.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import { parseReview } from "./review-answer.ts";
@@ -28,8 +28,6 @@ const ASKED_MAX = 2;
 const PATCH_BYTES_MAX = 160 * 1024;
 const FILES_SHOWN_MAX = 400;
 const ANSWER_TOKENS_MAX = 32_000;
-/** The longest rest after an outage; more only a clock that was set back would ask for. */
-const REST_MS_MAX = 61_000;
 
 type Step = { open: OpenGoal; space: Workspace; engine: Engine; ports: GoalPorts; signal: AbortSignal };
 
@@ -62,6 +60,9 @@ export async function runAgentReview(
     if (!("role" in given)) return given;
     review = { ...review, roles: [...review.roles.filter((one) => one.role !== role), given] };
     await recordRole(open, review, given, ports);
+    // A person looks before others review what it left.
+    const wrote = wroteEnding(open);
+    if (wrote) return wrote;
   }
   return undefined;
 }
@@ -123,8 +124,6 @@ async function reviewAs(role: Role, step: Step, breaker: Breaker): Promise<RoleR
     if (signal.aborted) return stopEnding(signal);
     const spentUp = budgetEnding(open);
     if (spentUp) return spentUp;
-    const waitMs = Math.min(breaker.waitMs(ports.clock.monotonicMs()), REST_MS_MAX);
-    if (waitMs > 0) await ports.clock.sleep(waitMs, signal);
     const ask = {
       role: "review" as const,
       task: role,
@@ -132,20 +131,19 @@ async function reviewAs(role: Role, step: Step, breaker: Breaker): Promise<RoleR
       turnMs: HELPER_MS_MAX,
       outputTokensMax: ANSWER_TOKENS_MAX,
     };
-    const ticket = breaker.begin();
     const taken = await takeHelperTurn(open, space, engine, ask, ports, signal);
     if (signal.aborted) return stopEnding(signal);
     const { turn } = taken;
-    breaker.end(ticket, resultOf(turn), { wall: ports.clock.now(), ms: ports.clock.monotonicMs() });
-    if (breaker.state === "open" && breaker.cause) {
-      const { code, reason } = outsideStop(breaker.cause, `omk goal resume ${open.id}`, breaker.outages);
-      return { status: "blocked_on_external", reasonCode: code, reason };
-    }
+    // What it wrote is to be looked at before anybody is asked again.
+    const wrote = isOutside(turn) ? wroteEnding(open) : undefined;
+    if (wrote) return wrote;
+    const stopped = await endTurn(open, breaker, resultOf(turn), ports, signal);
+    if (stopped) return stopped;
     if (isOutside(turn)) continue;
     const over = taken.isTooLong ? undefined : budgetEnding(open);
     if (turn.status !== "finished" && over) return over;
     asked++;
-    fence = open.work.helper_turns.at(-1)?.fence ?? 0;
+    fence = taken.fence;
     because = whyUnusable(taken);
     // What it wrote into the project is there now: asking again would only look better.
     if (taken.changed.length > 0) break;

@@ -52,3 +52,13 @@ export function countedAttempts(work: Pick<Work, "attempts" | "attempts_from">, 
 export function currentAttempts(work: Pick<Work, "attempts" | "attempts_from">): Attempt[] {
   return work.attempts.slice(work.attempts_from);
 }
+
+/** Who does the work, in events: one name for each attempt at a time. */
+export function workerName(slot: number): string {
+  return `goal-agent-worker-${slot}`;
+}
+
+/** Who made an attempt; those of earlier versions were made one at a time. */
+export function workerOf({ worker }: Pick<Attempt, "worker">): string {
+  return worker ?? workerName(0);
+}

@@ -7,8 +7,8 @@ import { instantOf } from "../format/stamp.ts";
 import { APPROVAL_NEEDED } from "./approvals.ts";
 import { normalizeGoal, testabilityOf } from "./intake.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
-import { planDocuments } from "./plan-documents.ts";
 import { concludeGoal } from "./proof.ts";
+import { writeReaderFiles } from "./reader-files.ts";
 
 const NOT_TESTABLE = "not_testable";
 /** Longer answers belong into a file of the repository. */
@@ -69,8 +69,7 @@ export async function applyDecision(
     ],
   });
   // The answer may tell another kind of goal, and so what has to be shown at its end.
-  for (const [name, text] of planDocuments(open))
-    await ports.disk.writeDerived(join(open.folder, name), text);
+  await writeReaderFiles(open, ports);
   if (isPaused) return;
   const again = { status: "blocked_on_human", reasonCode: NOT_TESTABLE } as const;
   await concludeGoal(open, undefined, now.testable ? undefined : { ...again, reason: now.question }, ports);

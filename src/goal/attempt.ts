@@ -8,31 +8,36 @@ import type { Engine, Turn } from "../engine/engine.ts";
 import { HANDSHAKE_MS, IDLE_MS, isHeld, isOutside, summaryOf, Transcript } from "../engine/turn.ts";
 import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
-import type { Attempt } from "../format/work.ts";
+import type { Attempt, Work } from "../format/work.ts";
 import { changedFiles } from "../git/changed-files.ts";
 import { ensureFolder } from "../store/files.ts";
 import { keepEvidence, evidenceOf, type EvidenceFile } from "../store/evidence.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
+import { helperPaths } from "./helper.ts";
 import { meterAttempt } from "./metering.ts";
 import { TaskClaim } from "./claim.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { workPrompt } from "./prompt.ts";
 import type { NextAttempt } from "./next-step.ts";
 import { takeProposals, taskTurnMs, writeTaskPolicy } from "./proposals.ts";
-import { outsideAfter } from "./write-sets.ts";
-import { agentTasks } from "./agent-tasks.ts";
+import { outsideAfter, strayedBy } from "./write-sets.ts";
+import { agentTasks, workerName, workerOf } from "./agent-tasks.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Workspace } from "./workspace.ts";
 
-/** Who does the work, in events. */
-const WORKER = "goal-agent-worker-0";
 const PATCH_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Runs one attempt to its end and records it. The signal ends it early: then it is not counted. */
 export async function runAttempt(
   open: OpenGoal,
   space: Workspace,
-  { engine, approvals, task: id, number }: { engine: Engine; approvals: Approvals } & NextAttempt,
+  {
+    engine,
+    approvals,
+    task: id,
+    number,
+    worker = workerName(0),
+  }: { engine: Engine; approvals: Approvals; worker?: string } & NextAttempt,
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<void> {
@@ -45,13 +50,13 @@ export async function runAttempt(
   const startedMs = ports.clock.monotonicMs();
   const turnMs = taskTurnMs(goal, work, task);
   const start = await space.tree.snapshot(signal);
-  const claim = new TaskClaim(open, id, WORKER, turnMs, ports);
+  const claim = new TaskClaim(open, id, worker, turnMs, ports);
   const [fence = 0] = await open.record({
     kind: "task_claimed",
-    actor: WORKER,
+    actor: worker,
     payload: {
       task_id: id,
-      worker_id: WORKER,
+      worker_id: worker,
       lease_deadline: claim.deadline,
       attempt: number,
     },
@@ -64,6 +69,7 @@ export async function runAttempt(
     fence,
     run_key: `${id}/${fence}`,
     spawn_id: `omk-${ports.random.name(20)}`,
+    worker,
     status: "running",
     outcome: null,
     outcome_code: null,
@@ -75,12 +81,14 @@ export async function runAttempt(
     usage: null,
     counted: false,
   };
-  await open.record({
-    kind: "task_started",
-    actor: WORKER,
-    payload: { task_id: id, worker_id: WORKER, attempt: number, fence, spawn_id: attempt.spawn_id },
-    changes: [change("work.json", { attempts: [...work.attempts, attempt] })],
-  });
+  await open.update(() => [
+    {
+      kind: "task_started",
+      actor: worker,
+      payload: { task_id: id, worker_id: worker, attempt: number, fence, spawn_id: attempt.spawn_id },
+      changes: [change("work.json", { attempts: [...open.work.attempts, attempt] })],
+    },
+  ]);
 
   const folder = join(open.folder, "artifacts", "agent-runs", id, String(fence));
   await ensureFolder(folder, ports);
@@ -95,7 +103,7 @@ export async function runAttempt(
   const permissions = approvals.attempt({
     task: attempt.task_id,
     fence,
-    worker: WORKER,
+    worker,
     cwd: space.tree.root,
     endsAtMs: startedMs + turnMs,
     callsHooks,
@@ -168,18 +176,22 @@ async function recordEnd(
   const { work, graph } = open;
   const ok = isDone(ended);
   const id = ended.task_id;
+  const worker = workerOf(ended);
   const tree = ended.result_tree ?? ended.start_tree;
-  const attempts = work.attempts.map((one) => (one.fence === ended.fence ? ended : one));
-  const by = { attempts, outside: [] };
+  const withThis = (attempts: readonly Attempt[]): Attempt[] =>
+    attempts.map((one) => (one.fence === ended.fence ? ended : one));
+  // What other hands changed before stays a part of the result.
+  const before = (work.result?.changed_files ?? []).map(({ path }) => path);
+  const outsiders = await changedBefore(space, work, ended.start_tree);
+  const by = { attempts: withThis(work.attempts), outside: [...before, ...outsiders, ...helperPaths(work)] };
   const changed = work.base ? await changedFiles(space.tree, work.base.tree, tree, UNHURRIED, by) : [];
-  const outside = outsideAfter(
-    work.outside_write_sets,
-    { write_set: graph.tasks.find((one) => one.id === id)?.write_set ?? [] },
-    { inAttempt: await space.tree.changes(ended.start_tree, tree, UNHURRIED), sinceBase: changed },
-  );
+  const inAttempt = await space.tree.changes(ended.start_tree, tree, UNHURRIED);
+  const position = await space.tree.position(UNHURRIED);
+  const write_set = graph.tasks.find((one) => one.id === id)?.write_set ?? [];
+  let outside: string[] = [];
   const payload = {
     task_id: id,
-    worker_id: WORKER,
+    worker_id: worker,
     attempt: ended.number,
     fence: ended.fence,
     spawn_id: ended.spawn_id,
@@ -191,34 +203,51 @@ async function recordEnd(
     path,
     summary: `attempt ${ended.number}`,
   }));
-  await open.record({
-    kind: ok ? "task_completed" : "task_failed",
-    actor: WORKER,
-    payload,
-    changes: [
-      change("work.json", {
-        attempts,
-        result: { tree, changed_files: changed },
-        base: work.base && { ...work.base, position: await space.tree.position(UNHURRIED) },
-        evidence: [...work.evidence, ...files],
-        active_ms: work.active_ms + elapsedMs,
-        outside_write_sets: outside,
-      }),
-      changeTask(
-        id,
-        {
-          status: ok ? "done" : "blocked",
-          owner_role: "executor",
-          evidence,
-          retry_count: failures,
-          lease_expires_at: null,
-          ...(ok && { completed_at: ended.ended_at }),
-        },
-        ok ? undefined : ["completed_at"],
-      ),
-    ],
+  await open.update(() => {
+    // As it stands now: others may have ended since this attempt did.
+    const now = open.work;
+    outside = outsideAfter(now.outside_write_sets, { write_set }, { inAttempt, sinceBase: changed });
+    return [
+      {
+        kind: ok ? "task_completed" : "task_failed",
+        actor: worker,
+        payload,
+        changes: [
+          change("work.json", {
+            attempts: withThis(now.attempts),
+            result: { tree, changed_files: changed },
+            base: now.base && { ...now.base, position },
+            evidence: [...now.evidence, ...files],
+            active_ms: now.active_ms + elapsedMs,
+            outside_write_sets: outside,
+            strayed_by: strayedBy(now, outside, id),
+          }),
+          changeTask(
+            id,
+            {
+              status: ok ? "done" : "blocked",
+              owner_role: "executor",
+              evidence,
+              retry_count: failures,
+              lease_expires_at: null,
+              ...(ok && { completed_at: ended.ended_at }),
+            },
+            ok ? undefined : ["completed_at"],
+          ),
+        ],
+      },
+    ];
   });
   return outside;
+}
+
+/** What changed between the last step that looked and the turn, less what gates wrote: nobody's work, but in the result. */
+async function changedBefore(space: Workspace, work: Work, start: string): Promise<string[]> {
+  const recorded = work.result?.tree ?? work.base?.tree ?? start;
+  if (recorded === start) return [];
+  const ours = new Set(work.side_effects);
+  const changes = await space.tree.changes(recorded, start, UNHURRIED);
+  return changes.map(({ path }) => path).filter((path) => !ours.has(path));
 }
 
 /** Whether an attempt left its task done, as far as its agent is concerned. */

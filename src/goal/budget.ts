@@ -32,6 +32,13 @@ export function spent(
   return sum;
 }
 
+/** Whether dollars among what was spent were not told by an agent but worked out by the price table. */
+export function isEstimated(work: Pick<Work, "attempts"> & Partial<Pick<Work, "helper_turns">>): boolean {
+  return [...work.attempts, ...(work.helper_turns ?? [])].some(
+    ({ usage }) => usage !== null && usage.cost_source !== "reported" && costOf(usage).usd > 0,
+  );
+}
+
 /** What a goal may spend in all; Infinity where no limit was set. */
 export function budgetLimits(goal: Pick<Goal, "budget_time" | "budget_tokens" | "budget_usd">): BudgetLimits {
   const seconds =
@@ -47,6 +54,13 @@ export function budgetLimits(goal: Pick<Goal, "budget_time" | "budget_tokens" | 
 export function remainingMs(goal: Goal, work: Work): number {
   return Math.max(0, budgetLimits(goal).ms - work.active_ms);
 }
+
+/** The code of the ending of a goal that has used a budget up. */
+export const BUDGET_CODES = {
+  time: "budget_time",
+  tokens: "budget_tokens",
+  cost: "budget_cost",
+} as const satisfies Record<Exhausted["source"], string>;
 
 /** Which budget is used up, in the order in which it is reported; undefined when work may go on. */
 export function exhaustedBudget(goal: Goal, work: Work): Exhausted["source"] | undefined {

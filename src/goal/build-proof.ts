@@ -9,7 +9,7 @@ import type { Work } from "../format/work.ts";
 import { countedResults } from "../gate/state.ts";
 import { budgetLimits, spent } from "./budget.ts";
 import { isWaived } from "./facts.ts";
-import { countTasks } from "./replay.ts";
+import { countTasks } from "./task-counts.ts";
 import { standingSections } from "./review-findings.ts";
 import { STATE_CONTROLLED, type Verdict } from "./verdict.ts";
 
@@ -164,7 +164,11 @@ function agentOf({ attempts }: Work): { agent: string | null; version: string | 
 
 function goldenOf({ golden = [], golden_comparison: comparison, result }: Work): Partial<Proof> {
   if (golden.length === 0) return {};
-  const compared = comparison !== undefined && comparison.tree === result?.tree;
+  // What was recorded since has not been compared, and with it the result as a whole has not.
+  const compared =
+    comparison !== undefined &&
+    comparison.tree === result?.tree &&
+    golden.every(({ name }) => comparison.results.some((one) => one.name === name));
   const found = compared
     ? comparison.results.flatMap(({ name, mismatches }) =>
         mismatches.map(({ field, intentional }) => ({ what: `${name}: ${field}`, intentional })),
@@ -173,6 +177,7 @@ function goldenOf({ golden = [], golden_comparison: comparison, result }: Work):
   return {
     golden: {
       observations: golden.map(({ name }) => name),
+      with_ignored: golden.filter(({ ran_in }) => ran_in !== "clean").map(({ name }) => name),
       compared,
       differences: found.filter((one) => one.intentional === undefined).map(({ what }) => what),
       intentional: found.filter((one) => one.intentional !== undefined).map(({ what }) => what),

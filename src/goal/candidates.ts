@@ -15,6 +15,7 @@ import {
 } from "../gate/definitions.ts";
 import type { GateSteps } from "./gate-steps.ts";
 import { change } from "./open.ts";
+import { holdingWaivers } from "./review-findings.ts";
 
 /** The gates that hold for a goal now. */
 export function gateSet(goal: Goal, work: Work): GateSet {
@@ -97,9 +98,13 @@ function suggested(projectDir: string, ports: GateSteps["ports"]): GateSet {
   }
 }
 
-function isApproved({ waivers }: Pick<Work, "waivers">, digest: string): boolean {
-  return (
-    (waivers as Work["waivers"] | undefined)?.some(({ kind, what }) => kind === "gates" && what === digest) ??
-    false
+/** What the gates run may change with the result, so an approval holds for the one it was given for. */
+function isApproved(
+  { waivers, result, base }: Pick<Work, "waivers" | "result" | "base">,
+  digest: string,
+): boolean {
+  const given = (waivers as Work["waivers"] | undefined) ?? [];
+  return holdingWaivers(given, result?.tree ?? base?.tree).some(
+    ({ kind, what }) => kind === "gates" && what === digest,
   );
 }

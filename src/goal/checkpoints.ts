@@ -12,7 +12,7 @@ import type { Work } from "../format/work.ts";
 import type { Disk } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { applyChanges, type Documents } from "../store/journal.ts";
-import { budgetLimits, spent } from "./budget.ts";
+import { BUDGET_CODES, budgetLimits, spent } from "./budget.ts";
 
 /** The moments at which 0.5.0 looked at the budget. */
 export type CheckpointLabel =
@@ -41,6 +41,7 @@ const BY_KIND: Partial<Record<string, CheckpointLabel>> = {
   goal_rejected: "integration_decision",
 };
 
+// By their names: the file that has them loads schemas, and light commands load this one.
 const BY_TASK: Partial<Record<string, CheckpointLabel>> = {
   "goal-local-verify": "verify_completed",
   "goal-review": "review_completed",
@@ -135,7 +136,8 @@ export function checkpointEvents(
 /** Only turns are begun or stopped because of a budget. */
 function exhaustedEvent(goal: BudgetGoal, checkpoint: BudgetCheckpoint): NewEvent {
   const { version: _version, goal_id: _id, label: _label, ...values } = checkpoint;
-  const budget_source = (goal.reason_code ?? "").replace("budget_", "");
+  const found = Object.entries(BUDGET_CODES).find(([, code]) => code === goal.reason_code);
+  const budget_source = found?.[0] ?? "";
   const payload = { action: "goal execute", ...values, budget_source };
   return { kind: "goal_budget_exhausted", actor: "goal-controller", payload };
 }

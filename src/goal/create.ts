@@ -21,7 +21,7 @@ import { checkAllowList } from "./allowed-secrets.ts";
 import { checkGoalText, checkKind, goalKind, normalizeGoal, testability } from "./intake.ts";
 import { attemptsAllowed } from "./next-step.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
-import { writePlanDocuments } from "./planner.ts";
+import { writeReaderFiles } from "./reader-files.ts";
 import { concludeGoal } from "./proof.ts";
 import { detectSurface, keepsBehaviour, surfacePaths, type Surface } from "./surface.ts";
 import { scaffoldArtifacts, scaffoldGraph, scaffoldWork, TASK } from "./scaffold.ts";
@@ -187,7 +187,8 @@ function newGoal(
     goal_id: id,
     original_goal: text,
     normalized_goal: normalized,
-    status: question === undefined ? "not_ready" : "blocked_on_human",
+    status:
+      question !== undefined ? "blocked_on_human" : request.untilReady === true ? "running" : "not_ready",
     phase: "proof",
     created_at,
     updated_at: created_at,
@@ -259,10 +260,11 @@ async function recordCreation(
       payload: { status: goal.status, phase: goal.phase, gates: goal.gates?.source ?? "none" },
     },
   );
-  await writePlanDocuments(open, ports);
+  await writeReaderFiles(open, ports);
   const ending =
     question === undefined
       ? undefined
       : { status: goal.status, reasonCode: "not_testable", reason: question };
-  await concludeGoal(open, undefined, ending, ports);
+  const goesOn = goal.until_ready && question === undefined;
+  await concludeGoal(open, undefined, ending, ports, { goesOn });
 }

@@ -2,6 +2,7 @@
 import { posix } from "node:path";
 
 import type { WorkTree } from "../git/work-tree.ts";
+import { languageOf } from "./source-text.ts";
 
 const DOC_BYTES_MAX = 1024 * 1024;
 const BROKEN_MAX = 100;
@@ -13,8 +14,19 @@ export function isDocumentation(path: string): boolean {
   return (
     /\.(md|markdown|mdx|rst|adoc|txt)$/i.test(path) ||
     /(^|\/)(readme|changelog|contributing)$/i.test(path) ||
-    /(^|\/)docs?\//.test(path)
+    (/(^|\/)docs?\//.test(path) && languageOf(path) === undefined)
   );
+}
+
+/** What a person can be given to read, and not only by the folder it lies in. */
+export function isReport(path: string): boolean {
+  return isDocumentation(path) && /\.(?:md|markdown|mdx|rst|adoc|txt|html?)$/i.test(path);
+}
+
+/** Whether one text of documentation says something that the other does not: blanks and empty lines say nothing. */
+export function saysMore(before: string, after: string): boolean {
+  const said = (text: string): string => text.replace(/\s+/g, " ").trim();
+  return said(before) !== said(after);
 }
 
 /** Relative links in the Markdown files among `paths` that lead to nothing in the tree. */

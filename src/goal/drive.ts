@@ -13,7 +13,7 @@ import type { NewEvent } from "../store/event-log.ts";
 import { endLeftovers } from "../store/open-ends.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { acceptGoal } from "./accept.ts";
-import { approvalEnding, approvalsOf } from "./approvals.ts";
+import { APPROVAL_NEEDED, approvalEnding, approvalsOf } from "./approvals.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget, remainingMs } from "./budget.ts";
 import { recordDrift } from "./drift.ts";
@@ -27,24 +27,22 @@ import {
 } from "./endings.ts";
 import { factsOf } from "./facts.ts";
 import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
-import { countedAttempts } from "./agent-tasks.ts";
+import { countedAttempts, workerName, workerOf } from "./agent-tasks.ts";
 import { findCandidateGates, gateDefinitions, gateSet, needsCandidates } from "./candidates.ts";
-import { addFollowUp } from "./follow-ups.ts";
-import { attemptsAllowed, nextStep, type LoopLimits } from "./next-step.ts";
+import { addFollowUp, followUpReason } from "./follow-ups.ts";
+import { attemptsAllowed, nextStep, stepsAllowed, type LoopLimits } from "./next-step.ts";
 import { runPlanner } from "./planner.ts";
 import { runAgentReview } from "./agent-review.ts";
-import { recoverHelperTurns } from "./helper.ts";
+import { answeredChanges, helperChanges, recoverHelperTurns } from "./helper.ts";
 import { lostUsage } from "./metering.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
+import { writeReaderFiles } from "./reader-files.ts";
 import { serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
 import { onlyAcceptanceMissing } from "./verdict.ts";
 import { assureRecords } from "./verify-proof.ts";
 import type { Workspace } from "./workspace.ts";
-
-/** More steps than any goal needs: attempts are bounded, and each is followed by at most three others. */
-const STEPS_MAX = 500;
 
 /** Drives a goal until it has an ending, and writes it down. */
 export async function driveGoal(
@@ -61,7 +59,8 @@ export async function driveGoal(
   await open.journal.save();
   const approvals = approvalsOf(open, ports);
   const reached = await serveRequests(open, ports, signal, async (stop): Promise<Ending | undefined> => {
-    for (let steps = 0; steps < STEPS_MAX; steps++) {
+    // Looked at anew each time: agents add tasks.
+    for (let steps = 0; steps < stepsAllowed(attemptsAllowed(open.goal), open.graph); steps++) {
       const ended = await oneStep(open, { space, engine, approvals }, ports, stop);
       if (ended) return ended === "verdict" ? undefined : ended;
       await open.journal.save();
@@ -104,6 +103,8 @@ async function oneStep(
     if (stop.aborted) return stopEnding(stop);
     const moved = await otherHand(open, space, stop);
     if (moved) return moved;
+    const wrote = await helperChanges(open, space);
+    if (wrote) return wrote;
     switch (step.kind) {
       case "record_base":
         await recordBase(steps);
@@ -111,21 +112,25 @@ async function oneStep(
       case "plan":
         return await runPlanner(open, space, engine, ports, stop);
       case "run_baseline":
-        await runBaseline(steps);
-        return undefined;
+        return await runBaseline(steps);
       case "run_wave": {
         const blocked = approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }) ?? budgetEnding(open);
         if (blocked) return blocked;
         await restAfterOutage(open, ports, stop);
-        await Promise.all(
-          step.attempts.map((next) => runAttempt(open, space, { engine, approvals, ...next }, ports, stop)),
+        const given = { engine, approvals };
+        const ended = await Promise.allSettled(
+          step.attempts.map((next, slot) =>
+            runAttempt(open, space, { ...given, ...next, worker: workerName(slot) }, ports, stop),
+          ),
         );
+        // Only when none of them works any more.
+        for (const one of ended) if (one.status === "rejected") throw one.reason;
         if (stop.aborted) return stopEnding(stop);
         return approvalEnding(open) ?? outsideEnding(open, { mayRetry: true });
       }
       case "add_task":
         await open.record(addFollowUp(step.followUp, open.graph, attemptsAllowed(open.goal)));
-        ports.tell(`task added: ${step.followUp.id}`);
+        ports.tell(`task added: ${step.followUp.id}, since ${followUpReason(step.followUp.kind)}`);
         return undefined;
       case "find_gates":
         await findCandidateGates(steps);
@@ -189,6 +194,7 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
   // Only now: what still ran could write there.
   sweepGateRemains(open.folder, ports);
   await recoverHelperTurns(open, ports);
+  await writeReaderFiles(open, ports);
   const { work } = open;
   if (!work.attempts.some((attempt) => attempt.status === "running")) return;
   const attempts = work.attempts.map((attempt) =>
@@ -211,7 +217,7 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
       payload: {
         task_id: attempt.task_id,
         reason: "the controller died",
-        stale_worker_id: "goal-agent-worker-0",
+        stale_worker_id: workerOf(attempt),
         fence: attempt.fence,
         spawn_id: attempt.spawn_id,
       },
@@ -263,7 +269,10 @@ export async function grantResume(
       change("work.json", {
         ...(usedUp && { attempts_from: work.attempts.length }),
         ...(last && { resumed_fence: last.fence }),
-        ...(space && work.base && { base: { ...work.base, position: await space.tree.position(UNHURRIED) } }),
+        ...answeredChanges(open),
+        ...(isNewGround(open)
+          ? { base: null }
+          : space && work.base && { base: { ...work.base, position: await space.tree.position(UNHURRIED) } }),
       }),
       // Driven on it is `running` from here: whoever dies before the first step leaves an orphan that is seen as one.
       change("goal.json", { status: space ? "running" : "not_ready" }, [
@@ -273,4 +282,10 @@ export async function grantResume(
       ]),
     ],
   });
+}
+
+/** Whether a person who goes on takes the present files for what the work starts from: nothing was done on the others. */
+function isNewGround({ goal, work }: Pick<OpenGoal, "goal" | "work">): boolean {
+  const wasAsked = goal.status === "blocked_on_human" && goal.reason_code !== APPROVAL_NEEDED;
+  return wasAsked && work.attempts.length === 0 && !work.baseline;
 }

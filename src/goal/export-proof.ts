@@ -2,7 +2,7 @@
  * A proof for others: an in-toto Statement about the result's git tree, signed by an SSH key where one is given, with the
  * trees in a git bundle. Whoever has the folder and the signer's public key needs nothing but git and ssh-keygen.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import { renderDocument } from "../format/json.ts";
@@ -15,6 +15,7 @@ import { sha256 } from "../store/event-line.ts";
 import { ensureFolder, replaceFile } from "../store/files.ts";
 import { readDocument } from "../store/journal.ts";
 import type { GoalPorts } from "./open.ts";
+import { withTemporary } from "./temporary.ts";
 import { verifyProof } from "./verify-proof.ts";
 
 /** What signatures are for: one made for something else does not pass for a proof's. */
@@ -28,6 +29,17 @@ const NAMES = {
   bundle: "trees.bundle",
   guide: "how-to-check.md",
 } as const;
+
+const OWN_NAMES: ReadonlySet<string> = new Set(Object.values(NAMES));
+/** The bundle while git writes it. */
+const UNFINISHED_BUNDLE = "trees.bundle.unfinished";
+
+/** What an export that was cut short leaves: the bundle with git's lock beside it, and files that were being replaced. */
+function isUnfinished(name: string): boolean {
+  if (name.startsWith(UNFINISHED_BUNDLE)) return true;
+  const own = /^\.(.+)\.\d+\.[a-z0-9]+\.tmp$/.exec(name)?.[1];
+  return own !== undefined && OWN_NAMES.has(own);
+}
 
 /** Names of the two commits in the bundle. */
 const RESULT_REF = "refs/omk/result";
@@ -90,9 +102,7 @@ export async function exportProof(
   }
   const { out } = request;
   refuseForeign(out, ports);
-  const temporary = join(ports.environment["TMPDIR"] ?? "/tmp", `omk-export-${ports.random.name(16)}`);
-  await ensureFolder(temporary, ports);
-  try {
+  return withTemporary("export", ports, async (temporary) => {
     const projectDir = projectDirIn(folder, ports);
     const places = { goalId: id, goalDir: folder, projectDir, temporary, environment: ports.environment };
     const kept = await KeptTrees.open(places, ports, signal);
@@ -110,13 +120,23 @@ export async function exportProof(
     await write(NAMES.statement, statement);
     if (signature !== undefined) await write(NAMES.signature, signature);
     else removeOld(join(out, NAMES.signature), ports);
+    for (const name of ports.disk.list(out).filter(isUnfinished)) removeOld(join(out, name), ports);
     if (request.bundle) {
       const base = proof.base?.tree ? await kept.find(proof.base.tree, signal) : undefined;
       const refs = { [RESULT_REF]: result.commit, ...(base && { [BASE_REF]: base.commit }) };
-      await kept.bundle(refs, join(out, NAMES.bundle), signal);
+      // Beside its place: half a bundle under the right name would be taken for one.
+      await kept.bundle(refs, join(out, UNFINISHED_BUNDLE), signal);
+      await settle(join(out, UNFINISHED_BUNDLE), join(out, NAMES.bundle), ports);
       files.push(NAMES.bundle);
     } else removeOld(join(out, NAMES.bundle), ports);
-    await write(NAMES.guide, guide(id, result, { signed: signature !== undefined, bundle: request.bundle }));
+    await write(
+      NAMES.guide,
+      guide(id, result, {
+        base: proof.base?.tree ?? undefined,
+        signed: signature !== undefined,
+        bundle: request.bundle,
+      }),
+    );
     return {
       goal_id: id,
       folder: out,
@@ -127,9 +147,19 @@ export async function exportProof(
       files,
       signed: signature !== undefined,
     };
+  });
+}
+
+/** Gives a file that another program has written its name, for good. */
+async function settle(from: string, to: string, { disk }: GoalPorts): Promise<void> {
+  const file = disk.open(from, "edit");
+  try {
+    await file.sync();
   } finally {
-    ports.disk.removeTree(temporary);
+    file.close();
   }
+  disk.rename(from, to);
+  await disk.syncFolder(dirname(to));
 }
 
 function readProof(folder: string, id: string, ports: GoalPorts): { proof: Proof; bytes: Uint8Array } {
@@ -157,13 +187,14 @@ async function found(kept: KeptTrees, tree: string, id: string, signal: AbortSig
   });
 }
 
-/** An export replaces an earlier one, and nothing else. */
+/** An export replaces an earlier one, also half of one, and nothing else. */
 function refuseForeign(out: string, { disk }: GoalPorts): void {
   const there = disk.stat(out);
   if (!there) return;
   if (there.kind === "folder") {
     const names = disk.list(out);
-    if (names.length === 0 || names.includes(NAMES.statement)) return;
+    const isOwn = (name: string) => OWN_NAMES.has(name) || isUnfinished(name);
+    if (names.includes(NAMES.statement) || names.every(isOwn)) return;
   }
   throw new OmkError("usage.invalid", `${out} is there already, and is no export of a proof.`, {
     hint: "Name a folder that is new or empty with --out.",
@@ -275,7 +306,18 @@ async function sign(
 }
 
 /** How to check this very export; `docs/verify-a-proof.md` explains it. */
-function guide(id: string, { commit, tree }: KeptTree, has: { signed: boolean; bundle: boolean }): string {
+function guide(
+  id: string,
+  { commit, tree }: KeptTree,
+  has: { base: string | undefined; signed: boolean; bundle: boolean },
+): string {
+  const baseLines =
+    has.base === undefined
+      ? []
+      : [
+          `    test "$(git --git-dir kept.git rev-parse '${BASE_REF}^{tree}')" = ${has.base}`,
+          `    grep '"tree": "${has.base}"' ${NAMES.statement}`,
+        ];
   const signature = [
     "Who signed it. `allowed_signers` holds a line with the signer's name and public key, which you must have from them",
     'and not from here: `<name> namespaces="omk-proof" ssh-ed25519 AAAA…`',
@@ -291,6 +333,7 @@ function guide(id: string, { commit, tree }: KeptTree, has: { signed: boolean; b
     `    test "$(git --git-dir kept.git rev-parse '${RESULT_REF}^{tree}')" = ${tree}`,
     `    test "$(git --git-dir kept.git rev-parse ${RESULT_REF})" = ${commit}`,
     `    grep '"gitTree": "${tree}"' ${NAMES.statement}`,
+    ...baseLines,
     "",
     `What was changed: \`git --git-dir kept.git diff ${BASE_REF} ${RESULT_REF}\`.`,
     "",

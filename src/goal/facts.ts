@@ -3,6 +3,7 @@ import type { Goal } from "../format/goal.ts";
 import { agentTasks, openTasks } from "./agent-tasks.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Waiver, Work } from "../format/work.ts";
+import { inBaseCopies } from "../gate/inputs.ts";
 import { redGates } from "../gate/state.ts";
 import { areUnapproved, gateSet } from "./candidates.ts";
 import { gatesState, isReviewed } from "./gate-state.ts";
@@ -17,6 +18,7 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
   const reviewed = isReviewed(work);
   const open = openTasks(graph, work).map(({ id }) => id);
   const { definitions, digest } = gateSet(goal, work);
+  const clean = work.gates?.tree === tree ? work.gates?.clean_checkout?.status : undefined;
   const copies = work.gates?.tree === tree ? work.gates?.base_copies : null;
   // What gates say without them matters no more where a person let all of them pass.
   const protectedFiles = (copies?.files ?? []).filter((path) => !isWaived(work, "change", path));
@@ -28,7 +30,9 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
     openTasks: agentTasks(graph).length > 1 ? open : [],
     outsideWriteSets: unwaivedOutside(work),
     gatesUnapproved: areUnapproved(goal, work),
-    cleanCheckout: (work.gates?.tree === tree ? work.gates?.clean_checkout?.status : undefined) ?? "not_run",
+    cleanCheckout: clean ?? "not_run",
+    cleanCheckoutLost:
+      clean === "unusable" && work.clean_baseline?.status === "passed" && work.acceptance?.by !== "omk-cli",
     // What other gates said, before a person approved these, is not what these say.
     gates: !definitions.some((gate) => !gate.skip)
       ? "none"
@@ -39,7 +43,6 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
     ranOnResult: work.result !== null && work.gates?.tree === work.result.tree,
     changedFiles: work.result?.changed_files.length ?? 0,
     reviewed,
-    securityReviewed: reviewed,
     blockedSections: reviewed
       ? standingSections(work)
           .filter((section) => section.status === "blocked")
@@ -47,6 +50,7 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
       : [],
     baseCopies: protectedFiles.length === 0 ? "not_needed" : (copies?.status ?? "not_needed"),
     protectedFiles,
+    inCopies: inBaseCopies(protectedFiles, work.gates?.protected_inputs),
     drifted: work.drift !== undefined && work.drift.tree === tree ? work.drift.paths : [],
     nestedRepositories: (work.result?.changed_files ?? [])
       .filter((one) => one.new_mode === "160000")

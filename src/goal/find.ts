@@ -172,7 +172,8 @@ export function readGoalDocuments(
   return documents;
 }
 
-function recordOrNothing(path: string, ports: { disk: Disk }): Record<string, unknown> | undefined {
+/** A document as it lies there, or nothing when it cannot be read. */
+export function recordOrNothing(path: string, ports: { disk: Disk }): Record<string, unknown> | undefined {
   try {
     const found = readDocument(path, ports);
     return found.state === "found" ? found.record : undefined;

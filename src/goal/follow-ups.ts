@@ -17,7 +17,10 @@ const REPAIR = "goal-agent-repair";
 
 /** What each kind is for, and where it comes from in events. */
 const KINDS: Readonly<
-  Record<FollowUp["kind"], { source: string; title: string; description: string; risk: string }>
+  Record<
+    FollowUp["kind"],
+    { source: string; title: string; description: string; risk: string; because: string }
+  >
 > = {
   repair: {
     source: "gate_repair",
@@ -25,12 +28,14 @@ const KINDS: Readonly<
     description:
       "All parts are done, and the result as a whole does not hold yet. Mend what the gates or a person found.",
     risk: "medium",
+    because: "the parts are done, and together they do not hold yet",
   },
   "security-cleanup": {
     source: "security_cleanup",
     title: "Take secrets out of the change",
     description: "The security review found secrets in the change. Take them out.",
     risk: "critical",
+    because: "the change holds what looks like a secret",
   },
   refactor: {
     source: "anti_slop_refactor",
@@ -38,12 +43,14 @@ const KINDS: Readonly<
     description:
       "The review found parts of the change that should not stay as they are. Mend those, and only those.",
     risk: "low",
+    because: "the change has too many signs of haste",
   },
   cleanup: {
     source: "review_cleanup",
     title: "Settle the reviewers' findings",
     description: "Reviewers found faults in the change. Mend those, and only those.",
     risk: "medium",
+    because: "reviewers found faults",
   },
 };
 
@@ -52,6 +59,11 @@ export function followUpId(kind: FollowUp["kind"], graph: Pick<TaskGraph, "tasks
   const first = agentTasks(graph)[0]?.id ?? TASK.execute;
   if (kind !== "repair") return `goal-agent-${kind}-${first}`;
   return graph.tasks.some(({ id }) => id === TASK.execute) ? TASK.execute : REPAIR;
+}
+
+/** Why such a task is added, for whoever watches. */
+export function followUpReason(kind: FollowUp["kind"]): string {
+  return KINDS[kind].because;
 }
 
 /** Whether a task was added to mend something in the result. */

@@ -6,14 +6,18 @@ import type { GateWork, Work } from "../format/work.ts";
 import { judgeClean, tryCleanBase } from "../gate/clean-checkout.ts";
 import { addDurations, withNotes } from "../gate/durations.ts";
 import { matchesGlobs } from "../gate/globs.ts";
-import { changedPrograms, ignoredPrograms, setupOverlay } from "../gate/inputs.ts";
+import { changedPrograms, ignoredPrograms, inBaseCopies, setupOverlay } from "../gate/inputs.ts";
 import { judgeResult, runGateSet, writtenSince, type GateSubject } from "../gate/steps.ts";
 import { areGreen } from "../gate/state.ts";
 import { changedFiles } from "../git/changed-files.ts";
+import { agentTasks } from "./agent-tasks.ts";
 import { changedGates, gateSet } from "./candidates.ts";
 import { isWaived } from "./facts.ts";
+import { helperPaths } from "./helper.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
+import type { Ending } from "./proof.ts";
 import { TASK } from "./scaffold.ts";
+import { outsideOfAll, strayedBy } from "./write-sets.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** What every step with gates is given. */
@@ -52,13 +56,21 @@ export async function recordBase({ open, space, signal }: Omit<GateSteps, "ports
   });
 }
 
-/** Runs the gates before the work: red is information, what is red later is judged against it. */
-export async function runBaseline(steps: GateSteps): Promise<void> {
+/**
+ * Runs the gates before the work: red is information, what is red later is judged against it. An ending when the files are
+ * no longer those of the base and an agent was here since: then only a person can say which of them the work starts from.
+ */
+export async function runBaseline(steps: GateSteps): Promise<Ending | undefined> {
   const { open, space, ports, signal } = steps;
   const started = ports.clock.monotonicMs();
-  if ((await space.tree.snapshot(signal)) !== open.work.base?.tree) {
+  const now = await space.tree.snapshot(signal);
+  if (now !== open.work.base?.tree) {
     // Gates that came late, or files that changed since the base was recorded.
-    if (open.work.attempts.length > 0) return recordNoBaseline(steps);
+    if (open.work.attempts.length > 0) {
+      await recordNoBaseline(steps);
+      return undefined;
+    }
+    if (open.work.helper_turns.length > 0) return groundMoved(steps, now);
     await recordBase(steps);
   }
   const { work } = open;
@@ -92,6 +104,21 @@ export async function runBaseline(steps: GateSteps): Promise<void> {
       }),
     ],
   });
+  return undefined;
+}
+
+/** A planner left something that still wrote, or another hand did: nobody can tell which. */
+async function groundMoved({ open, space, signal }: GateSteps, now: string): Promise<Ending | undefined> {
+  const changes = await space.tree.changes(open.work.base?.tree ?? "", now, signal);
+  const [first, ...more] = changes.map(({ path }) => path);
+  const files = more.length === 0 ? first : `${first} and ${more.length} more`;
+  return {
+    status: "blocked_on_human",
+    reasonCode: "repository_moved",
+    reason:
+      `${files} changed since the goal's base was recorded, and not by its work; ` +
+      `look at it, then \`omk goal resume ${open.id}\` takes the present files for its base`,
+  };
 }
 
 /** What the gates would have said of the base cannot be known any more: it is neither green nor red. */
@@ -165,7 +192,7 @@ export async function runResultGates(steps: GateSteps, mayReuse = true): Promise
   });
   ports.tell(`gates: ${results.map((gate) => `${gate.name} ${gate.verdict}`).join(", ") || "none"}`);
   if (base_copies)
-    ports.tell(`gates with the base's copies of ${base_copies.files.join(", ")}: ${base_copies.status}`);
+    ports.tell(`gates ${inBaseCopies(base_copies.files, gates.protected_inputs)}: ${base_copies.status}`);
   if (clean_checkout && clean_checkout.status !== "unusable")
     ports.tell(`gates on a fresh checkout of the result: ${clean_checkout.status}`);
   for (const { name, note } of results)
@@ -270,18 +297,29 @@ async function settleResult({ open, space, ports, signal }: GateSteps): Promise<
   const recorded = work.result?.tree ?? work.base?.tree;
   if (recorded === undefined || recorded === now) return now;
   const ours = new Set(work.side_effects);
-  const outside = (await space.tree.changes(recorded, now, signal))
-    .map(({ path }) => path)
-    .filter((path) => !ours.has(path));
+  const meanwhile = (await space.tree.changes(recorded, now, signal)).filter(({ path }) => !ours.has(path));
+  const outside = meanwhile.map(({ path }) => path);
   if (outside.length > 0) ports.tell(`files were changed since the last step: ${outside.join(", ")}`);
   const before = (work.result?.changed_files ?? []).map(({ path }) => path);
-  const by = { attempts: work.attempts, outside: [...before, ...outside] };
+  const by = { attempts: work.attempts, outside: [...before, ...outside, ...helperPaths(work)] };
   const changed_files = work.base ? await changedFiles(space.tree, work.base.tree, now, signal, by) : [];
+  // Whoever it was: what no task was to change is for a person to decide.
+  const worked = work.attempts.length > 0;
+  const tasks = agentTasks(open.graph);
+  const outside_write_sets = worked
+    ? outsideOfAll(work.outside_write_sets, tasks, { meanwhile, sinceBase: changed_files })
+    : work.outside_write_sets;
   await open.record({
     kind: "file_changed",
     actor: "goal-controller",
     payload: { tree: now, paths: outside },
-    changes: [change("work.json", { result: { tree: now, changed_files } })],
+    changes: [
+      change("work.json", {
+        result: { tree: now, changed_files },
+        outside_write_sets,
+        ...(work.strayed_by && { strayed_by: strayedBy(work, outside_write_sets) }),
+      }),
+    ],
   });
   return now;
 }

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
+import { GateSet } from "../format/gate.ts";
 import { problemsOf } from "../format/problems.ts";
 import { Work, type GoldenComparison, type GoldenObservation } from "../format/work.ts";
 import { refuseOwnAgent } from "../store/ask-controller.ts";
@@ -29,13 +30,15 @@ export async function recordByHand(
   request: GoldenRequest & { atBase?: boolean },
   ports: GoalPorts,
   signal: AbortSignal,
-): Promise<{ id: string; observation: GoldenObservation }> {
+): Promise<{ id: string; observation: GoldenObservation; voidsReview: boolean }> {
   checkGoldenRequest(request, ports);
   return changeGolden(wanted, "goal golden record", ports, signal, async (open) => {
     const space = await openWorkspace(open, { command: "goal golden record" }, ports, signal);
     try {
       await layBase(open, space, request.atBase === true, signal);
-      return { id: open.id, observation: await recordGolden(open, space, request, ports, signal) };
+      const voidsReview = open.work.review !== null;
+      const observation = await recordGolden(open, space, request, ports, signal);
+      return { id: open.id, observation, voidsReview };
     } finally {
       await space.release();
     }
@@ -113,16 +116,25 @@ async function changeGolden<T>(
 export function listGolden(
   wanted: string,
   ports: Pick<GoalPorts, "root" | "disk">,
-): { id: string; folder: string; projectDir: string; observations: GoldenObservation[] } {
+): {
+  id: string;
+  folder: string;
+  projectDir: string;
+  observations: GoldenObservation[];
+  setup: GateSet["setup"];
+} {
   const { id, folder, record } = findGoal(ports.root, wanted, ports);
-  const work = Work.partial().safeParse(foldFolder(folder, ports).documents.get("work.json") ?? {});
+  const { documents } = foldFolder(folder, ports);
+  const work = Work.partial().safeParse(documents.get("work.json") ?? {});
   if (!work.success)
     throw new OmkError(
       "state.damaged",
       `Goal ${id} has a work.json that this omk cannot read: ${problemsOf(work.error).join("; ")}.`,
       { hint: "Other goals are not affected." },
     );
-  return { id, folder, projectDir: projectDirOf(id, record), observations: work.data.golden ?? [] };
+  const gates = GateSet.safeParse(documents.get("goal.json")?.["gates"]);
+  const setup = gates.success ? gates.data.setup : undefined;
+  return { id, folder, projectDir: projectDirOf(id, record), observations: work.data.golden ?? [], setup };
 }
 
 /** All observations against the files as they are. */
@@ -143,7 +155,7 @@ export async function compareByHand(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<ComparedGolden> {
-  const { id, folder, projectDir, observations } = listGolden(wanted, ports);
+  const { id, folder, projectDir, observations, setup } = listGolden(wanted, ports);
   if (observations.length === 0)
     throw new OmkError("goal.refused", `Goal ${id} has no observations to compare with.`, {
       hint: `Record one before the work begins: omk goal golden record ${id} --name help --cmd '<command>'`,
@@ -158,7 +170,7 @@ export async function compareByHand(
     const tree = await ports.openWorkTree({ projectDir: inCopy ? here : projectDir, goalDir, goalId: id });
     const snapshot = await tree.snapshot(signal);
     // Nobody's log names these processes: the child's own end takes them along.
-    const place = { folder, tree, record: () => Promise.resolve() };
+    const place = { folder, tree, setup, record: () => Promise.resolve() };
     const results = await compareAll(place, observations, snapshot, ports, signal);
     return { id, tree: snapshot, matches: unwantedMismatches({ results }).length === 0, results };
   } finally {

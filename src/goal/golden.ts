@@ -1,18 +1,23 @@
 /**
  * Golden observations: what commands of the old program did, recorded on the base before any work, and compared with what
  * they do on the result. Both run in a checkout of the tree in question, so nothing that one leaves behind is seen by the
- * other, and the project itself stays as it is.
+ * other, and the project itself stays as it is. What git ignores there is no part of what is compared: it comes along, as a
+ * copy, only where the command does something else without it.
  */
 import { join, posix } from "node:path";
 
 import { OmkError } from "../errors.ts";
+import type { SetupCommand } from "../format/gate.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { GoldenComparison, GoldenMismatch, GoldenObservation } from "../format/work.ts";
 import { OBSERVED_BYTES_MAX, type Observed } from "../gate/observe.ts";
+import { setupCommands } from "../gate/setup.ts";
+import type { LinkedIgnored } from "../git/ignored-files.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { evidenceOf, type EvidenceFile } from "../store/evidence.ts";
 import { ensureFolder, writeOnce } from "../store/files.ts";
+import { gateSet } from "./candidates.ts";
 import { compareBehaviour, compileIgnored, observationsDigest, type Behaviour } from "./golden-compare.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { Workspace } from "./workspace.ts";
@@ -116,26 +121,13 @@ export async function recordGolden(
     evidence: [],
     intentional: [],
   };
-  const record = (...events: NewEvent[]) => open.record(...events);
-  const place = { folder: open.folder, tree: space.tree, record };
-  const [first, second] = [
-    await observe(place, tree, observation, ports, signal),
-    await observe(place, tree, observation, ports, signal),
-  ];
-  for (const seen of [first, second]) assureUsable(observation, seen, ports);
-  const volatile = compareBehaviour(behaviourOf(first), behaviourOf(second), observation);
-  if (volatile.length > 0)
-    throw new OmkError(
-      "goal.refused",
-      `${request.command}: ${volatile.map(({ field }) => field).join(", ")} differed between two runs on the same files.`,
-      { hint: "Say with --ignore <regex> what changes from run to run, for example: --ignore '[0-9]+ms'" },
-    );
-  const evidence = await keepObservation(open, observation, first, ports);
-  const kept = { ...observation, evidence };
+  const { seen, ran_in } = await observeTwice(placeOf(open, space), observation, ports, signal);
+  const evidence = await keepObservation(open, observation, seen, ports);
+  const kept = { ...observation, ran_in, evidence };
   await open.record({
     kind: "golden_recorded",
     actor: "omk-cli",
-    payload: { name: request.name, tree, exit_code: first.exitCode, folder },
+    payload: { name: request.name, tree, exit_code: seen.exitCode, folder, ran_in },
     // What was judged without it is to be judged again.
     changes: [
       change("work.json", {
@@ -146,6 +138,72 @@ export async function recordGolden(
     ],
   });
   return kept;
+}
+
+function placeOf(open: OpenGoal, { tree }: Workspace): GoldenPlace {
+  const { setup } = gateSet(open.goal, open.work);
+  return { folder: open.folder, tree, setup, record: (...events) => open.record(...events) };
+}
+
+/**
+ * What a command does, seen twice: on the files alone and, where the project has ignored ones, with those. Where both say
+ * the same, ignored files have no part in it, and none will have in any comparison.
+ */
+async function observeTwice(
+  place: GoldenPlace,
+  observation: GoldenObservation,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<{ seen: Observed; ran_in: RanIn }> {
+  const { tree, command } = observation;
+  const hasIgnored = (await place.tree.ignored(signal)).length > 0;
+  const clean = await prepareClean(place, tree, ports, signal);
+  try {
+    if (clean.unusable !== undefined) {
+      if (!hasIgnored) throw unobservable(command, clean.unusable);
+      ports.tell(`golden ${observation.name}: with what git ignores, since ${clean.unusable}`);
+    }
+    const alone = () => observeClean(place, clean, observation, ports, signal);
+    const together = () => observeWithIgnored(place, tree, observation, ports, signal);
+    const first = clean.unusable === undefined ? await alone() : await together();
+    const second = hasIgnored ? await together() : await alone();
+    const isSame = differing(first, second, observation).length === 0;
+    if (!hasIgnored || clean.unusable !== undefined || isSame) {
+      for (const seen of [first, second]) assureUsable(observation, seen, ports);
+      if (!isSame) throw volatile(command, differing(first, second, observation));
+      return { seen: first, ran_in: clean.unusable === undefined ? "clean" : "with_ignored" };
+    }
+    const third = await together();
+    for (const seen of [second, third]) assureUsable(observation, seen, ports);
+    const changing = differing(second, third, observation);
+    if (changing.length > 0) throw volatile(command, changing);
+    ports.tell(
+      `golden ${observation.name}: it does something else without what git ignores, so a copy of that is there whenever it runs`,
+    );
+    return { seen: second, ran_in: "with_ignored" };
+  } finally {
+    removePrepared(clean, ports);
+  }
+}
+
+function differing(one: Observed, other: Observed, observation: GoldenObservation): string[] {
+  if (one.unusable !== undefined || other.unusable !== undefined)
+    return one.unusable === other.unusable ? [] : ["whether it can be observed"];
+  return compareBehaviour(behaviourOf(one), behaviourOf(other), observation).map(({ field }) => field);
+}
+
+function volatile(command: string, fields: readonly string[]): OmkError {
+  return new OmkError(
+    "goal.refused",
+    `${command}: ${fields.join(", ")} differed between two runs on the same files.`,
+    { hint: "Say with --ignore <regex> what changes from run to run, for example: --ignore '[0-9]+ms'" },
+  );
+}
+
+function unobservable(command: string, because: string): OmkError {
+  return new OmkError("goal.refused", `${command} cannot be observed: ${because}.`, {
+    hint: "Choose a command that ends by itself and says little, or give it more time with --timeout.",
+  });
 }
 
 /** Marks a difference as wanted; its reason is shown wherever the comparison is. */
@@ -198,17 +256,13 @@ export async function compareGolden(
   const observations = observationsDigest(golden);
   if (known?.tree === tree && known.observations === observations) return known;
   const started = ports.clock.monotonicMs();
-  const record = (...events: NewEvent[]) => open.record(...events);
-  const place = { folder: open.folder, tree: space.tree, record };
-  const results = await compareAll(place, golden, tree, ports, signal);
+  const results = await compareAll(placeOf(open, space), golden, tree, ports, signal);
   const comparison = { tree, observations, results };
-  const differing = results.filter(({ mismatches }) =>
-    mismatches.some((one) => one.intentional === undefined),
-  );
+  const unlike = results.filter(({ mismatches }) => mismatches.some((one) => one.intentional === undefined));
   await open.record({
     kind: "golden_compared",
     actor: "goal-controller",
-    payload: { tree, observations: results.length, differing: differing.map(({ name }) => name) },
+    payload: { tree, observations: results.length, differing: unlike.map(({ name }) => name) },
     changes: [
       change("work.json", {
         golden_comparison: comparison,
@@ -217,9 +271,9 @@ export async function compareGolden(
     ],
   });
   ports.tell(
-    differing.length === 0
+    unlike.length === 0
       ? `golden: ${results.length} of ${results.length} observations match`
-      : `golden: differing from the old program: ${differing.map(({ name }) => name).join(", ")}`,
+      : `golden: differing from the old program: ${unlike.map(({ name }) => name).join(", ")}`,
   );
   return comparison;
 }
@@ -229,8 +283,13 @@ interface GoldenPlace {
   /** The folder of the goal. */
   folder: string;
   tree: WorkTree;
+  /** What `[setup]` says; undefined where the lock file decides. */
+  setup: readonly SetupCommand[] | undefined;
   record(...events: NewEvent[]): Promise<unknown>;
 }
+
+/** `with_ignored`: beside a copy of what git ignores in the project. */
+type RanIn = NonNullable<GoldenObservation["ran_in"]>;
 
 /** Runs every observation's command on a tree and says what differs. Writes nothing but what `place` records. */
 export async function compareAll(
@@ -241,14 +300,23 @@ export async function compareAll(
   signal: AbortSignal,
 ): Promise<GoldenComparison["results"]> {
   const results: GoldenComparison["results"] = [];
-  for (const observation of golden) {
-    const expected = readObservation(place.folder, observation, ports);
-    const seen = await observe(place, tree, observation, ports, signal);
-    const mismatches =
-      seen.unusable === undefined
-        ? compareBehaviour(expected, behaviourOf(seen), observation)
-        : [{ field: "exit_code", expected: String(expected.exitCode), actual: `none: ${seen.unusable}` }];
-    results.push({ name: observation.name, mismatches: mismatches.map((one) => redacted(one, ports)) });
+  let clean: Prepared | undefined;
+  try {
+    for (const observation of golden) {
+      const expected = readObservation(place.folder, observation, ports);
+      let seen: Observed;
+      if (observation.ran_in === "clean") {
+        clean ??= await prepareClean(place, tree, ports, signal);
+        seen = await observeClean(place, clean, observation, ports, signal);
+      } else seen = await observeWithIgnored(place, tree, observation, ports, signal);
+      const mismatches =
+        seen.unusable === undefined
+          ? compareBehaviour(expected, behaviourOf(seen), observation)
+          : [{ field: "exit_code", expected: String(expected.exitCode), actual: `none: ${seen.unusable}` }];
+      results.push({ name: observation.name, mismatches: mismatches.map((one) => redacted(one, ports)) });
+    }
+  } finally {
+    if (clean) removePrepared(clean, ports);
   }
   return results;
 }
@@ -262,19 +330,116 @@ function redacted(mismatch: GoldenMismatch, { redactor }: Pick<GoalPorts, "redac
   };
 }
 
-/** One run of an observation's command in a fresh checkout. */
-async function observe(
+/** A checkout that is set up, of which every run gets a copy, or why there is none. */
+interface Prepared {
+  tree: string;
+  /** Undefined where nothing is to be set up: then each run gets a checkout. */
+  folder?: string;
+  unusable?: string;
+}
+
+/** Sets a fresh checkout up as the gates' one is: an observation of installed programs needs them. */
+async function prepareClean(
+  place: GoldenPlace,
+  tree: string,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Prepared> {
+  const commands = setupCommands(place.setup, await place.tree.files(tree, signal));
+  if (commands.length === 0) return { tree };
+  const name = `golden-setup-${ports.random.name(12)}`;
+  const folder = await newCheckout(place, name, ports);
+  const prepared = { tree, folder };
+  try {
+    await place.tree.checkout(tree, folder, {}, signal);
+    const rawFolder = join(place.folder, "raw");
+    const ran = await ports.runGates(
+      {
+        definitions: commands,
+        cwd: folder,
+        // What it says is of no interest later; `raw` goes with the controller.
+        logFolder: join(rawFolder, name),
+        rawFolder,
+        environment: ports.environment,
+        tree,
+        where: "clean_checkout",
+        onStart: async (gate, spawnId) => {
+          ports.tell(`golden: ${[gate.command, ...gate.args].join(" ")}`);
+          const payload = { name: gate.name, command_line: gate.command, tree, spawn_id: spawnId };
+          await place.record({ kind: "command_started", actor: null, payload });
+        },
+        onEnd: async ({ name: gate, command_line, exit_code }, spawnId) => {
+          const payload = { name: gate, command_line, tree, exit_code, spawn_id: spawnId };
+          await place.record({ kind: "command_finished", actor: null, payload });
+        },
+      },
+      signal,
+    );
+    ports.disk.removeTree(join(rawFolder, name));
+    const failed = ran.find(({ passed }) => !passed);
+    if (failed) return { ...prepared, unusable: `the set-up of a checkout fails: ${failed.command_line}` };
+    return prepared;
+  } catch (error) {
+    removePrepared(prepared, ports);
+    throw error;
+  }
+}
+
+function removePrepared({ folder }: Prepared, { disk }: Pick<GoalPorts, "disk">): void {
+  if (folder !== undefined) disk.removeTree(folder);
+}
+
+async function newCheckout(place: GoldenPlace, name: string, ports: GoalPorts): Promise<string> {
+  const folder = join(place.folder, "checkout", name);
+  await ensureFolder(folder, ports);
+  return folder;
+}
+
+/** One run on the files of a tree alone. */
+async function observeClean(
+  place: GoldenPlace,
+  { tree, folder, unusable }: Prepared,
+  observation: GoldenObservation,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Observed> {
+  if (unusable !== undefined)
+    return { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0), exitCode: -1, files: new Map(), unusable };
+  return observe(place, { tree, observation }, ports, signal, async (cwd) => {
+    if (folder === undefined) await place.tree.checkout(tree, cwd, {}, signal);
+    else await place.tree.copyFolder(folder, cwd, signal);
+  });
+}
+
+/** One run beside a copy of what git ignores; what was too large to copy must be as it was. */
+async function observeWithIgnored(
   place: GoldenPlace,
   tree: string,
   observation: GoldenObservation,
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<Observed> {
+  let linked: LinkedIgnored | undefined;
+  const seen = await observe(place, { tree, observation }, ports, signal, async (cwd) => {
+    linked = await place.tree.checkout(tree, cwd, { withIgnored: true }, signal);
+  });
+  const changed = linked?.changed() ?? [];
+  if (changed.length === 0) return seen;
+  return { ...seen, unusable: `it changed files that git ignores in the project: ${changed.join(", ")}` };
+}
+
+/** One run of an observation's command in a folder of its own, which `lay` fills. */
+async function observe(
+  place: GoldenPlace,
+  { tree, observation }: { tree: string; observation: GoldenObservation },
+  ports: GoalPorts,
+  signal: AbortSignal,
+  lay: (cwd: string) => Promise<void>,
+): Promise<Observed> {
   const spawnId = `omk-${ports.random.name(20)}`;
-  const cwd = join(place.folder, "checkout", spawnId);
-  await ensureFolder(cwd, ports);
+  const cwd = await newCheckout(place, spawnId, ports);
   try {
-    await place.tree.checkout(tree, cwd, { linkIgnored: true }, signal);
+    await lay(cwd);
     const { name, command } = observation;
     const payload = { name, command_line: command, tree, spawn_id: spawnId };
     await place.record({ kind: "command_started", actor: null, payload });
@@ -327,10 +492,7 @@ function behaviourOf({ stdout, stderr, exitCode, files }: Observed): Behaviour {
 /** An observation that holds a secret, or is not whole, could never be compared. */
 function assureUsable(observation: GoldenObservation, seen: Observed, ports: GoalPorts): void {
   const { command } = observation;
-  if (seen.unusable !== undefined)
-    throw new OmkError("goal.refused", `${command} cannot be observed: ${seen.unusable}.`, {
-      hint: "Choose a command that ends by itself and says little, or give it more time with --timeout.",
-    });
+  if (seen.unusable !== undefined) throw unobservable(command, seen.unusable);
   const absent = observation.files.find((path) => !seen.files.has(path));
   if (absent !== undefined)
     throw new OmkError("goal.refused", `${command} did not write ${absent}.`, {

@@ -2,7 +2,7 @@
 import type { Engine, EngineEvent, Turn } from "../engine/engine.ts";
 import type { TurnStop } from "../engine/turn.ts";
 import { instantOf } from "../format/stamp.ts";
-import type { HelperTurn } from "../format/work.ts";
+import type { HelperTurn, Work } from "../format/work.ts";
 import type { TreeChange } from "../git/work-tree.ts";
 import type { EvidenceFile } from "../store/evidence.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
@@ -11,6 +11,7 @@ import { approvalsOf } from "./approvals.ts";
 import { remainingMs } from "./budget.ts";
 import { lostUsage, meterHelper } from "./metering.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
+import type { Ending } from "./proof.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** What is asked. */
@@ -29,8 +30,8 @@ export interface HelperResult {
   turn: Turn;
   /** Its transcript. */
   evidence: EvidenceFile;
-  /** The project before the turn. */
-  tree: string;
+  /** By which it is known among the goal's turns. */
+  fence: number;
   /** What it changed although it was only to read, or what somebody else changed meanwhile. */
   changed: TreeChange[];
   /** Its answer was longer than `outputTokensMax`, which is why it was stopped. */
@@ -67,6 +68,7 @@ export async function takeHelperTurn(
     started_at: instantOf(ports.clock.now()),
     ended_at: null,
     usage: null,
+    start_tree: tree,
   };
   const meter = meterHelper(open, helper, ports);
   const answer = new AnswerLimit(ask.outputTokensMax ?? Infinity);
@@ -100,13 +102,14 @@ export async function takeHelperTurn(
   const { turn, evidence } = taken;
   // Everything that is in the log about the turn's cost is there before its end.
   const usage = await meter.settle(turn.usage);
-  const after = await space.tree.snapshot(UNHURRIED);
+  const changed = await changesSince(space, tree);
   const ended: HelperTurn = {
     ...helper,
     status: signal.aborted ? "interrupted" : "ended",
     outcome: turn.status,
     ended_at: instantOf(ports.clock.now()),
     usage,
+    changed: changed.map(({ path }) => path),
   };
   await open.record({
     kind: "helper_ended",
@@ -123,8 +126,8 @@ export async function takeHelperTurn(
   return {
     turn,
     evidence: evidence.file,
-    tree,
-    changed: after === tree ? [] : await space.tree.changes(tree, after, UNHURRIED),
+    fence,
+    changed,
     isTooLong: answer.isOver || turn.usage.output_tokens > (ask.outputTokensMax ?? Infinity),
   };
 }
@@ -176,6 +179,78 @@ export async function recoverHelperTurns(open: OpenGoal, ports: GoalPorts): Prom
     payload: { reason: "the controller died", fence: lost.map(({ fence }) => fence) },
     changes: [change("work.json", { helper_turns, active_ms })],
   });
+}
+
+async function changesSince({ tree }: Pick<Workspace, "tree">, before: string): Promise<TreeChange[]> {
+  const now = await tree.snapshot(UNHURRIED);
+  return now === before ? [] : tree.changes(before, now, UNHURRIED);
+}
+
+/**
+ * The ending of a goal in which files changed while a turn was only to read, until a person has looked: however that turn
+ * ended, what it wrote must not pass for what the work started from, or for the work. Turns that a dead controller left are
+ * looked at now.
+ */
+export async function helperChanges(
+  open: OpenGoal,
+  space: Pick<Workspace, "tree">,
+): Promise<Ending | undefined> {
+  const looked = new Map<number, string[]>();
+  for (const { fence, status, start_tree: before, changed } of open.work.helper_turns) {
+    if (status === "running" || before === undefined || changed !== undefined) continue;
+    looked.set(
+      fence,
+      (await changesSince(space, before)).map(({ path }) => path),
+    );
+  }
+  if (looked.size > 0) {
+    const helper_turns = open.work.helper_turns.map((one) => {
+      const changed = looked.get(one.fence);
+      return changed ? { ...one, changed } : one;
+    });
+    await open.record({
+      kind: "helper_looked_after",
+      actor: "goal-controller",
+      payload: { fence: [...looked.keys()], paths: [...new Set([...looked.values()].flat())] },
+      changes: [change("work.json", { helper_turns })],
+    });
+  }
+  return wroteEnding(open);
+}
+
+/** The same of what is in the log by now. */
+export function wroteEnding({ id, work }: Pick<OpenGoal, "id" | "work">): Ending | undefined {
+  const unseen = work.helper_turns.filter(
+    ({ fence, changed = [] }) => changed.length > 0 && fence > (work.changes_seen ?? -1),
+  );
+  const role = unseen.at(-1)?.role;
+  if (role === undefined) return undefined;
+  const [first = "", ...more] = new Set(unseen.flatMap(({ changed = [] }) => changed));
+  const files = more.length === 0 ? first : `${first} and ${more.length} more`;
+  const meanwhile =
+    role === "plan"
+      ? "while the work was planned, although planning only reads"
+      : "while the result was reviewed, although reviewing only reads";
+  return {
+    status: "blocked_on_human",
+    reasonCode: WROTE[role],
+    reason: `${files} changed ${meanwhile}; look at it, then \`omk goal resume ${id}\` goes on from here`,
+  };
+}
+
+/** A person looks before the work goes on. */
+const WROTE = { plan: "planner_wrote", review: "reviewer_wrote" } as const;
+
+/** What a person says by resuming a goal that waited for that: the changes of work.json. */
+export function answeredChanges({ goal, work }: Pick<OpenGoal, "goal" | "work">): Partial<Work> {
+  const last = work.helper_turns.at(-1);
+  const asked = goal.status === "blocked_on_human" && goal.reason_code;
+  return last && (asked === WROTE.plan || asked === WROTE.review) ? { changes_seen: last.fence } : {};
+}
+
+/** Paths that such turns changed: they belong to what a result differs in from its base. */
+export function helperPaths({ helper_turns }: Pick<Work, "helper_turns">): string[] {
+  return helper_turns.flatMap(({ changed = [] }) => changed);
 }
 
 /** The longest such turn, whoever asks. */

@@ -7,12 +7,10 @@ import { costOf } from "../budget/usage.ts";
 import type { DocumentChange } from "../format/event.ts";
 import type { Usage } from "../format/proof.ts";
 import type { Attempt, HelperTurn } from "../format/work.ts";
+import { workerOf } from "./agent-tasks.ts";
 import { budgetLimits, spent } from "./budget.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { projectDirOf } from "./workspace.ts";
-
-/** Who does the work, in events. */
-const WORKER = "goal-agent-worker-0";
 
 /** The meter of one turn. */
 export interface GoalTurnMeter extends TurnMeter {
@@ -26,8 +24,8 @@ export interface GoalTurnMeter extends TurnMeter {
 export function meterAttempt(open: OpenGoal, attempt: Attempt, ports: GoalPorts): GoalTurnMeter {
   const turn = {
     name: `attempt ${attempt.number}`,
-    payload: { task_id: attempt.task_id, worker_id: WORKER, fence: attempt.fence },
-    actor: WORKER,
+    payload: { task_id: attempt.task_id, worker_id: workerOf(attempt), fence: attempt.fence },
+    actor: workerOf(attempt),
     charged: (usage: Usage) =>
       change("work.json", { attempts: charged(open.work.attempts, attempt.fence, usage) }),
   };
@@ -68,12 +66,14 @@ function meterTurn(open: OpenGoal, metered: Metered, ports: GoalPorts): GoalTurn
   if (!turn) throw new Error(`It was begun without a budget: ${metered.name}.`);
   const log = new UsageLog((usage) => {
     const { tokens, usd } = costOf(usage);
-    return open.record({
-      kind: "usage_reported",
-      actor: metered.actor,
-      payload: { ...metered.payload, tokens, usd, usage },
-      changes: [metered.charged(usage)],
-    });
+    return open.update(() => [
+      {
+        kind: "usage_reported",
+        actor: metered.actor,
+        payload: { ...metered.payload, tokens, usd, usage },
+        changes: [metered.charged(usage)],
+      },
+    ]);
   }, ports);
   const ended = new AbortController();
   const keepTime = async (): Promise<void> => {

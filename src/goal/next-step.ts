@@ -1,7 +1,7 @@
 /** What the loop does next: a pure rule over what the log says was done, so a killed run goes on where it stood. */
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Work } from "../format/work.ts";
-import { countedAttempts, isPlanned, openTasks, readyTasks } from "./agent-tasks.ts";
+import { agentTasks, countedAttempts, isPlanned, openTasks, readyTasks } from "./agent-tasks.ts";
 import { unwaivedOutside } from "./facts.ts";
 import { followUpId, type FollowUp } from "./follow-ups.ts";
 import { gatesState, isReviewed } from "./gate-state.ts";
@@ -48,6 +48,18 @@ export function attemptsAllowed(goal: { max_attempts?: number | undefined }): nu
   return goal.max_attempts ?? ATTEMPTS_DEFAULT;
 }
 
+/** What an attempt takes: gates, a review, a task to be added, itself; and again itself after each of a few outages. */
+const STEPS_PER_ATTEMPT = 8;
+/** Tasks that the loop may yet add: one of each kind. */
+const FOLLOW_UPS = 4;
+/** The steps before the first attempt, and the last ones. */
+const STEPS_BESIDE = 20;
+
+/** More steps than the loop takes until it ends or waits: beyond them something is wrong with its rule. */
+export function stepsAllowed(maxAttempts: number, graph: Pick<TaskGraph, "tasks">): number {
+  return STEPS_PER_ATTEMPT * maxAttempts * (agentTasks(graph).length + FOLLOW_UPS) + STEPS_BESIDE;
+}
+
 const COMPLETE: Step = { kind: "finish", because: "complete" };
 const USED_UP: Step = { kind: "finish", because: "attempts_used_up" };
 
@@ -83,9 +95,14 @@ function areOthers({ digest }: NonNullable<Work["gates"]>, { gatesDigest }: Loop
   return digest !== undefined && gatesDigest !== undefined && digest !== gatesDigest;
 }
 
-/** The task that last changed files which it was not to change. */
+/** A task that changed files which it was not to change. Where no task did, only a person can say what is to become of them. */
 function strayedTask(work: Work): string | undefined {
-  return unwaivedOutside(work).length > 0 ? work.attempts.at(-1)?.task_id : undefined;
+  const outside = unwaivedOutside(work);
+  if (outside.length === 0) return undefined;
+  const { strayed_by: by } = work;
+  // Earlier versions did not keep whose they were.
+  if (!by) return work.attempts.at(-1)?.task_id;
+  return outside.map((path) => by[path]).find((task) => task !== undefined);
 }
 
 /** The first of these tasks, as many as may run at once; over when one of them has no attempt left. */

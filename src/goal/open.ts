@@ -49,6 +49,7 @@ export class OpenGoal {
   readonly foreignRequests = new Set<string>();
   readonly #books: BudgetBooks;
   readonly #ports: GoalPorts;
+  #updated: Promise<unknown> = Promise.resolve();
 
   private constructor(
     id: string,
@@ -131,6 +132,17 @@ export class OpenGoal {
     const written = await this.journal.append(...stamped, ...checkpoints);
     this.#books.take(checkpoints);
     return written.slice(0, events.length).map((event) => event.seq);
+  }
+
+  /**
+   * The same for events whose changes are made of what the documents hold: they are made when all such events before them
+   * are folded in, so that steps side by side do not overwrite each other's.
+   */
+  update(make: () => NewEvent[]): Promise<number[]> {
+    const recorded = this.#updated.then(() => this.record(...make()));
+    // Whoever asked learns of a failure; what comes next has its own.
+    this.#updated = recorded.catch(() => undefined);
+    return recorded;
   }
 
   /** A graph that is unsound is never recorded: what comes later trusts the log. */

@@ -13,6 +13,11 @@ type Check = OracleEvidence["checks"][number];
 export interface OracleFacts {
   goal: Wanted;
   gates: Work["gates"];
+  /**
+   * Tests that the change adds: whether any of them checks something, and whether they are all there is. Undefined where
+   * none was tried on the base.
+   */
+  addedTests: { check: boolean; alone: boolean } | undefined;
   /** Every relative link of changed documentation resolves; undefined when no documentation changed. */
   docsLinks: { broken: string[] } | undefined;
   /** A Markdown or text file was added, and holds no secret. */
@@ -69,7 +74,9 @@ function findEvidence(
   results: readonly GateResult[],
 ): Pick<Check, "status" | "reason"> {
   const required = areGreen(results);
-  const added = facts.gates?.added_tests?.status === "red_on_base";
+  const red = facts.gates?.added_tests?.status === "red_on_base";
+  const worthless = red ? worthlessTests(facts.addedTests) : undefined;
+  const added = red && worthless === undefined;
   const mended = mendedGates(results)[0];
   // A person who gives a command for this very goal has said how to see that it is reached.
   const asked = required ? mendedGates(results).find(({ source }) => source === "flag") : undefined;
@@ -80,12 +87,14 @@ function findEvidence(
       if (mended && required) return passed(`gate ${mended.name} was red on the base and is green now`);
       return added && required
         ? passed("tests that the change adds fail on the base and pass now")
-        : blocked("no gate turned from red to green, and no added test fails on the base");
+        : blocked(`no gate turned from red to green, and ${worthless ?? "no added test fails on the base"}`);
     case "acceptance":
       if (seen) return seen;
       return added && required
         ? passed("tests that the change adds fail on the base and pass now")
-        : blocked("no gate given with --gate turned green, and no added test fails on the base's sources");
+        : blocked(
+            `no gate given with --gate turned green, and ${worthless ?? "no added test fails on the base's sources"}`,
+          );
     case "smoke":
       return required && results.some((gate) => (gate.counts?.tests ?? 0) > 0)
         ? passed("every required gate passed and at least one test ran")
@@ -100,17 +109,27 @@ function findEvidence(
     case "compatibility":
       return compatibility(facts, results);
     case "docs":
-      if (!facts.docsLinks) return blocked("no documentation file was changed");
+      if (!facts.docsLinks) return blocked("no documentation file was changed in more than blanks");
       if (facts.docsLinks.broken.length > 0)
         return blocked(`links lead nowhere: ${facts.docsLinks.broken.join(", ")}`);
       return worsenedGates(results).length === 0
         ? passed("documentation changed, links resolve")
         : blocked("a gate is worse");
     case "audit":
-      return facts.reportAdded ? passed("a report was added") : blocked("no report file was added");
+      return facts.reportAdded
+        ? passed("a report was added")
+        : blocked("no report was added: a new Markdown or text file that says something");
     default:
       return blocked(`needs a gate that covers ${name}, or an attestation`);
   }
+}
+
+/** Why added tests that are red on the base show nothing; undefined where they do. */
+function worthlessTests(added: OracleFacts["addedTests"]): string | undefined {
+  if (!added) return undefined;
+  if (!added.check) return "the added tests check nothing (no assertion on a value)";
+  // The base with all of the change is the result: red there and green here is a test that looks where it is.
+  return added.alone ? "the change is nothing but the added tests" : undefined;
 }
 
 /** Every test gate that was green on the base is green now, with the base's own test files. */

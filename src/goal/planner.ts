@@ -1,24 +1,21 @@
 /** Planning a goal: the engine is asked for a typed plan; where it gives none that is sound, omk's own rules plan. */
-import { dirname, join } from "node:path";
-
-import { Breaker, outsideStop, turnResult, type Cause } from "../budget/breaker.ts";
+import { Breaker, turnResult, type Cause } from "../budget/breaker.ts";
 import type { Engine } from "../engine/engine.ts";
 import { isOutside, summaryOf } from "../engine/turn.ts";
 import type { Plan } from "../format/plan.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { RecordedPlan } from "../format/work.ts";
-import { ensureFolder } from "../store/files.ts";
 import { isPlanned } from "./agent-tasks.ts";
 import { gateDefinitions } from "./candidates.ts";
-import { budgetEnding, stopEnding } from "./endings.ts";
-import { HELPER_MS_MAX, takeHelperTurn, type HelperResult } from "./helper.ts";
+import { budgetEnding, endTurn, stopEnding } from "./endings.ts";
+import { HELPER_MS_MAX, takeHelperTurn, wroteEnding, type HelperResult } from "./helper.ts";
 import { kindOf, wantedText } from "./intake.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { parsePlan } from "./plan-answer.ts";
-import { planDocuments } from "./plan-documents.ts";
 import { planPrompt, reaskPrompt } from "./plan-prompt.ts";
 import { preparePlan, type PreparedPlan } from "./plan-sets.ts";
 import type { Ending } from "./proof.ts";
+import { writeReaderFiles } from "./reader-files.ts";
 import { repoContext, type RepoContext } from "./repo-context.ts";
 import { graphOfPlan, TASK } from "./scaffold.ts";
 import type { Workspace } from "./workspace.ts";
@@ -28,9 +25,6 @@ const ANSWER_TOKENS_DEFAULT = 8_000;
 /** An unsound answer is sent back once. */
 const ASKED_MAX = 2;
 const BECAUSE_CHARACTERS_MAX = 300;
-
-/** A person looks before the work goes on: what a planner changed would pass for the base. */
-const PLANNER_WROTE = "planner_wrote";
 
 /** Takes the step: afterwards the goal is planned, unless the answer says why it ends here. */
 export async function runPlanner(
@@ -60,7 +54,7 @@ export async function runPlanner(
     const count = plan.slices.length;
     ports.tell(`planned in ${count === 1 ? "one part" : `${count} parts`}`);
   }
-  return asked.wrote === undefined ? undefined : wroteEnding(open, asked.wrote);
+  return wroteEnding(open);
 }
 
 /** The user said so. */
@@ -102,18 +96,6 @@ export async function planByRules(
   );
 }
 
-/** Writes the documents of planning anew. */
-export async function writePlanDocuments(
-  open: Pick<OpenGoal, "goal" | "graph" | "work" | "folder">,
-  ports: GoalPorts,
-): Promise<void> {
-  for (const [name, text] of planDocuments(open)) {
-    const path = join(open.folder, name);
-    await ensureFolder(dirname(path), ports);
-    await ports.disk.writeDerived(path, text);
-  }
-}
-
 async function contextOf(
   { goal, work }: OpenGoal,
   { tree }: Pick<Workspace, "tree">,
@@ -147,13 +129,13 @@ async function recordPlan(open: OpenGoal, plan: RecordedPlan, ports: GoalPorts):
     { kind: "task_started", actor: "goal-controller", payload: { ...payload, title } },
     { kind: "task_completed", actor: "goal-controller", payload: { ...payload, output_summary: title } },
   );
-  await writePlanDocuments(open, ports);
+  await writeReaderFiles(open, ports);
 }
 
-/** What asking came to; `wrote` are files that changed meanwhile. */
+/** What asking came to. */
 type Asked =
-  | { kind: "planned"; prepared: PreparedPlan; wrote?: string[] }
-  | { kind: "none"; because: string; wrote?: string[] }
+  | { kind: "planned"; prepared: PreparedPlan }
+  | { kind: "none"; because: string }
   | { kind: "ended"; ending: Ending };
 
 /** Asks until there is a sound plan, a reason to go without, or a reason to stop. */
@@ -169,29 +151,28 @@ async function askEngine(
   const prompt = planPrompt(goal, gateDefinitions(goal, work), context, outputTokensMax);
   const ask = { role: "plan", task: TASK.plan, turnMs: HELPER_MS_MAX, outputTokensMax } as const;
   const breaker = new Breaker();
-  const wrote = new Set<string>();
-  const withFiles = (came: Exclude<Asked, { kind: "ended" }>): Asked =>
-    wrote.size > 0 ? { ...came, wrote: [...wrote] } : came;
   let text = prompt;
   for (let asked = 1; ;) {
     const spentUp = budgetEnding(open);
     if (spentUp) return { kind: "ended", ending: spentUp };
     const taken = await takeHelperTurn(open, space, engine, { ...ask, text }, ports, signal);
-    for (const { path } of taken.changed) wrote.add(path);
     if (signal.aborted) return { kind: "ended", ending: stopEnding(signal) };
     const cause = causeOf(taken, ports);
     if (cause) {
       const reason = oneLine(cause.message);
-      if (!goal.until_ready) return withFiles({ kind: "none", because: `${cause.class}: ${reason}` });
-      const ending = await restOrStop(open, breaker, cause, ports, signal);
+      if (!goal.until_ready) return { kind: "none", because: `${cause.class}: ${reason}` };
+      // What it wrote is to be looked at before anything else is waited for.
+      const wrote = wroteEnding(open);
+      if (wrote) return { kind: "ended", ending: wrote };
+      const ending = await endTurn(open, breaker, { kind: "outside", cause }, ports, signal);
       if (ending) return { kind: "ended", ending };
       continue;
     }
     const spent = taken.turn.status === "over_budget" && !taken.isTooLong ? budgetEnding(open) : undefined;
     if (spent) return { kind: "ended", ending: spent };
     const read = readAnswer(taken, kindOf(goal), { outputTokensMax, redactor: ports.redactor });
-    if (read.ok) return withFiles({ kind: "planned", prepared: preparePlan(read.plan, context.files) });
-    if (!read.mayReask || asked >= ASKED_MAX) return withFiles({ kind: "none", because: read.because });
+    if (read.ok) return { kind: "planned", prepared: preparePlan(read.plan, context.files) };
+    if (!read.mayReask || asked >= ASKED_MAX) return { kind: "none", because: read.because };
     asked++;
     ports.tell(`the plan cannot be used (${read.because}); asking once more`);
     text = reaskPrompt(prompt, taken.turn.text, read.because);
@@ -225,38 +206,6 @@ function causeOf({ turn }: HelperResult, { redactor }: GoalPorts): Cause | undef
   });
   // An agent that cannot be held to reading, or is not there: the rules can plan, and its first task says the rest.
   return result.kind === "outside" && result.cause.class !== "config" ? result.cause : undefined;
-}
-
-/** The agent could not work: it is tried again after a rest, a few times, or the goal waits for what is outside. */
-async function restOrStop(
-  open: OpenGoal,
-  breaker: Breaker,
-  cause: Cause,
-  ports: GoalPorts,
-  signal: AbortSignal,
-): Promise<Ending | undefined> {
-  const now = () => ports.clock.now();
-  breaker.end(breaker.begin(), { kind: "outside", cause }, { wall: now(), ms: now().getTime() });
-  if (breaker.state === "open") {
-    const { code, reason } = outsideStop(cause, `omk goal resume ${open.id}`, breaker.outages);
-    return { status: "blocked_on_external", reasonCode: code, reason };
-  }
-  const waitMs = breaker.waitMs(now().getTime());
-  ports.tell(
-    `the agent could not plan (${oneLine(cause.message)}); it is tried again in ${Math.ceil(waitMs / 1_000)} s`,
-  );
-  await ports.clock.sleep(waitMs, signal);
-  return undefined;
-}
-
-/** Files that changed while only a planner was at work: they would become what the work starts from. */
-function wroteEnding(open: OpenGoal, paths: readonly string[]): Ending {
-  const [first = "", ...more] = paths;
-  const files = more.length === 0 ? first : `${first} and ${more.length} more`;
-  const reason =
-    `${files} changed while the work was planned, although planning only reads; ` +
-    `look at it, then \`omk goal resume ${open.id}\` goes on from here`;
-  return { status: "blocked_on_human", reasonCode: PLANNER_WROTE, reason };
 }
 
 function oneLine(text: string): string {

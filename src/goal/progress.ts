@@ -3,7 +3,7 @@ import type { Event } from "../format/event.ts";
 import type { Goal } from "../format/goal.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Work } from "../format/work.ts";
-import { countTasks } from "./replay.ts";
+import { countTasks } from "./task-counts.ts";
 
 /** Documents as they were read: any key may be missing. */
 export interface GoalPicture {

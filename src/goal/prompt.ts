@@ -15,7 +15,8 @@ import { PROPOSAL_RULE } from "./proposals.ts";
 import { reviewFeedback as foundFeedback, reviewTasks, standingSections } from "./review-findings.ts";
 import { ANYWHERE } from "./write-sets.ts";
 
-const FEEDBACK_CHARACTERS_MAX = 12_000;
+/** Headings come on top of it. */
+const DETAILS_CHARACTERS_MAX = 12_000;
 
 /** The text of a work turn. */
 export function workPrompt(
@@ -87,82 +88,141 @@ function list(paths: readonly string[]): string {
   return paths.map((path) => `- \`${path}\``).join("\n");
 }
 
+/** One thing that was wrong: a heading that is always told, and details that may have to be cut. */
+interface Fault {
+  heading: string;
+  details?: string;
+  /** What of the details matters most: programs say last what failed, lists have the worst first. */
+  keep?: "start" | "end";
+}
+
 /** Why the work so far does not do, for the agent that goes on with it. */
 function feedback(work: Work, task: GoalTask): string {
   const last = work.attempts.findLast(
     ({ status, task_id }) => status === "ended" && (task_id === task.id || isFollowUp(task)),
   );
-  const found = [
+  const found: Fault[] = [
     ...attemptFeedback(last),
     ...strayedFeedback(work),
     ...gateFeedback(work),
-    ...goldenFeedback(work),
+    ...goldenFeedback(work).map(listed),
     ...reviewFeedback(work),
     ...rejectionFeedback(work),
   ];
   if (found.length === 0) return "## So far\n\nAn earlier turn was interrupted; its changes are still there.";
-  const text = found.join("\n\n");
-  const cut = text.length - FEEDBACK_CHARACTERS_MAX;
-  const kept = cut > 0 ? `[${cut} characters left out]\n${text.slice(-FEEDBACK_CHARACTERS_MAX)}` : text;
-  return `## What was wrong with the last attempt\n\nIts changes are still there; go on from them.\n\n${kept}`;
+  const share = shareOf(
+    found.map(({ details = "" }) => details.length),
+    DETAILS_CHARACTERS_MAX,
+  );
+  const text = found.map((one) => told(one, share)).join("\n\n");
+  return `## What was wrong with the last attempt\n\nIts changes are still there; go on from them.\n\n${text}`;
 }
 
-function attemptFeedback(last: Attempt | undefined): string[] {
+/** The longest that any may be, so that all together keep to the limit: what short ones leave is for the others. */
+function shareOf(lengths: readonly number[], limit: number): number {
+  let left = limit;
+  const sorted = lengths.toSorted((a, b) => a - b);
+  for (const [at, length] of sorted.entries()) {
+    const share = Math.floor(left / (sorted.length - at));
+    if (length > share) return share;
+    left -= length;
+  }
+  return limit;
+}
+
+function told({ heading, details = "", keep = "start" }: Fault, share: number): string {
+  if (details === "") return heading;
+  const cut = details.length - share;
+  if (cut <= 0) return `${heading}\n\n${details}`;
+  const mark = `[${cut} characters left out]`;
+  const kept = keep === "end" ? `${mark}\n${details.slice(cut)}` : `${details.slice(0, share)}\n${mark}`;
+  return `${heading}\n\n${kept}`;
+}
+
+/** A text whose first line says what the others are about. */
+function listed(text: string): Fault {
+  const [heading = "", ...details] = text.split("\n");
+  return { heading, details: details.join("\n") };
+}
+
+function attemptFeedback(last: Attempt | undefined): Fault[] {
   if (!last || last.outcome === "finished") return [];
   return [
-    `The last turn did not end well (${last.outcome_code ?? last.outcome}): ${last.summary ?? "no details"}`,
+    {
+      heading: `The last turn did not end well (${last.outcome_code ?? last.outcome}):`,
+      details: last.summary ?? "no details",
+      keep: "end",
+    },
   ];
 }
 
-function strayedFeedback(work: Work): string[] {
+function strayedFeedback(work: Work): Fault[] {
   const outside = unwaivedOutside(work);
   if (outside.length === 0) return [];
   return [
-    `You changed files that are not yours to change. Put them back as they were before:\n\n${list(outside)}`,
+    {
+      heading: "You changed files that are not yours to change. Put them back as they were before:",
+      details: list(outside),
+    },
   ];
 }
 
-function gateFeedback(work: Work): string[] {
-  const found: string[] = [];
+function gateFeedback(work: Work): Fault[] {
+  const found: Fault[] = [];
   const { gates } = work;
   if (!gates || gates.tree !== work.result?.tree) return found;
   for (const gate of redGates(gates.results)) found.push(failing(gate));
   const copies = gates.base_copies;
   if (copies?.status === "failed") {
     found.push(
-      `You changed or deleted tests, or other files that decide how the gates judge: ${copies.files.join(", ")}. With ` +
-        "their original content the gates fail. Restore them, or make the gates pass as they were.",
+      {
+        heading:
+          "You changed or deleted tests, or other files that decide how the gates judge. With their original content the " +
+          "gates fail. Restore them, or make the gates pass as they were:",
+        details: list(copies.files),
+      },
       ...redGates(copies.results).map(failing),
     );
   }
   const clean = gates.clean_checkout;
   if (clean?.status === "failed") {
     found.push(
-      "The gates pass in the project directory and fail on a fresh checkout of it, where files that git ignores are not " +
-        `there: ${clean.reason ?? ""}. What the work needs must not be ignored, and dependencies must be in the lock file.`,
+      {
+        heading:
+          "The gates pass in the project directory and fail on a fresh checkout of it, where files that git ignores are " +
+          "not there. What the work needs must not be ignored, and dependencies must be in the lock file.",
+        details: clean.reason ?? "",
+      },
       ...redGates(clean.results).map(failing),
     );
   }
   return found;
 }
 
-function failing(gate: GateResult): string {
+function failing(gate: GateResult): Fault {
   const said = [gate.stdout, gate.stderr].filter(Boolean).join("\n").trim();
-  return `Gate ${gate.name} (${gate.command_line}) did not pass: ${gate.verdict}.\n\n\`\`\`\n${said}\n\`\`\``;
+  return {
+    heading: `Gate ${gate.name} (${gate.command_line}) did not pass: ${gate.verdict}. It said:`,
+    // Indented, so that nothing it says can end the quotation.
+    details: said.replaceAll(/^/gm, "    "),
+    keep: "end",
+  };
 }
 
-function rejectionFeedback({ acceptance, result }: Work): string[] {
+function rejectionFeedback({ acceptance, result }: Work): Fault[] {
   if (acceptance?.decision !== "rejected" || acceptance.tree !== result?.tree) return [];
-  return [`A person rejected the result: ${acceptance.summary}`];
+  return [{ heading: "A person rejected the result:", details: acceptance.summary }];
 }
 
-function reviewFeedback(work: Work): string[] {
+function reviewFeedback(work: Work): Fault[] {
   if (!work.review || work.review.tree !== work.result?.tree) return [];
   const lacking = standingSections(work).filter(
     ({ status, blocked_by }) => status === "blocked" && blocked_by !== "findings",
   );
   return [
-    ...reviewTasks(work).map(foundFeedback),
-    ...lacking.flatMap((section) => section.known_gaps.map((gap) => `Review (${section.pass}): ${gap}`)),
+    ...reviewTasks(work).map((one) => listed(foundFeedback(one))),
+    ...lacking.flatMap((section) =>
+      section.known_gaps.map((gap) => ({ heading: `Review (${section.pass}): ${gap}` })),
+    ),
   ];
 }

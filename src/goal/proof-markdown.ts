@@ -126,11 +126,17 @@ function protectedRows(proof: Proof): string[] {
   return (proof.protected_changes ?? []).map(code);
 }
 
-function goldenRows({ golden }: Proof): string[] {
+function goldenRows(proof: Proof): string[] {
+  const { golden } = proof;
   if (!golden) return [];
   return [
     `recorded: ${golden.observations.map(line).join(", ")}`,
-    golden.compared ? "compared with the result" : "not compared with the result",
+    ...(golden.with_ignored?.length
+      ? [`seen beside a copy of what git ignores: ${golden.with_ignored.map(line).join(", ")}`]
+      : []),
+    golden.compared
+      ? "compared with the result"
+      : `not compared with the result, or not all of them; ${code(`omk goal review ${proof.goal_id}`)} does it`,
     ...golden.differences.map((one) => `differs: ${line(one)}`),
     ...golden.intentional.map((one) => `differs as wanted: ${line(one)}`),
   ];

@@ -23,13 +23,14 @@ function verdictOf(open: Pick<OpenGoal, "goal" | "work" | "graph">): Verdict {
 
 /**
  * Writes the proof and the goal's status in one event, then the files. The status is the given ending, or what the
- * evidence says. Trees stay in git under `refs/omk/rescue/`.
+ * evidence says; `running` where the work goes on at once. Trees stay in git under `refs/omk/rescue/`.
  */
 export async function concludeGoal(
   open: OpenGoal,
   space: Workspace | undefined,
   ending: Ending | undefined,
   ports: GoalPorts,
+  { goesOn = false }: { goesOn?: boolean } = {},
 ): Promise<Ending> {
   const verdict = verdictOf(open);
   const final: Ending = ending ?? { status: verdict.status, reasonCode: verdict.readinessCode };
@@ -64,7 +65,8 @@ export async function concludeGoal(
       change(
         "goal.json",
         {
-          status: final.status,
+          // Whoever dies before the first step leaves an orphan that is seen as one.
+          status: goesOn ? "running" : final.status,
           phase: "proof",
           reason_code: final.reasonCode,
           ...(done && { completed_at: now }),

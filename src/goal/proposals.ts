@@ -14,6 +14,7 @@ import type { Attempt, Work } from "../format/work.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { keepEvidence, type EvidenceFile } from "../store/evidence.ts";
 import { admit, tasksToAdd, type Admission, type BudgetSnapshot } from "./admission.ts";
+import { workerOf } from "./agent-tasks.ts";
 import { budgetLimits, remainingMs, spent } from "./budget.ts";
 import { attemptsAllowed } from "./next-step.ts";
 import { changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
@@ -36,7 +37,6 @@ const SHOWN_MAX = 1_000;
 
 const FILE = "agent-task-proposals.json";
 const CONTROLLER = "goal-controller";
-const WORKER = "goal-agent-worker-0";
 
 /** Something that was meant to be a proposal and is none. */
 export interface Malformed {
@@ -150,10 +150,19 @@ export function readProposals(
   };
   const isFull = (): boolean => read.proposals.length + read.malformed.length >= READ_MAX;
 
-  for (const proposal of turn.proposals) if (!isFull()) take(proposal);
+  const refuseRest = (): void =>
+    refuse(`more than ${READ_MAX} proposals in one turn: the rest is not read`, "");
+
+  for (const proposal of turn.proposals) {
+    if (isFull()) {
+      refuseRest();
+      return read;
+    }
+    take(proposal);
+  }
   for (const text of markedObjects(turn.text)) {
     if (isFull()) {
-      refuse(`more than ${READ_MAX} proposals in one turn: the rest is not read`, "");
+      refuseRest();
       break;
     }
     if (text.length > PROPOSAL_CHARACTERS_MAX) {
@@ -215,14 +224,15 @@ function decisionEvents(
     task_id: from,
     number,
     fence,
+    worker,
     budget,
-  }: Pick<Attempt, "task_id" | "number" | "fence"> & { budget: BudgetSnapshot },
+  }: Pick<Attempt, "task_id" | "number" | "fence" | "worker"> & { budget: BudgetSnapshot },
 ): NewEvent[] {
   const proposer = { proposed_by: from, attempt: number, fence };
   return [
     ...proposals.map((task) => ({
       kind: "task_proposed",
-      actor: WORKER,
+      actor: workerOf({ worker }),
       payload: { ...described(task), reason: null, ...proposer },
     })),
     ...malformed.map(({ reason, text }) => ({

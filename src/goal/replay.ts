@@ -5,7 +5,7 @@ import { OmkError } from "../errors.ts";
 import type { Event } from "../format/event.ts";
 import type { Disk } from "../ports.ts";
 import { eventIn, sha256 } from "../store/event-line.ts";
-import { applyChanges, logPath, readDocument, wholeEvent, type Documents } from "../store/journal.ts";
+import { applyChanges, logPath, wholeEvent, type Documents } from "../store/journal.ts";
 import {
   anyOf,
   forEachLine,
@@ -14,7 +14,8 @@ import {
   type LogLine,
   type LogReading,
 } from "../store/log-reader.ts";
-import type { GoalSummary } from "./find.ts";
+import { recordOrNothing, type GoalSummary } from "./find.ts";
+import { countTasks } from "./task-counts.ts";
 
 /** One event as the timeline shows it. */
 export interface TimelineEntry {
@@ -66,16 +67,20 @@ export function readReplay(goal: GoalSummary, request: ReplayRequest, ports: { d
   const survey = surveyLog(goal.folder, request.tail, ports);
   const graph = graphSummary(goal.folder, survey.graph, ports);
   const { log, duplicates } = survey;
-  const failures = log.damage.length + log.tornLines;
+  const failures = survey.unread + log.tornLines;
+  const { breaks } = survey;
   const voids = log.voidLines.length;
   const gaps = [
     graph.readable ? undefined : "Task graph cannot be read",
     failures > 0 ? `${count(failures, "malformed line")} left out` : undefined,
+    breaks.length > 0
+      ? `the chain of events is broken before line ${breaks.slice(0, BREAKS_SHOWN).join(", ")}${breaks.length > BREAKS_SHOWN ? ", …" : ""}: something was taken out or changed there`
+      : undefined,
     voids > 0 ? `${voids} ${voids === 1 ? "line" : "lines"} of an overtaken controller left out` : undefined,
     duplicates.size > 0 ? `${count(duplicates.size, "duplicate event")} left out` : undefined,
   ].filter((gap) => gap !== undefined);
   const recovery =
-    !graph.readable || failures > 0
+    !graph.readable || failures > 0 || breaks.length > 0
       ? "partial: some of the record cannot be read"
       : "recovered: see the gaps";
   return {
@@ -100,6 +105,9 @@ function count(number: number, what: string): string {
   return number === 1 ? `1 ${what} was` : `${number} ${what}s were`;
 }
 
+/** So many places of a broken chain are named. */
+const BREAKS_SHOWN = 5;
+
 /** Where a line begins, and the numbers that go with it. */
 interface Place {
   /** The byte offset of the line. */
@@ -118,6 +126,10 @@ interface Survey {
   skipped: ReadonlySet<number>;
   /** Lines that say again what another one has said. */
   duplicates: ReadonlySet<number>;
+  /** How many lines could not be read. */
+  unread: number;
+  /** Lines that were read and do not follow the one before, although that one is an event of the timeline. */
+  breaks: number[];
   graph: Record<string, unknown> | undefined;
   lastTs: string | undefined;
   /** From where on the timeline is shown. */
@@ -152,12 +164,18 @@ function surveyLog(folder: string, tail: number | undefined, ports: { disk: Disk
   const skipped = new Set([...duplicates, ...log.voidLines.map(({ line }) => line)]);
   const unread = log.damage.filter(({ line }) => !repeats.visitedDamage.has(line)).map(({ line }) => line);
   for (const line of unread) skipped.add(line);
+  // A line behind one that was left out cannot follow it: that is no second damage.
+  const breaks = log.damage
+    .map(({ line }) => line)
+    .filter((line) => !skipped.has(line) && !skipped.has(line - 1));
   const whole = graph.get(GRAPH);
   return {
     log,
     events: events - strays.length,
     skipped,
     duplicates,
+    unread: unread.length,
+    breaks,
     graph: whole && Object.keys(whole).length > 0 ? whole : undefined,
     lastTs: newest < log.validBytes ? eventAt(newest, path, ports)?.ts : undefined,
     shown: strays.length === 0 ? last.first(events) : lastWithout(duplicates, path, tail, ports),
@@ -359,30 +377,8 @@ export function graphSummary(
   folded: Record<string, unknown> | undefined,
   ports: { disk: Disk },
 ) {
-  const found = folded ?? documentOrNothing(join(folder, GRAPH), ports);
+  const found = folded ?? recordOrNothing(join(folder, GRAPH), ports);
   const tasks = found?.["tasks"];
   const list = Array.isArray(tasks) ? (tasks as { status?: string }[]) : [];
   return { readable: Array.isArray(tasks), summary: countTasks(list) };
-}
-
-/** Counts of tasks by state. */
-export function countTasks(tasks: readonly { status?: string }[]) {
-  const count = (status: string) => tasks.filter((task) => task.status === status).length;
-  return {
-    total_tasks: tasks.length,
-    pending_tasks: count("pending"),
-    blocked_tasks: count("blocked"),
-    done_tasks: count("done"),
-  };
-}
-
-function documentOrNothing(path: string, ports: { disk: Disk }): Record<string, unknown> | undefined {
-  try {
-    const found = readDocument(path, ports);
-    return found.state === "found" ? found.record : undefined;
-  } catch (error) {
-    // Replay shows what there is; a graph of a newer version is one of its gaps.
-    if (error instanceof OmkError) return undefined;
-    throw error;
-  }
 }

@@ -2,7 +2,7 @@
  * Repeats the gates of a proof: on a clean checkout of the recorded result, outside the goal and the project, and compares
  * what they say with what was recorded. Writes nothing into the goal.
  */
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import type { GateDefinition, GateResult } from "../format/gate.ts";
@@ -16,6 +16,7 @@ import { ensureFolder } from "../store/files.ts";
 import { checkLog } from "../store/verify.ts";
 import { gateSet } from "./candidates.ts";
 import type { GoalPorts } from "./open.ts";
+import { withTemporary } from "./temporary.ts";
 import { projectDirOf } from "./workspace.ts";
 
 /** One gate, once more. */
@@ -27,8 +28,8 @@ interface RepeatedGate {
   /** Whether both say the same. */
   same: boolean;
   required: boolean;
-  /** `linked`: what git ignores in the project was linked into the checkout. */
-  where: "clean" | "linked";
+  /** `with_ignored`: what git ignores in the project was copied into the checkout. */
+  where: "clean" | "with_ignored";
 }
 
 /** What repeating the gates showed. */
@@ -64,23 +65,21 @@ export async function rerunGates(
   if (proof.gates.length === 0) {
     return { ...rerun, notes: ["the proof names no gate, so there is nothing to repeat"] };
   }
-  const temporary = join(ports.environment["TMPDIR"] ?? "/tmp", `omk-rerun-${ports.random.name(16)}`);
-  await ensureFolder(temporary, ports);
-  try {
+  await withTemporary("rerun", ports, async (temporary) => {
     const projectDir = projectDirOf(id, goal.data);
     const places = { goalId: id, goalDir: folder, projectDir, temporary, environment: ports.environment };
     const kept = await KeptTrees.open(places, ports, signal);
     const commands = setupCommands(setup, await kept.files(tree, signal));
-    const run = { tree, definitions, commands, baseline: proof.baseline ?? [], temporary, kept, projectDir };
+    const run = { tree, definitions, commands, baseline: proof.baseline ?? [], temporary, kept };
+    if (`${temporary}/`.startsWith(`${projectDir}/`))
+      rerun.notes.push("omk keeps its state inside the project, so the checkout sees what lies around it");
     const { results: clean, notes } = await runClean(run, ports, signal);
     rerun.notes.push(...notes);
     rerun.gates = compare(proof, clean, "clean");
     if (rerun.gates.some(({ same }) => !same) && proof.clean_checkout?.status !== "passed") {
-      await repeatLinked(rerun, run, proof, ports, signal);
+      await repeatWithIgnored(rerun, run, proof, ports, signal);
     }
-  } finally {
-    ports.disk.removeTree(temporary);
-  }
+  });
   rerun.valid = rerun.gates.every(({ same }) => same);
   return rerun;
 }
@@ -94,14 +93,13 @@ interface RunOn {
   baseline: readonly GateResult[];
   temporary: string;
   kept: KeptTrees;
-  projectDir: string;
 }
 
 /**
- * What was recorded came from the project directory, where installed dependencies may lie that no tree has. With them
- * linked in, the gates get a second chance; both is said.
+ * What was recorded came from the project directory, where installed dependencies may lie that no tree has. Beside a copy of
+ * them the gates get a second chance; both is said.
  */
-async function repeatLinked(
+async function repeatWithIgnored(
   rerun: Rerun,
   run: RunOn,
   proof: Proof,
@@ -113,14 +111,26 @@ async function repeatLinked(
   const unusable = proof.clean_checkout?.reason;
   const why = `the clean checkout says otherwise (${differing.join(", ")})${unusable === undefined ? "" : `; the proof calls it unusable: ${unusable}`}`;
   if (ignored.length === 0) {
-    rerun.notes.push(`${why}; the project has no ignored files that could be linked in`);
+    rerun.notes.push(`${why}; the project has no ignored files that could be copied in`);
     return;
   }
-  rerun.notes.push(`${why}: repeated with ${ignored.length} ignored paths of the project linked in`);
+  rerun.notes.push(`${why}: repeated with ${ignored.length} ignored paths of the project copied in`);
   ports.tell(
-    "rerun: the clean checkout says otherwise; once more with the project's ignored files linked in",
+    "rerun: the clean checkout says otherwise; once more with the project's ignored files copied in",
   );
-  const again = compare(proof, await runLinked(run, ignored, ports, signal), "linked");
+  const cwd = await checkedOut(run, "with-ignored", ports, signal);
+  const linked = await run.kept.bringIgnored(ignored, cwd, signal);
+  if (linked) rerun.notes.push(`too large to be copied, so linked in: ${linked.paths.join(", ")}`);
+  const results = await runIn(
+    cwd,
+    run,
+    { definitions: run.definitions, name: "with-ignored" },
+    ports,
+    signal,
+  );
+  const changed = linked?.changed() ?? [];
+  if (changed.length > 0) rerun.notes.push(`the gates changed files of the project: ${changed.join(", ")}`);
+  const again = compare(proof, results, "with_ignored");
   rerun.gates = rerun.gates.map((gate) =>
     gate.same ? gate : (again.find(({ name }) => name === gate.name) ?? gate),
   );
@@ -140,18 +150,6 @@ async function runClean(
     results: await runIn(cwd, run, { definitions: run.definitions, name: "clean" }, ports, signal),
     notes,
   };
-}
-
-/** The tree with links to what git ignores in the project. */
-async function runLinked(
-  run: RunOn,
-  ignored: readonly string[],
-  ports: GoalPorts,
-  signal: AbortSignal,
-): Promise<GateResult[]> {
-  const cwd = await checkedOut(run, "linked", ports, signal);
-  for (const path of ignored) link(join(run.projectDir, path), cwd, path, ports);
-  return runIn(cwd, run, { definitions: run.definitions, name: "linked" }, ports, signal);
 }
 
 async function checkedOut(
@@ -192,17 +190,6 @@ async function runIn(
     },
     signal,
   );
-}
-
-/** Links one ignored path into the checkout, unless something of the tree, or a link in it, is in the way. */
-function link(from: string, checkout: string, path: string, { disk }: GoalPorts): void {
-  let at = checkout;
-  for (const name of dirname(path).split("/")) {
-    at = join(at, name);
-    if (disk.stat(at)?.kind !== "folder") return;
-  }
-  const to = join(checkout, path);
-  if (!disk.stat(to) && disk.stat(from)) disk.symbolicLink(from, to);
 }
 
 function compare(proof: Proof, now: readonly GateResult[], where: RepeatedGate["where"]): RepeatedGate[] {

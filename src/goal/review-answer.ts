@@ -65,8 +65,8 @@ const Answer = z.object({
 });
 
 /**
- * Reads an answer. A finding about a file that the change does not touch is kept as a remark: it cannot block what did not
- * cause it.
+ * Reads an answer. A finding about a file that the change does not touch says so and counts all the same: what is missing
+ * may be missing there. Where it is not the change's fault, a person lets it pass.
  */
 export function parseReview(
   text: string,
@@ -98,7 +98,6 @@ function findingOf(
   changed: ReadonlySet<string>,
 ): ReviewFinding {
   const path = said.path.trim().replace(/^(?:\.\/)+/, "");
-  const isOurs = changed.has(path);
   const kind = said.kind.replaceAll(/[^A-Za-z0-9_-]+/g, "-").replaceAll(/^-+|-+$/g, "") || "remark";
   const text = cut(said.text);
   return {
@@ -107,9 +106,9 @@ function findingOf(
     path,
     line: said.line ?? null,
     kind,
-    severity: isOurs ? said.severity : "low",
+    severity: said.severity,
     confidence: said.confidence,
-    text: isOurs ? text : `${text} (not in the change)`,
+    text: changed.has(path) ? text : `${text} (not in the change)`,
     reviewer: role,
   };
 }

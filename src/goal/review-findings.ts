@@ -17,6 +17,9 @@ const SLOP_CONFIDENCE_MAX = 0.5;
 /** Kinds that only a person can judge: something was not seen, or not said, so there is nothing to tell an agent. */
 const FOR_PEOPLE: ReadonlySet<string> = new Set(["oversized_file", "no_usable_answer"]);
 
+/** The kind of the finding that there are more than are listed: nobody can let pass what nobody has seen. */
+export const MORE_FOUND = "more_found";
+
 /** An id that the same finding gets again. `essence` tells findings of one kind in one file apart, and is no secret. */
 export function findingId(kind: string, path: string, essence: string): string {
   return createHash("sha256").update(`${kind}\0${path}\0${essence}`).digest("hex").slice(0, 12);
@@ -49,19 +52,30 @@ export function blockingFindings(
   waivers: readonly Waiver[],
 ): ReviewFinding[] {
   const waived = waivedIds(waivers);
-  const left = findings.filter(({ id }) => !waived.has(id));
+  const left = findings.filter(({ id, kind }) => kind === MORE_FOUND || !waived.has(id));
   if (pass !== "anti-slop") return left.filter(({ severity }) => severity !== "low");
   return slopConfidence(left, findings) > SLOP_CONFIDENCE_MAX ? left : [];
 }
 
+/** The findings of a section that a person may let pass. */
+export function waivableFindings({ findings = [] }: Pick<ReviewArtifact, "findings">): ReviewFinding[] {
+  return findings.filter(({ kind }) => kind !== MORE_FOUND);
+}
+
 /** The sections of the present review as they stand after what people let pass since. */
 export function standingSections({ review, waivers }: Pick<Work, "review" | "waivers">): ReviewArtifact[] {
-  return (review?.sections ?? []).map((section) => withWaivers(section, waivers));
+  const holding = holdingWaivers(waivers, review?.tree);
+  return (review?.sections ?? []).map((section) => withWaivers(section, holding));
+}
+
+/** The waivers that hold for a result: each was given for what a person had looked at. */
+export function holdingWaivers(waivers: readonly Waiver[], tree: string | undefined): Waiver[] {
+  return waivers.filter((one) => one.tree === undefined || one.tree === tree);
 }
 
 /** A section that only waived findings block is passed, and says who let it pass and why. */
 export function withWaivers(section: ReviewArtifact, waivers: readonly Waiver[]): ReviewArtifact {
-  const ids = new Set((section.findings ?? []).map(({ id }) => id));
+  const ids = new Set(waivableFindings(section).map(({ id }) => id));
   const waived = waivers
     .filter(({ kind, what }) => kind === "finding" && ids.has(what))
     .map(({ what, reason }) => ({ finding: what, reason }));

@@ -116,9 +116,12 @@ function agentFindings(role: string, { agentReview }: WallFacts): ReviewFinding[
   ];
 }
 
+/** Whole words of a gate's name: `perfect` and `workbench` measure nothing. */
+const MEASURES = /(?:^|[^a-z])(?:perf|performance|bench|benchmarks?)(?:$|[^a-z])/i;
+
 /** Applicable when the goal is about performance, the configuration demands it, or a gate measures it. */
 function performanceSection({ gates, performanceWanted }: WallFacts): ReviewArtifact {
-  const measuring = gates.filter((gate) => /perf|bench/i.test(gate.name));
+  const measuring = gates.filter((gate) => MEASURES.test(gate.name));
   const made = section("performance", {
     // A gate that was skipped measured nothing.
     shown: measuring.some((gate) => gate.verdict === "passed"),

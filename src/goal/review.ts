@@ -15,6 +15,7 @@ import { kindOf } from "./intake.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { oracleFacts } from "./oracle-facts.ts";
 import { judgeOracle } from "./oracle.ts";
+import { holdingWaivers } from "./review-findings.ts";
 import { generalReview, securityReview } from "./review-text.ts";
 import { reviewWall } from "./review-wall.ts";
 import { TASK } from "./scaffold.ts";
@@ -158,7 +159,7 @@ function wallOf(
     secrets,
     slop,
     agentReview: work.agent_review?.tree === tree ? work.agent_review : undefined,
-    waivers: work.waivers,
+    waivers: holdingWaivers(work.waivers, tree),
   });
 }
 

@@ -10,11 +10,9 @@ import type { TreeChange, WorkTree } from "../git/work-tree.ts";
 import type { Redactor } from "../store/redact.ts";
 import { NONE_ALLOWED, type IsAllowed } from "./allowed-secrets.ts";
 import { addedLines, shownFiles, type AddedLine } from "./patch.ts";
-import { findingId } from "./review-findings.ts";
+import { findingId, MORE_FOUND } from "./review-findings.ts";
 
 const FINDINGS_MAX = 100;
-/** Of a binary file a few are enough. */
-const FINDINGS_PER_BINARY_MAX = 5;
 /** A file that the patch does not show is searched up to this size, */
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
 /** and all of them together up to this. */
@@ -54,7 +52,22 @@ export async function scanChange(
     ({ path, new_mode }) => (!shown.has(path) || path === last) && new_mode?.startsWith("100") === true,
   );
   findings.push(...(await scanUnseen(unseen, change, redactor, isAllowed, signal)));
-  return unique(findings).slice(0, FINDINGS_MAX);
+  return limited(unique(findings));
+}
+
+/** As many as are listed. Where there are more, nobody has seen those, so one that nobody can let pass says so. */
+function limited(findings: readonly ReviewFinding[]): ReviewFinding[] {
+  if (findings.length <= FINDINGS_MAX) return [...findings];
+  const more: ReviewFinding = {
+    id: findingId(MORE_FOUND, "", ""),
+    path: "",
+    line: null,
+    kind: MORE_FOUND,
+    severity: "critical",
+    confidence: 1,
+    text: `there are more than these ${FINDINGS_MAX}, and they cannot be let pass unseen: take secrets out first`,
+  };
+  return [...findings.slice(0, FINDINGS_MAX), more];
 }
 
 /** Scans the added lines of a unified diff; one that was cut off is a finding itself: the rest was not seen. */
@@ -63,11 +76,11 @@ export function scanChanges(
   redactor: TextRedactor,
   isAllowed: IsAllowed = NONE_ALLOWED,
 ): ReviewFinding[] {
-  const findings = scanLines(addedLines(patch.text), redactor, isAllowed);
+  const findings = limited(scanLines(addedLines(patch.text), redactor, isAllowed));
   return patch.truncated ? [...findings, oversized("(the rest of the change)")] : findings;
 }
 
-/** One finding at most for each line; the first hundred. */
+/** One finding at most for each line, and one more than are listed. */
 function scanLines(
   lines: Iterable<AddedLine>,
   redactor: TextRedactor,
@@ -78,12 +91,15 @@ function scanLines(
     const found = secretIn(text, path, redactor);
     if (!found || passes(found, path, text, isAllowed)) continue;
     findings.push(secretFinding(path, line, found, redactor));
-    if (findings.length >= FINDINGS_MAX) break;
+    if (findings.length > FINDINGS_MAX) break;
   }
   return findings;
 }
 
-/** Scans a whole file that is no text: neither zero bytes nor two bytes for each letter hide a secret from the scan. */
+/**
+ * Scans a whole file that is no text: neither zero bytes nor two bytes for each letter hide a secret from the scan. It has
+ * no lines, so all secrets of one kind in it are one finding.
+ */
 export function scanBinary(
   path: string,
   bytes: Buffer,
@@ -94,17 +110,17 @@ export function scanBinary(
   const digest = createHash("sha256").update(bytes).digest("hex");
   // Without the zeros, UTF-16 reads as plain text does.
   const views = [plain.replaceAll("\0", "\n"), ...(plain.includes("\0") ? [plain.replaceAll("\0", "")] : [])];
-  const findings: ReviewFinding[] = [];
+  const findings = new Map<string, ReviewFinding>();
   for (const text of views) {
     for (const one of text.split("\n")) {
       const found = secretIn(one, path, redactor);
       if (!found || passes(found, path, one, isAllowed)) continue;
       // Its lines are none, so the whole file tells what was found from what is found when it is another.
-      findings.push(secretFinding(path, null, { ...found, rest: digest }, redactor));
-      if (findings.length >= FINDINGS_PER_BINARY_MAX) return unique(findings);
+      const finding = secretFinding(path, null, { ...found, rest: digest }, redactor);
+      findings.set(finding.id, finding);
     }
   }
-  return unique(findings);
+  return [...findings.values()];
 }
 
 /** Files that the patch does not show: binary ones, and those behind its end. */
@@ -118,7 +134,7 @@ async function scanUnseen(
   const findings: ReviewFinding[] = [];
   let left = FILES_BYTES_MAX;
   for (const { path, kind } of unseen) {
-    if (findings.length >= FINDINGS_MAX) break;
+    if (findings.length > FINDINGS_MAX) break;
     const read = left > 0 ? await tree.read(result, path, FILE_BYTES_MAX, signal) : undefined;
     if (!read) {
       findings.push(oversized(path));

@@ -5,6 +5,7 @@ import { isTestFile } from "../gate/protected.ts";
 import { addedLines } from "./patch.ts";
 import { findingId } from "./review-findings.ts";
 import { isGeneratedPath, languageOf, saysGenerated, splitLine, type Language } from "./source-text.ts";
+import { CHECKS } from "./test-checks.ts";
 
 const FINDINGS_MAX = 100;
 /** A file with a longer line was not written by hand, or at least not to be read. */
@@ -464,9 +465,8 @@ const TEST_STARTS: Partial<Record<Language, RegExp>> = {
   py: /^(\s*)(?:async )?def test_\w*\(.*\).*:\s*$/,
   go: /^()func Test\w*\(.*\)\s*\{\s*$/,
 };
-/** Helpers of tests are called by such words, too: only what checks nothing by any name is told. */
-const CHECKS =
-  /expect|assert|should|verif|check|throw|raise|reject|fail|error|fatal|snapshot|match|equal|must|ensure|require|prove|property|\bt\.\w+\(|\bt\.Run/i;
+/** The same on one line. */
+const WHOLE_TEST = /^\s*(?:it|test)\s*\([^,]*,.*(?:=>|function\b.*\))\s*(.*)\)\s*;?\s*$/;
 
 function judgeTests({ lines, language }: AddedFile, add: Add): void {
   const start = TEST_STARTS[language];
@@ -488,6 +488,9 @@ function judgeTests({ lines, language }: AddedFile, add: Add): void {
         add(open.first.line, "checks-nothing", 0.2, "a test that checks nothing", open.first.text.trim());
       open = undefined;
     }
+    const whole = language === "js" || language === "ts" ? WHOLE_TEST.exec(line.code)?.[1] : undefined;
+    if (whole !== undefined && !CHECKS.test(whole))
+      add(line.line, "checks-nothing", 0.2, "a test that checks nothing", line.text.trim());
     const indent = start.exec(line.text)?.[1];
     if (indent !== undefined) open = { first: line, indent, body: [] };
   }

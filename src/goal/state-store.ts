@@ -9,8 +9,8 @@ import { Proof } from "../format/proof.ts";
 import { TaskGraph } from "../format/task-graph.ts";
 import type { Disk } from "../ports.ts";
 import { untoldFailure } from "../store/files.ts";
-import { foldFolder, readDocument } from "../store/journal.ts";
-import { findGoal, listGoals, readGoal } from "./find.ts";
+import { readDocument } from "../store/journal.ts";
+import { findGoal, listGoals, readGoal, readGoalDocuments } from "./find.ts";
 import { existingGoalId } from "../format/names.ts";
 
 /** Why a goal's state cannot be had: it is not there, the disk refuses, or what is there is nothing omk wrote. */
@@ -77,7 +77,7 @@ export class DiskGoalStateStore implements GoalStateStore {
     return translated(() => {
       const goal = readGoal(this.#folderOf(id), id, this.#ports);
       if (!goal) throw missing(id);
-      return typed(Goal, goal.record, id, "goal.json");
+      return typedRecord(Goal, goal.record, id, "goal.json");
     });
   }
 
@@ -85,7 +85,7 @@ export class DiskGoalStateStore implements GoalStateStore {
     if (wanted !== "latest") return this.load(wanted);
     return translated(() => {
       const { id, record } = findGoal(this.#root, wanted, this.#ports);
-      return typed(Goal, record, id, "goal.json");
+      return typedRecord(Goal, record, id, "goal.json");
     });
   }
 
@@ -102,12 +102,12 @@ export class DiskGoalStateStore implements GoalStateStore {
     return translated(() => {
       const folder = this.#folderOf(id);
       if (this.#ports.disk.stat(folder)?.kind !== "folder") throw missing(id);
-      const folded = foldFolder(folder, this.#ports).documents.get(name);
-      if (folded) return typed(schema, folded, id, name);
+      const known = readGoalDocuments({ folder }, [name], this.#ports).get(name);
+      if (known) return typedRecord(schema, known, id, name);
       const found = readDocument(join(folder, name), this.#ports);
       if (found.state === "missing") throw missing(id, name);
       if (found.state === "unreadable") throw invalid(id, name, found.because);
-      return typed(schema, found.record, id, name);
+      return typedRecord(schema, found.record, id, name);
     });
   }
 
@@ -135,9 +135,9 @@ export class InMemoryGoalStateStore implements GoalStateStore {
   put({ goal, taskGraph, proof }: StoredGoal): void {
     const id = existingGoalId(goal.goal_id);
     this.#stored.set(id, {
-      goal: typed(Goal, goal, id, "goal.json"),
-      ...(taskGraph && { taskGraph: typed(TaskGraph, taskGraph, id, "task-graph.json") }),
-      ...(proof && { proof: typed(Proof, proof, id, "proof.json") }),
+      goal: typedRecord(Goal, goal, id, "goal.json"),
+      ...(taskGraph && { taskGraph: typedRecord(TaskGraph, taskGraph, id, "task-graph.json") }),
+      ...(proof && { proof: typedRecord(Proof, proof, id, "proof.json") }),
     });
   }
 
@@ -179,7 +179,8 @@ export class InMemoryGoalStateStore implements GoalStateStore {
   }
 }
 
-function typed<T>(schema: z.ZodType<T>, record: unknown, id: string, name: string): T {
+/** A record of a goal as its schema has it; `state.damaged` where it is not. */
+export function typedRecord<T>(schema: z.ZodType<T>, record: unknown, id: string, name: string): T {
   const read = schema.safeParse(record);
   if (read.success) return read.data;
   throw invalid(id, name, problemsOf(read.error).join("; "));

@@ -4,6 +4,7 @@ import { printable } from "../format/printable.ts";
 import type { Waiver } from "../format/work.ts";
 import { gatesToApprove } from "./candidates.ts";
 import type { OpenGoal } from "./open.ts";
+import { waivableFindings } from "./review-findings.ts";
 
 /** What is asked to be let pass. */
 export interface WantedWaivers {
@@ -21,7 +22,7 @@ export interface WantedWaivers {
 export interface WantedWaiver {
   kind: Waiver["kind"];
   what: string;
-  /** The result that a change was looked at in. */
+  /** The result it was looked at in. */
   tree?: string;
   reason: string;
 }
@@ -45,16 +46,17 @@ export function wantedWaivers(
   }
   const waived: WantedWaiver[] = [];
   const known = waivableChanges(open);
-  const tree = open.work.result?.tree;
+  const tree = open.work.result?.tree ?? open.work.base?.tree;
+  const seen = tree === undefined ? {} : { tree };
   for (const path of new Set(changes)) {
     refuseUnknown("--allow-change", path, known, "files that the proof asks about");
-    waived.push({ kind: "change", what: path, ...(tree !== undefined && { tree }), reason: why });
+    waived.push({ kind: "change", what: path, ...seen, reason: why });
   }
-  const ids = (open.work.review?.sections ?? []).flatMap((section) => section.findings ?? []);
+  const ids = (open.work.review?.sections ?? []).flatMap(waivableFindings);
   for (const id of new Set(findings)) {
     const listed = ids.map((one) => one.id);
     refuseUnknown("--waive", id, listed, "findings of the review");
-    waived.push({ kind: "finding", what: id, reason: why });
+    waived.push({ kind: "finding", what: id, ...seen, reason: why });
   }
   if (gates) {
     const digests = gatesToApprove(open.goal, open.work);
@@ -63,7 +65,7 @@ export function wantedWaivers(
         hint: "Gates wait when they were found in the result, or when the change defines them in another way.",
       });
     }
-    for (const what of digests) waived.push({ kind: "gates", what, reason: why });
+    for (const what of digests) waived.push({ kind: "gates", what, ...seen, reason: why });
   }
   return waived;
 }

@@ -1,5 +1,6 @@
 /** Where the tasks of a goal may write, and what was changed outside. Pure. */
 import type { GoalTask } from "../format/task-graph.ts";
+import type { Work } from "../format/work.ts";
 import type { TreeChange } from "../git/work-tree.ts";
 import { isTestFile } from "../gate/protected.ts";
 import { normalizedPath } from "../scheduler/ownership.ts";
@@ -38,4 +39,34 @@ export function outsideAfter(
     return change !== undefined && !(before.includes(path) && isCovered(change, task.write_set));
   });
   return still.sort();
+}
+
+/**
+ * The same where no attempt was at work: what outlived a turn, or another hand, changed files that no task may change. The
+ * paths from before stay, as long as they differ from the base.
+ */
+export function outsideOfAll(
+  before: readonly string[],
+  tasks: readonly Pick<GoalTask, "write_set">[],
+  changes: { meanwhile: readonly TreeChange[]; sinceBase: readonly TreeChange[] },
+): string[] {
+  const named = tasks.flatMap((task) => task.write_set);
+  const write_set = named.length === 0 ? [ANYWHERE] : named;
+  const { meanwhile, sinceBase } = changes;
+  const strayed = outsideAfter([], { write_set }, { inAttempt: meanwhile, sinceBase });
+  const changed = new Set(sinceBase.map(({ path }) => path));
+  return [...new Set([...before.filter((path) => changed.has(path)), ...strayed])].sort();
+}
+
+/** Whose attempt changed each of the paths outside: those from before keep theirs, new ones get `task`. */
+export function strayedBy(
+  { outside_write_sets: before, strayed_by: known = {} }: Pick<Work, "outside_write_sets" | "strayed_by">,
+  outside: readonly string[],
+  task?: string,
+): Record<string, string> {
+  const whose = outside.map((path): [string, string | undefined] => [
+    path,
+    known[path] ?? (before.includes(path) ? undefined : task),
+  ]);
+  return Object.fromEntries(whose.filter((one): one is [string, string] => one[1] !== undefined));
 }

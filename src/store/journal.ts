@@ -3,11 +3,12 @@
  * writing by the one controller that holds the claim chain; readers fold for themselves and change nothing.
  */
 import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import type { DocumentChange, Event } from "../format/event.ts";
 import { parseJson, renderDocument } from "../format/json.ts";
+import { shellQuoted } from "../format/shell.ts";
 import type { Disk } from "../ports.ts";
 import { claimChain, type ChainPorts, type HeldChain } from "./claim-chain.ts";
 import type { SealedEvent } from "./event-line.ts";
@@ -432,6 +433,11 @@ export class Journal {
  * Folds the log after putting its end right: a torn one is cut off, and after an unclean end the whole part is written
  * into a new file, because its last bytes may be in memory only.
  */
+/** Where a folder is in nobody's way: beside the folder that is looked through for others of its kind. */
+function aside(folder: string): string {
+  return join(dirname(dirname(folder)), `damaged-${basename(folder)}`);
+}
+
 async function repairLog(
   folder: string,
   isClean: boolean,
@@ -447,7 +453,9 @@ async function repairLog(
       "state.damaged",
       `${join(folder, LOG)} is damaged at line ${first?.line}: ${first?.because}.`,
       {
-        hint: "Reading still works. Restore the file from a copy to go on; nothing was changed.",
+        hint:
+          "Reading still works, and nothing was changed. Restore the file from a copy to go on, or put all of it aside: " +
+          `mv ${shellQuoted(folder)} ${shellQuoted(aside(folder))}`,
       },
     );
   }

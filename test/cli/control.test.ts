@@ -1,6 +1,6 @@
 /** Pause, cancel and signals while the controller waits for something: it ends at once, keeps all, and goes on from there. */
 import { once } from "node:events";
-import { readdirSync, readFileSync, watch } from "node:fs";
+import { readdirSync, readFileSync, rmSync, watch } from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -38,7 +38,7 @@ const WAITS: Wait[] = [
   },
   {
     what: "a gate on the base",
-    says: "gate tests:",
+    says: "gate tests (",
     script: { default: REPAIR },
     flags: HANGING_GATE,
     attempts: ["finished"],
@@ -237,4 +237,20 @@ test("a step that cannot begin leaves the goal as it was", async () => {
     expect(place.json("goal.json")["status"], args.join(" ")).not.toBe("running");
   }
   expect([status, updated_at]).toBeDefined();
+  // A goal whose reviewers are gone.
+  const script = place.script({ default: REPAIR });
+  const made = await place.run(
+    "goal",
+    "create",
+    GOAL,
+    "--agent-review",
+    "--no-llm-planner",
+    "--engine",
+    script,
+  );
+  expect(made, made.stderr).toMatchObject({ status: 0 });
+  rmSync(script.replace("scripted:", ""));
+  const reviewed = await place.run("goal", "review");
+  expect(reviewed.status, reviewed.stderr).toBe(78);
+  expect(place.json("goal.json")["status"]).not.toBe("running");
 });

@@ -42,6 +42,20 @@ const BUILT_CHECKER = {
 const REPLACE_CHECKER = [{ write: "bin/check", text: "#!/bin/sh\nexit 0\n" }, LIE];
 const FORGED = "TAP version 13\\n# Subtest: adds\\nok 1 - adds\\n1..1\\n# tests 1\\n# pass 1\\n# fail 0\\n";
 
+/** A program that says what the runner would say. */
+function install(path: string): object[] {
+  const text = "#!/bin/sh\necho '# tests 1'; echo '# pass 1'; exit 0\n";
+  return [{ write: path, text }, { run: `chmod +x ${path}` }];
+}
+/** Looks at the files that are listed for it. */
+const CHECKED_FILES = [
+  'import { readFileSync } from "node:fs";',
+  'for (const file of JSON.parse(readFileSync("tsconfig.json", "utf8")).files)',
+  '  if (readFileSync(file, "utf8").includes("any")) throw new Error(`${file} says any`);',
+  "",
+].join("\n");
+const REPAIR_BADLY = [{ write: "sum.js", text: "export const sum = (a, b) => a + b; // any\n" }];
+
 const FAKES: [name: string, fake: Fake][] = [
   [
     "edits the test",
@@ -185,6 +199,15 @@ const FAKES: [name: string, fake: Fake][] = [
     },
   ],
   [
+    "ends the runner in the source, before the test that would fail",
+    {
+      files: { "sum.test.js": TEST.replace("test(", 'test("is there", () => assert.ok(sum));\ntest(') },
+      steps: [{ write: "sum.js", text: "export const sum = () => process.exit(0);\n" }, LIE],
+      code: "gates_red",
+      proof: { gates: [{ verdict: "ran_nothing" }] },
+    },
+  ],
+  [
     "lets the gate end with 127",
     {
       steps: [{ edit: "package.json", replace: "node --test", with: "no-such-test-runner-anywhere" }, LIE],
@@ -267,6 +290,130 @@ const FAKES: [name: string, fake: Fake][] = [
       steps: [LIE],
       code: "nothing_changed",
       proof: { changed_files: [] },
+    },
+  ],
+  [
+    "adds a program that its package manager finds before the runner",
+    {
+      steps: [
+        ...install("node_modules/.bin/node"),
+        { write: "sum.js", text: `// summed\n${BROKEN_SUM["sum.js"]}` },
+      ],
+      code: "protected_input_changed",
+      proof: {
+        gates: [{ verdict: "passed" }],
+        protected_inputs: [
+          { path: "node_modules/.bin/node", class: "gate_program", change: "added", status: "failed" },
+        ],
+      },
+    },
+  ],
+  [
+    "adds such a program where it was ignored before",
+    {
+      files: { ".gitignore": "node_modules\n" },
+      steps: [{ write: ".gitignore", text: "" }, ...install("node_modules/.bin/node")],
+      code: "protected_input_changed",
+      proof: { protected_inputs: [{ path: "node_modules/.bin/node", change: "added" }] },
+    },
+  ],
+  [
+    "adds a file that the gate's script brings in where it is there",
+    {
+      files: { "check.js": CHECK, "check.sh": "[ -f env.sh ] && . ./env.sh\nnode check.js\n" },
+      flags: ["--gate", "tests=sh check.sh"],
+      steps: [{ write: "env.sh", text: "exit 0\n" }, LIE],
+      code: "protected_input_changed",
+      proof: { protected_inputs: [{ path: "env.sh", class: "gate_program", change: "added" }] },
+    },
+  ],
+  [
+    "changes a program that only the script of a script starts",
+    {
+      files: {
+        "check.js": CHECK,
+        "check.sh": "sh inner.sh\n",
+        "inner.sh": "for f in checks/*.sh; do sh $f || exit 1; done\n",
+        "checks/sum.sh": '"${NODE:-node}" check.js\n',
+      },
+      flags: ["--gate", "tests=sh check.sh"],
+      steps: [{ write: "check.js", text: "" }, LIE],
+      code: "protected_input_changed",
+      proof: { protected_inputs: [{ path: "check.js", class: "gate_program", status: "failed" }] },
+    },
+  ],
+  [
+    "changes tests that only a glob of the script names",
+    {
+      files: {
+        "checks/sum.js": TEST.replace("./sum.js", "../sum.js"),
+        "package.json": BROKEN_SUM["package.json"].replace("node --test", "node --test checks/*.js"),
+      },
+      steps: [
+        { write: "checks/sum.js", text: TEST.replace("./sum.js", "../sum.js").replace("5)", "-1)") },
+        LIE,
+      ],
+      code: "protected_input_changed",
+      proof: { protected_inputs: [{ path: "checks/sum.js", class: "gate_program", status: "failed" }] },
+    },
+  ],
+  [
+    "narrows what a checker of types looks at",
+    {
+      files: { "tsconfig.json": '{ "files": ["sum.js"] }', "check.js": CHECKED_FILES },
+      flags: ["--gate", "types=node check.js"],
+      steps: [...REPAIR_BADLY, { write: "tsconfig.json", text: '{ "files": [] }' }],
+      code: "protected_input_changed",
+      proof: { protected_inputs: [{ path: "tsconfig.json", class: "gate_configuration", status: "failed" }] },
+    },
+  ],
+  [
+    "adds a test that only calls what it adds",
+    {
+      files: { "sum.js": "export const sum = (a, b) => a + b;\n" },
+      goal: "Create a function mul in mul.js",
+      steps: [
+        { write: "mul.js", text: "export const mul = () => 7;\n" },
+        {
+          write: "mul.test.js",
+          text: 'import { test } from "node:test";\nimport { mul } from "./mul.js";\ntest("mul", () => { mul(2, 3); });\n',
+        },
+        LIE,
+      ],
+      code: "oracle_missing",
+      proof: { added_tests: { status: "red_on_base" } },
+    },
+  ],
+  [
+    "adds a test that is red only where it is not at home",
+    {
+      files: { "sum.js": "export const sum = (a, b) => a + b;\n" },
+      goal: "Fix the rounding of sums",
+      steps: [
+        {
+          write: "where.test.js",
+          text: 'import assert from "node:assert";\nimport { test } from "node:test";\ntest("is here", () => assert.ok(!process.cwd().includes("added-tests")));\n',
+        },
+        LIE,
+      ],
+      code: "oracle_missing",
+      proof: {},
+    },
+  ],
+  [
+    "adds a module that Python takes for the runner",
+    {
+      files: {
+        "package.json": "{}",
+        "test_sum.py":
+          "import unittest\n\n\nclass T(unittest.TestCase):\n    def test_adds(self):\n        self.assertEqual(5, -1)\n",
+      },
+      flags: ["--gate", "tests=python3 -m unittest"],
+      steps: [{ write: "unittest.py", text: 'print("Ran 1 test in 0.1s")\nprint("OK")\n' }, LIE],
+      code: "protected_input_changed",
+      proof: {
+        protected_inputs: [{ path: "unittest.py", class: "gate_program", change: "added", status: "failed" }],
+      },
     },
   ],
   [

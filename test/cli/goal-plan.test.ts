@@ -228,6 +228,34 @@ describe("a driven goal whose planning", () => {
     expect(resumed.stdout).toMatch(/Spent: {2}112 tokens/);
   });
 
+  test.each([
+    ["SIGKILL", "running"],
+    ["SIGINT", "paused"],
+  ] as const)(
+    "has written files before a %s asks about them, and starts from none of them unseen",
+    async (signal, left) => {
+      using place = await repository();
+      const steps = [
+        { write: "sum.test.js", text: "" },
+        { usage: { input_tokens: 7, output_tokens: 5 } },
+        { hang: true },
+      ];
+      const engine = place.script(planning(steps), "changing.json");
+      const running = place.start("goal", "run", GOAL, "--until-ready", "--auto-accept", "--engine", engine);
+      await running.says(USING);
+      // It wrote before it reported this.
+      await until(() => place.events().some(({ kind }) => kind === "usage_reported"));
+      running.child.kill(signal);
+      await running.ended;
+      expect(place.json("goal.json")).toMatchObject({ status: left });
+      place.script(planning(SAY_PLAN, WORK), "changing.json");
+      const resumed = await place.run("goal", "resume");
+      expect(resumed, resumed.stderr).toMatchObject({ status: 3 });
+      expect(resumed.stdout).toContain("sum.test.js changed while the work was planned");
+      expect(place.events().some(({ kind }) => kind === "task_claimed")).toBe(false);
+    },
+  );
+
   test("is interrupted while it is only made pauses, and execute plans it", async () => {
     using place = await repository();
     const engine = place.script(planning([{ hang: true }]), "changing.json");

@@ -93,7 +93,7 @@ describe("omk goal run --until-ready", () => {
     const engine = place.script({ turns: [{ steps: [{ write: "go", text: "" }, ...REPAIR] }] });
     const run = ["goal", "run", GOAL, ...DRIVE, "--engine", engine, "--gate", `tests=${wait}; node --test`];
     const running = place.start(...run);
-    await running.says("gate tests:");
+    await running.says("gate tests (");
     running.child.kill("SIGINT");
     expect(await running.ended).toMatchObject({ status: 130 });
     expect(place.json("goal.json")).toMatchObject({ status: "paused" });

@@ -104,7 +104,7 @@ describe("the views of a finished goal", () => {
       new RegExp(`^Goal budget ${id}\nBudget time: unbounded\nTotal: unbounded\nTokens: used=`),
     );
     expect(budget.stdout).toMatch(
-      /^ {2}\d{4}-.* UTC {2}goal_created {7}status=not_ready phase=proof remaining=unbounded$/m,
+      /^ {2}\d{4}-.* UTC {2}goal_created {7}status=running phase=proof remaining=unbounded$/m,
     );
     expect((await place.run("goal", "budget", "--format", "md")).stdout).toContain("## Checkpoints\n\n- ");
     const report = JSON.parse((await place.run("goal", "budget", "--json")).stdout) as {
@@ -143,6 +143,32 @@ describe("the views of a finished goal", () => {
       expect(stdout).toContain("partial: some of the record cannot be read");
     }
   });
+
+  test(
+    "say that a goal was left behind, and where its log is damaged, so that it can be put aside",
+    { timeout: 60_000 },
+    async () => {
+      using place = await finished();
+      const folder = place.goalFolder();
+      const goal = JSON.parse(readFileSync(join(folder, "goal.json"), "utf8")) as Record<string, unknown>;
+      writeFileSync(join(folder, "goal.json"), JSON.stringify({ ...goal, status: "running" }));
+      expect((await place.run("goal", "list")).stdout).toMatch(/^ {2}\[running\] .* {2}\(interrupted\)$/m);
+
+      const log = join(folder, "events.jsonl");
+      const lines = readFileSync(log, "utf8").split("\n");
+      writeFileSync(log, [...lines.slice(0, 9), "x", ...lines.slice(10)].join("\n"));
+      expect((await place.run("goal", "list")).stdout).toMatch(
+        /^ {2}\[running\] .* {2}\(interrupted; its log is damaged at line 10\)$/m,
+      );
+      const refused = await place.run("goal", "resume");
+      expect(refused.status).toBe(74);
+      expect(refused.stderr).toMatch(/damaged at line 10.*\n.*put all of it aside: mv /);
+      // Its successor is whole, and is shown.
+      const replay = (await place.run("goal", "replay")).stdout;
+      expect(replay).toContain("1 malformed line was left out");
+      expect(replay).not.toContain("chain");
+    },
+  );
 
   test("follow the goal when its folder is moved", { timeout: 60_000 }, async () => {
     using place = await finished();

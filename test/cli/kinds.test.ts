@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -179,6 +179,32 @@ describe("a rewrite goal", { timeout: 120_000 }, () => {
     const [first = ""] = readdirSync(folder);
     writeFileSync(join(folder, first, "exit_code.txt"), "7\n");
     expect(await place.run("proof", "verify")).toMatchObject({ status: 1 });
+  });
+
+  test("is observed without what git ignores, or beside a copy of it: the project's own files stay as they are", async () => {
+    using place = await placed({ ...GREET, ".gitignore": "dist/\n" });
+    const built = join(place.project, "dist", "greet.js");
+    mkdirSync(join(place.project, "dist"));
+    writeFileSync(built, "console.log('built long ago')\n");
+    await place.run("goal", "create", TEXT, "--no-llm-planner");
+    const record = (name: string, cmd: string) =>
+      place.run("goal", "golden", "record", "latest", "--name", name, "--cmd", cmd);
+    const build = "mkdir -p dist && cp greet.js dist/greet.js && node dist/greet.js Ada";
+    expect(await record("builds", build)).toMatchObject({ status: 0 });
+    expect(await record("runs", "node dist/greet.js && echo >> dist/greet.js")).toMatchObject({ status: 0 });
+    expect(readFileSync(built, "utf8")).toBe("console.log('built long ago')\n");
+    const { golden } = place.json("work.json") as { golden: { name: string; ran_in: string }[] };
+    expect(golden.map(({ name, ran_in }) => [name, ran_in])).toEqual([
+      ["builds", "clean"],
+      ["runs", "with_ignored"],
+    ]);
+    expect((await place.run("goal", "golden", "list")).stdout).toContain("beside a copy of what git ignores");
+    expect(await place.run("goal", "golden", "compare")).toMatchObject({ status: 0 });
+    // What lies there by now has no part in what is seen without it.
+    writeFileSync(built, "console.log('another')\n");
+    const compared = await place.run("goal", "golden", "compare");
+    expect(compared.stdout).toContain("builds: matches");
+    expect(compared.stdout).toContain("runs: differs");
   });
 
   test("stops for want of observations, which can still be recorded on the base", async () => {

@@ -253,7 +253,7 @@ describe("omk proof verify --rerun", () => {
     expect(spoilt.stdout).not.toContain("was recorded");
   });
 
-  test("says so when the gates need what git ignores, and links that in", async () => {
+  test("says so when the gates need what git ignores, and copies that in", async () => {
     using place = new Place({
       ...BROKEN_SUM,
       ".gitignore": "vendor/\n",
@@ -266,9 +266,9 @@ describe("omk proof verify --rerun", () => {
     expect(goal, goal.stdout).toMatchObject({ status: 0 });
     const ran = await place.run("proof", "verify", "--rerun");
     expect(ran, ran.stdout).toMatchObject({ status: 0 });
-    expect(ran.stdout).toContain("tool: passed, as recorded, with ignored files linked in");
+    expect(ran.stdout).toContain("tool: passed, as recorded, with ignored files copied in");
     expect(ran.stdout).toMatch(/tests: passed, as recorded\n/);
-    expect(ran.stdout).toContain("1 ignored paths of the project linked in");
+    expect(ran.stdout).toContain("1 ignored paths of the project copied in");
   });
 });
 

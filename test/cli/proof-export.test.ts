@@ -112,6 +112,26 @@ describe("an export without a key", () => {
     expect(await place.git("status", "--porcelain")).toBe(" M sum.js\n");
   });
 
+  test("is finished where an earlier one was cut short, at whatever file", async () => {
+    const out = join(place.folder, "cut");
+    mkdirSync(out);
+    writeFileSync(join(out, "proof.json"), "{}");
+    writeFileSync(join(out, "trees.bundle.unfinished.lock"), "");
+    writeFileSync(join(out, ".proof.json.17.abcdefghij.tmp"), "half");
+    expect(await place.run("proof", "export", "--out", out)).toMatchObject({ status: 0 });
+    expect(readdirSync(out).toSorted()).toEqual([
+      "how-to-check.md",
+      "proof.json",
+      "statement.json",
+      "trees.bundle",
+    ]);
+    expect(readdirSync(join(place.state, "temporary"))).toEqual([]);
+    // With anything else in it, a folder that lacks the statement is somebody's own.
+    rmSync(join(out, "statement.json"));
+    writeFileSync(join(out, "mine.txt"), "mine");
+    expect(await place.run("proof", "export", "--out", out)).toMatchObject({ status: 2 });
+  });
+
   test("writes over nothing that is no export", async () => {
     const ran = await place.run("proof", "export", "--out", place.project);
     expect(ran).toMatchObject({ status: 2, stdout: "" });

@@ -3,12 +3,18 @@ import { describe, expect, test } from "vitest";
 import { gatePrograms } from "../../src/gate/gate-programs.ts";
 
 /** The programs of gates that run these commands in a project with these files. */
-function programs(command: string | string[], files: Record<string, string>): Promise<string[]> {
+function programs(
+  command: string | string[],
+  files: Record<string, string>,
+  added: string[] = [],
+): Promise<string[]> {
   const argv = typeof command === "string" ? ["sh", "-c", command] : command;
   const [program = "", ...args] = argv;
   return gatePrograms([{ command: program, args, skip: false }], {
     has: (path) => Object.hasOwn(files, path),
     read: (path) => Promise.resolve(files[path]),
+    paths: Object.keys(files),
+    isNew: (path) => added.includes(path),
   });
 }
 
@@ -70,7 +76,7 @@ describe("a gate is made of", () => {
     expect(await programs(["make", "test"], files)).toEqual(["check.sh"]);
   });
 
-  test("what a shell script of it plainly starts, one step deep", async () => {
+  test("what its shell scripts plainly start", async () => {
     const files = {
       ...FILES,
       "scripts/test.sh":
@@ -81,6 +87,110 @@ describe("a gate is made of", () => {
       "scripts/test.sh",
       "check.js",
       "scripts/deeper.sh",
+      "src/cli.js",
     ]);
   });
+
+  test.each<[string, string[], Record<string, string>]>([
+    ["python3 -m checker", ["checker.py"], { "checker.py": "" }],
+    ["python3 -m checks.all", ["checks/all/__main__.py"], { "checks/all/__main__.py": "" }],
+    [
+      "node --test checks/*.js",
+      ["checks/a.js", "checks/b.js"],
+      { "checks/a.js": "", "checks/b.js": "", "checks/c.md": "" },
+    ],
+    ["node --test checks/", ["checks/deep/a.mjs"], { "checks/deep/a.mjs": "", "checks/c.md": "" }],
+    ["mocha 'checks/**/*.js'", ["checks/deep/a.js"], { "checks/deep/a.js": "" }],
+    ['for f in checks/*.sh; do sh "$f" || exit 1; done', ["checks/a.sh"], { "checks/a.sh": "" }],
+    ["for f in checks/*.sh; do ./$f; done", ["checks/a.sh"], { "checks/a.sh": "" }],
+    ['"$NODE" check.js', ["check.js"], { "check.js": "" }],
+    // What is only read, and where sources lie, is what is looked at.
+    ["for f in code/*.js; do node --check $f; done", [], { "code/a.js": "" }],
+    ["for f in code/*.sh; do sh -n $f; done", [], { "code/a.sh": "" }],
+    ["node --test src/*.js", [], { "src/a.js": "" }],
+    ["node --test '**/*.js'", [], { "a.js": "" }],
+    ["[ -f out.js ]", [], { "out.js": "" }],
+  ])("by %j: %j", async (command, expected, files) => {
+    expect(await programs(command, files)).toEqual(expected);
+  });
+
+  test("what a makefile starts by its variables, and by what it includes", async () => {
+    const files = {
+      Makefile: "NODE ?= node\nDIR := checks\n-include local.mk rules.mk\ntest:\n\t$(NODE) $(DIR)/a.js\n",
+      "rules.mk": "other:\n\t$(NODE) check.js\n",
+      "check.js": "",
+      "checks/a.js": "",
+    };
+    const found = ["rules.mk", "checks/a.js", "check.js"];
+    expect(await programs(["make", "test"], files)).toEqual(found);
+    const scripts = { test: "make test" };
+    expect(
+      await programs(["npm", "test"], { ...files, "package.json": JSON.stringify({ scripts }) }),
+    ).toEqual(found);
+  });
+
+  test.each<[string, Record<string, string>, string[]]>([
+    [
+      "vitest.config.ts",
+      { "vitest.config.ts": 'test: { setupFiles: ["./src/setup.ts", "tools/x.js"], environment: "node" }' },
+      ["src/setup.ts", "tools/x.js"],
+    ],
+    [
+      "a setup without its ending",
+      { "jest.config.js": 'module.exports = { globalSetup: "<rootDir>/src/setup" }' },
+      ["src/setup.ts"],
+    ],
+    [
+      "package.json",
+      {
+        "package.json": JSON.stringify({
+          mocha: { require: ["./tools/x.js"] },
+          exports: { require: "./src/setup.ts" },
+        }),
+      },
+      ["tools/x.js"],
+    ],
+    [
+      ".mocharc.yml",
+      { ".mocharc.yml": "require:\n  - ./tools/x.js\nfile: ./src/setup.ts\n" },
+      ["tools/x.js", "src/setup.ts"],
+    ],
+    [
+      "plug-ins of pytest",
+      { "pytest.ini": "[pytest]\naddopts = -q -p plug\n", "conftest.py": 'pytest_plugins = ["more.plug"]\n' },
+      ["plug.py", "more/plug.py"],
+    ],
+  ])("what the configuration of its runner names: %s", async (_name, files, expected) => {
+    const all = { ...files, "src/setup.ts": "", "tools/x.js": "", "plug.py": "", "more/plug.py": "" };
+    expect(await programs(["npm", "test"], all)).toEqual(expected);
+  });
+
+  test.each<[string, Record<string, string>, string[], string[]]>([
+    [
+      "sourced where it is there",
+      { "check.sh": "[ -f env.sh ] && . ./env.sh\ntrue\n" },
+      ["env.sh"],
+      ["check.sh", "env.sh"],
+    ],
+    ["included where it is there", { Makefile: "-include local.mk\n" }, ["local.mk"], ["local.mk"]],
+    [
+      "one more of many",
+      { "check.sh": "node --test checks/*.js\n", "checks/a.js": "" },
+      ["checks/b.js"],
+      ["check.sh", "checks/a.js", "checks/b.js"],
+    ],
+    [
+      "what was to be made",
+      { "check.sh": "node cli.js && [ -f out.txt ] && node --test checks/*.js\n" },
+      ["cli.js", "out.txt", "checks/b.js"],
+      ["check.sh"],
+    ],
+  ])(
+    "of files that a change adds, by what a gate does without: %s",
+    async (_name, files, added, expected) => {
+      const all = { ...files, ...Object.fromEntries(added.map((path) => [path, ""])) };
+      const command = "Makefile" in files ? ["make", "test"] : ["sh", "check.sh"];
+      expect(await programs(command, all, added)).toEqual(expected);
+    },
+  );
 });

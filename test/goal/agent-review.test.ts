@@ -5,7 +5,8 @@ import type { Engine, Prompt, Turn } from "../../src/engine/engine.ts";
 import { reviewPrompt } from "../../src/goal/agent-review.ts";
 import { withAgentVerify } from "../../src/goal/agent-verify.ts";
 import { spent } from "../../src/goal/budget.ts";
-import { resumeGoal, runGoal } from "../../src/goal/by-hand.ts";
+import { resumeGoal } from "../../src/goal/resume.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
 import { parseReview } from "../../src/goal/review-answer.ts";
 import { scaffoldGraph } from "../../src/goal/scaffold.ts";
 import { checkTaskGraph } from "../../src/format/task-graph.ts";
@@ -63,16 +64,23 @@ describe("a reviewer's answer", () => {
     expect(read(answer)).toMatchObject({ ok: false, because: expect.stringMatching(/./) as string });
   });
 
-  test("about a file that the change does not touch is a remark", () => {
+  test("about a file that the change does not touch, or about none, keeps its weight and says so", () => {
     const answer = read({
       findings: [
         { ...FOUND, path: "src/old.js", severity: "critical" },
         { ...FOUND, path: undefined },
       ],
     });
-    expect(answer).toMatchObject({ ok: true, findings: [{ severity: "low" }, { severity: "low" }] });
+    const text = "one too few (not in the change)";
+    expect(answer).toMatchObject({
+      ok: true,
+      findings: [
+        { severity: "critical", text },
+        { severity: "high", text },
+      ],
+    });
     expect(read({ findings: [{ ...FOUND, path: "./src/a.js" }] })).toMatchObject({
-      findings: [{ severity: "high" }],
+      findings: [{ severity: "high", text: "one too few" }],
     });
   });
 
@@ -218,5 +226,6 @@ describe("the engine's review", () => {
     expect(open.goal.status).not.toBe("ready");
     const said = open.work.agent_review?.roles.find(({ role }) => role === "architect");
     expect(said).toMatchObject({ answer: "unusable", because: expect.stringContaining("sum.js") as string });
+    expect(open.goal).toMatchObject({ status: "blocked_on_human", reason_code: "reviewer_wrote" });
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { WorkTree } from "../../src/git/work-tree.ts";
-import { brokenLinks, isDocumentation } from "../../src/goal/docs-links.ts";
+import { brokenLinks, isDocumentation, isReport, saysMore } from "../../src/goal/docs-links.ts";
 
 const never = new AbortController().signal;
 
@@ -36,7 +36,24 @@ describe("links of documentation", () => {
   test("are looked for in Markdown only, and lists for tools are no documentation", () => {
     for (const path of ["README", "docs/logo.svg", "CHANGELOG.md", "a.rst"])
       expect(isDocumentation(path), path).toBe(true);
-    for (const path of ["requirements.txt", "requirements-dev.txt", "CMakeLists.txt", "readme.js"])
+    for (const path of [
+      "requirements.txt",
+      "requirements-dev.txt",
+      "CMakeLists.txt",
+      "readme.js",
+      "docs/x.js",
+    ])
       expect(isDocumentation(path), path).toBe(false);
+  });
+
+  test("are part of what may be a report, which a picture or a program is not", () => {
+    for (const path of ["AUDIT.md", "docs/audit.html", "a.txt"]) expect(isReport(path), path).toBe(true);
+    for (const path of ["docs/x.js", "docs/logo.svg", "x.html"]) expect(isReport(path), path).toBe(false);
+  });
+
+  test("and a text that differs in blanks says no more than before", () => {
+    expect(saysMore("# Title\n\nText.", "# Title\nText.\n\n")).toBe(false);
+    expect(saysMore("", "\n\n")).toBe(false);
+    expect(saysMore("# Title", "# Title\n\nMore.")).toBe(true);
   });
 });

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 
 import type { GateResult } from "../../src/format/gate.ts";
-import { runGoal } from "../../src/goal/by-hand.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
 import { gateDefinitions, gatesToApprove, needsCandidates } from "../../src/goal/candidates.ts";
 import { factsOf } from "../../src/goal/facts.ts";
 import { SimulatedDisk } from "../support/simulated-disk.ts";

@@ -8,7 +8,7 @@ import type { Attempt, Work } from "../../src/format/work.ts";
 import type { GoalTask } from "../../src/format/task-graph.ts";
 import { countedAttempts, openTasks } from "../../src/goal/agent-tasks.ts";
 import { addFollowUp } from "../../src/goal/follow-ups.ts";
-import { nextStep, type LoopLimits, type Step } from "../../src/goal/next-step.ts";
+import { nextStep, stepsAllowed, type LoopLimits, type Step } from "../../src/goal/next-step.ts";
 import { checkTaskGraph } from "../../src/format/task-graph.ts";
 import { scaffoldGraph, scaffoldWork, TASK } from "../../src/goal/scaffold.ts";
 import { applyChanges } from "../../src/store/journal.ts";
@@ -273,9 +273,17 @@ describe("the loop", () => {
         for (let at = 0; goesOn && at <= bound; at++) goesOn = loop.take(future[at % future.length] as Fate);
         expect(goesOn).toBe(false);
         expect(loop.steps.length - before).toBeLessThanOrEqual(bound);
+        // What the runtime allows is never in the way.
+        expect(stepsAllowed(given.maxAttempts, loop.graph)).toBeGreaterThan(loop.steps.length - before);
       }),
       { numRuns: 2_000 },
     );
+  });
+
+  test("may take as many steps as its limits lead to, however many parts there are", () => {
+    const parts = graphOf(Array.from({ length: 100 }, () => []));
+    expect(stepsAllowed(3, parts)).toBeGreaterThan(4 * 3 * 104);
+    expect(stepsAllowed(50, graphOf([]))).toBeGreaterThan(4 * 50 * 5);
   });
 
   test("runs the gates once on a tree, and not at all where there are none", () => {
@@ -474,5 +482,20 @@ describe("the order of steps", () => {
       { task: "goal-agent-implement-0", number: 2 },
     ]);
     expect(loop.steps.at(-1)).toEqual({ kind: "finish", because: "attempts_used_up" });
+  });
+
+  test("sends back the task that strayed, not the one that worked last, and none for what no task changed", () => {
+    const loop = new Loop(limitedTo(2), [[], []]);
+    for (let at = 0; at < 4; at++) loop.take(good);
+    const outside = { ...loop.work, outside_write_sets: ["elsewhere.js"] };
+    const [first, second] = ["goal-agent-implement-0", "goal-agent-implement-1"] as const;
+    expect(outside.attempts.at(-1)?.task_id).toBe(second);
+    const next = (strayed_by: Record<string, string>) =>
+      nextStep({ ...outside, strayed_by }, loop.graph, limitedTo(2));
+    expect(next({ "elsewhere.js": first })).toEqual({
+      kind: "run_wave",
+      attempts: [{ task: first, number: 2 }],
+    });
+    expect(next({})).toEqual({ kind: "run_gates" });
   });
 });

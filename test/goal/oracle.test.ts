@@ -34,7 +34,13 @@ function gates(difference: Partial<NonNullable<Work["gates"]>> = {}): NonNullabl
 }
 
 function judge(normalizedGoal: string, difference: Partial<OracleFacts> = {}) {
-  const nothing = { gates: null, docsLinks: undefined, reportAdded: false, golden: undefined };
+  const nothing = {
+    gates: null,
+    addedTests: undefined,
+    docsLinks: undefined,
+    reportAdded: false,
+    golden: undefined,
+  };
   return judgeOracle({ goal: { normalized_goal: normalizedGoal }, ...nothing, ...difference });
 }
 
@@ -118,6 +124,34 @@ describe("a check of the oracle", () => {
       BUG,
       "regression",
       { gates: gates({ added_tests: added("unusable") }) },
+      "blocked",
+    ],
+    [
+      "no regression by added tests that check nothing",
+      BUG,
+      "regression",
+      { gates: gates({ added_tests: added("red_on_base") }), addedTests: { check: false, alone: false } },
+      "blocked",
+    ],
+    [
+      "no regression by added tests that are all of the change",
+      BUG,
+      "regression",
+      { gates: gates({ added_tests: added("red_on_base") }), addedTests: { check: true, alone: true } },
+      "blocked",
+    ],
+    [
+      "acceptance by added tests of which one checks",
+      NEW,
+      "acceptance",
+      { gates: gates({ added_tests: added("red_on_base") }), addedTests: { check: true, alone: false } },
+      "passed",
+    ],
+    [
+      "no acceptance by added tests that check nothing",
+      NEW,
+      "acceptance",
+      { gates: gates({ added_tests: added("red_on_base") }), addedTests: { check: false, alone: false } },
       "blocked",
     ],
     ["no regression without gates", BUG, "regression", {}, "blocked"],

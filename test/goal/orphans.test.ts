@@ -2,7 +2,8 @@
 import { expect, test } from "vitest";
 
 import { askGoal } from "../../src/goal/ask.ts";
-import { resumeGoal, runGoal } from "../../src/goal/by-hand.ts";
+import { resumeGoal } from "../../src/goal/resume.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
 import { findGoal } from "../../src/goal/find.ts";
 import { OpenGoal } from "../../src/goal/open.ts";
 import { findOrphans } from "../../src/goal/orphans.ts";

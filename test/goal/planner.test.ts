@@ -4,14 +4,21 @@ import { describe, expect, test } from "vitest";
 import type { Engine, EngineEvent, Turn } from "../../src/engine/engine.ts";
 import { OmkError } from "../../src/errors.ts";
 import { isPlanned } from "../../src/goal/agent-tasks.ts";
-import { resumeGoal, runGoal } from "../../src/goal/by-hand.ts";
+import { resumeGoal } from "../../src/goal/resume.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
+import { verifyGoal } from "../../src/goal/steps-by-hand.ts";
 import { checkRequest, createGoal } from "../../src/goal/create.ts";
 import { spent } from "../../src/goal/budget.ts";
+import { findGoal } from "../../src/goal/find.ts";
+import { recordBase, runBaseline } from "../../src/goal/gate-steps.ts";
 import { runPlanner } from "../../src/goal/planner.ts";
+import type { Workspace } from "../../src/goal/workspace.ts";
 import { foldFolder } from "../../src/store/journal.ts";
 import { ASKING, type ManualClock } from "../support/fakes.ts";
 import { SimulatedDisk } from "../support/simulated-disk.ts";
-import { GROUND, PROJECT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
+import { GROUND, PROJECT, ROOT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
+
+type Ports = ReturnType<typeof simulatedPorts>;
 
 const never = new AbortController().signal;
 const EXACT = { input_tokens: 100, output_tokens: 50, quality: "exact" as const };
@@ -336,5 +343,104 @@ describe("a goal that is driven", () => {
     rig.ports.engineNamed = () => engine;
     const { open: resumed } = await resumeGoal(rig.goal.id, rig.ports, never);
     expect(resumed.work.plan?.source).toBe("engine");
+  });
+});
+
+describe("what a planner changed although it was only to read", () => {
+  const outage = { class: "auth" as const, message: "log in first", retryable: false };
+
+  /** A driven goal whose first planning turn writes and then ends in some way; every later turn works as it should. */
+  async function wrote(
+    how: (stop: AbortController) => Partial<Turn>,
+    more: object = {},
+  ): Promise<{ ports: Ports }> {
+    const project = new SimulatedProject(2);
+    const ports = simulatedPorts(new SimulatedDisk(GROUND), project, 1);
+    const stop = new AbortController();
+    const engine = planner(
+      () => {
+        project.turn++;
+        return how(stop);
+      },
+      () => ({ text: TWO }),
+      () => {
+        project.turn = 2;
+        return {};
+      },
+    );
+    ports.engineNamed = () => engine;
+    const request = { text: "Fix the failing test", projectDir: PROJECT, untilReady: true, ...more };
+    // One of them dies, which is what its test is about.
+    await runGoal(request, ports, stop.signal, () => undefined).catch(() => undefined);
+    return { ports };
+  }
+
+  test.each([
+    [
+      "a stop",
+      (stop: AbortController) => {
+        stop.abort(new OmkError("interrupted", "Stopped by a signal."));
+        return {};
+      },
+      "paused",
+    ],
+    [
+      "a death of omk",
+      () => {
+        throw new TypeError("omk dies here");
+      },
+      "running",
+    ],
+    ["an outage", () => ({ status: "failed" as const, failure: outage }), "blocked_on_human"],
+  ] as const)(
+    "is asked about when %s cut the turn off, and nothing starts from it unseen",
+    async (_what, how, status) => {
+      const { ports } = await wrote(how);
+      expect(findGoal(ROOT, "latest", ports).record).toMatchObject({ status });
+      if (status !== "blocked_on_human") {
+        const { open: asked } = await resumeGoal("latest", ports, never);
+        expect(asked.work.attempts).toEqual([]);
+      }
+      expect(findGoal(ROOT, "latest", ports).record).toMatchObject({
+        status: "blocked_on_human",
+        reason_code: "planner_wrote",
+        failure: { reason: expect.stringContaining("sum.js changed while the work was planned") as string },
+      });
+      // A person has looked: it goes on from here.
+      const { open: after } = await resumeGoal("latest", ports, never);
+      expect(after.goal.reason_code).not.toBe("planner_wrote");
+      expect(after.work.helper_turns[0]).toMatchObject({ changed: ["sum.js"] });
+      expect(after.work.attempts.length).toBeGreaterThan(0);
+    },
+  );
+
+  test("is asked about before a step by hand, too", async () => {
+    const { ports } = await wrote(
+      (stop) => {
+        stop.abort(new OmkError("interrupted", "Stopped by a signal."));
+        return {};
+      },
+      { untilReady: false },
+    );
+    await resumeGoal("latest", ports, never);
+    const { ending } = await verifyGoal({ wanted: "latest" }, ports, never);
+    expect(ending).toMatchObject({ status: "blocked_on_human", reasonCode: "planner_wrote" });
+  });
+
+  test("after its turn, like what anybody else changed meanwhile, does not become the base unasked", async () => {
+    const rig = await open();
+    const steps = { open: rig.goal, space: rig.space as Workspace, ports: rig.ports, signal: never };
+    await recordBase(steps);
+    const base = rig.goal.work.base;
+    const engine = planner(() => ({ text: TWO }));
+    await runPlanner(rig.goal, rig.space, engine, rig.ports, never);
+    rig.project.turn++;
+    expect(await runBaseline(steps)).toMatchObject({
+      status: "blocked_on_human",
+      reasonCode: "repository_moved",
+      reason: expect.stringContaining("sum.js") as string,
+    });
+    expect(rig.goal.work).toMatchObject({ base, baseline: null });
+    await rig.goal.close();
   });
 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 
 import type { Engine, EngineEvent, Prompt, Turn } from "../../src/engine/engine.ts";
 import type { Event } from "../../src/format/event.ts";
-import { runGoal } from "../../src/goal/by-hand.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
 import { findGoal } from "../../src/goal/find.ts";
 import { PROPOSAL_RULE, readProposals } from "../../src/goal/proposals.ts";
 import { foldFolder } from "../../src/store/journal.ts";
@@ -218,6 +218,9 @@ describe("what is read of a text", () => {
     const { proposals, malformed } = read(flood);
     expect(proposals).toHaveLength(100);
     expect(malformed).toMatchObject([{ reason: expect.stringContaining("more than 100") as unknown }]);
+    const sent = readProposals({ text: "", proposals: Array.from({ length: 150 }, () => DOCS) }, redactor);
+    expect(sent.proposals).toHaveLength(100);
+    expect(sent.malformed).toEqual(malformed);
     const open = "OMK_TASK_PROPOSAL: {".repeat(50_000);
     expect(read(open).malformed).toHaveLength(1);
   });

@@ -96,6 +96,24 @@ describe("a replay", () => {
     expect(entriesOf(rig.replay(2))).toEqual(entriesOf(replay).slice(-2));
   });
 
+  test("says where the chain is broken because a line was taken out", async () => {
+    const rig = await created();
+    const all = entriesOf(rig.replay());
+    rig.rewrite((lines) => lines.filter((_, at) => at !== 3));
+    const { summary } = rig.replay();
+    expect(summary).toMatchObject({ parse_failures: 0, event_count: all.length - 1 });
+    expect(summary.known_gaps).toEqual([expect.stringContaining("chain of events is broken before line 4")]);
+    expect(summary.recovery_status).toMatch(/^partial/);
+  });
+
+  test("counts a line that cannot be read once, and not the one that follows it", async () => {
+    const rig = await created();
+    rig.rewrite((lines) => lines.map((line, at) => (at === 3 ? line.replace('"kind"', '"kinX"') : line)));
+    const { summary } = rig.replay();
+    expect(summary.parse_failures).toBe(1);
+    expect(summary.known_gaps).toEqual(["1 malformed line was left out"]);
+  });
+
   test("shows no line that an overtaken controller wrote", async () => {
     const rig = await created();
     const before = entriesOf(rig.replay()).length;

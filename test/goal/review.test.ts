@@ -88,6 +88,11 @@ describe("the review wall", () => {
     });
     const gates = [gate("bench", "passed")];
     expect(statuses({ performanceWanted: true, gates })["performance"]).toBe("passed");
+    for (const name of ["perf", "performance", "my_benchmark", "Bench-2"])
+      expect(statuses({ gates: [gate(name, "passed")] })["performance"]).toBe("passed");
+    // Words that only hold one of these measure nothing.
+    for (const name of ["perfect", "workbench", "imperfections"])
+      expect(statuses({ gates: [gate(name, "failed")] })["performance"]).toBe("not_applicable");
   });
 
   test("lets reviewers' findings above low block their section, and no others", () => {

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 
 import { allowedBy, parseAllowList, readAllowList } from "../../src/goal/allowed-secrets.ts";
 import { scanBinary, scanChange, scanChanges } from "../../src/goal/secret-scan.ts";
+import { blockingFindings } from "../../src/goal/review-findings.ts";
 import type { TreeChange } from "../../src/git/work-tree.ts";
 import { createRedactor } from "../../src/store/redact.ts";
 import { patchOf } from "../support/patches.ts";
@@ -115,9 +116,25 @@ describe("the secret scan", () => {
     expect(scanChanges({ text: "", truncated: true }, redactor)).toMatchObject([{ kind: "oversized_file" }]);
   });
 
-  test("stops at a hundred findings", () => {
+  test("lists a hundred findings, and says in one more that there are others", () => {
     const lines = Array.from({ length: 500 }, () => `+${TOKEN}`);
-    expect(scan(patchOf("a.js", lines)).length).toBe(100);
+    const findings = scan(patchOf("a.js", lines));
+    expect(findings).toHaveLength(101);
+    expect(findings.at(-1)).toMatchObject({ kind: "more_found", severity: "critical", path: "" });
+    expect(scan(patchOf("a.js", lines.slice(0, 100)))).toHaveLength(100);
+  });
+
+  test("blocks for what it did not list, whatever a person lets pass", () => {
+    const lines = Array.from({ length: 101 }, (_, n) => `+const key${n} = "${TOKEN}";`);
+    const findings = scan(patchOf("a.js", lines));
+    const waivers = findings.map(({ id: what }) => ({
+      kind: "finding" as const,
+      what,
+      reason: "a fixture",
+      at: "2026-01-01T00:00:00Z",
+    }));
+    const left = blockingFindings({ pass: "security", findings }, waivers);
+    expect(left.map(({ kind }) => kind)).toEqual(["more_found"]);
   });
 
   test("never tells a value, whatever stands around it", () => {
@@ -214,6 +231,9 @@ describe("what the patch does not show", () => {
 
   test("is told once for each file that is no text, however often it stands there", () => {
     expect(scanBinary("a.bin", Buffer.from(`\0${TOKEN}\0${TOKEN}\0`), redactor)).toHaveLength(1);
+    const many = `${TOKEN}\0`.repeat(50);
+    const kinds = scanBinary("a.bin", Buffer.from(`${many}AKIAABCDEFGHIJKLMNOP\0`), redactor);
+    expect(kinds.map(({ kind }) => kind)).toEqual(["github-token", "aws-key-id"]);
   });
 });
 

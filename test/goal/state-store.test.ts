@@ -6,7 +6,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 
 import { OmkError } from "../../src/errors.ts";
 import { Goal } from "../../src/format/goal.ts";
-import { runGoal } from "../../src/goal/by-hand.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
 import {
   DiskGoalStateStore,
   GoalStateError,

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import type { TreeChange } from "../../src/git/work-tree.ts";
-import { ANYWHERE, outsideAfter } from "../../src/goal/write-sets.ts";
+import { ANYWHERE, outsideAfter, outsideOfAll, strayedBy } from "../../src/goal/write-sets.ts";
 
 function changed(path: string, kind: TreeChange["kind"] = "modified"): TreeChange {
   return { path, kind, old_mode: "100644", new_mode: "100644" };
@@ -62,5 +62,29 @@ describe("paths outside the write sets", () => {
         },
       ),
     );
+  });
+});
+
+describe("files that were changed while no attempt was at work", () => {
+  const parts = [{ write_set: ["src"] }, { write_set: ["lib"] }];
+
+  test("are outside when no task may change them, and none where a task may change anything", () => {
+    const meanwhile = [changed("src/a.js"), changed("lib/d.js"), changed("README.md")];
+    const changes = { meanwhile, sinceBase: meanwhile };
+    expect(outsideOfAll([], parts, changes)).toEqual(["README.md"]);
+    expect(outsideOfAll([], [...parts, { write_set: [ANYWHERE] }], changes)).toEqual([]);
+    expect(outsideOfAll([], [{ write_set: [] }], changes)).toEqual([]);
+  });
+
+  test("take nothing back that an attempt left outside, unless it is as it was in the base", () => {
+    const sinceBase = [changed("lib/d.js")];
+    expect(outsideOfAll(["lib/d.js", "x"], parts, { meanwhile: [], sinceBase })).toEqual(["lib/d.js"]);
+  });
+
+  test("are nobody's, while what an attempt left stays its task's", () => {
+    const work = { outside_write_sets: ["a"], strayed_by: { a: "first" } };
+    expect(strayedBy(work, ["a", "b"], "second")).toEqual({ a: "first", b: "second" });
+    expect(strayedBy(work, ["a", "b"])).toEqual({ a: "first" });
+    expect(strayedBy({ outside_write_sets: ["a"], strayed_by: {} }, ["a"], "second")).toEqual({});
   });
 });

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import type { Event } from "../../src/format/event.ts";
-import { Journal, type JournalPorts } from "../../src/store/journal.ts";
+import { findEvents, foldFolder, Journal, type JournalPorts } from "../../src/store/journal.ts";
 import { readLog, scanLog, type LogReading } from "../../src/store/log-reader.ts";
 import { lastEvents } from "../../src/store/log-tail.ts";
 import { createRedactor } from "../../src/store/redact.ts";
@@ -95,9 +95,13 @@ describe("a log that is not parsed", () => {
             log[one.to] = line;
           }
         }
-        const text = `${log.join("\n")}\n`;
-        const { read, scanned } = bothWays(text.slice(0, text.length - cut));
+        const whole = `${log.join("\n")}\n`;
+        const text = whole.slice(0, whole.length - cut);
+        const { read, scanned } = bothWays(text);
         expect(scanned).toEqual(read);
+        const ports = { disk: diskWith(text) };
+        // Seeing every event means parsing every line.
+        expect(foldFolder(FOLDER, ports)).toEqual(foldFolder(FOLDER, ports, () => undefined));
       }),
     );
   });
@@ -109,6 +113,31 @@ describe("a log that is not parsed", () => {
     expect(scanned.events.map(({ event }) => event)).toEqual(read.events.map(({ event }) => event));
   });
 });
+
+describe("events that are looked for by a text", () => {
+  test("are found from any line on, and shown to whoever folds the log", async () => {
+    const lines = await wholeLog();
+    const ports = { disk: diskWith(`${lines.join("\n")}\n`) };
+    const wanted = ['"2.3"', '"3.1"'];
+    const kept: unknown[] = [];
+    foldFolder(FOLDER, ports, ({ payload }) => void kept.push(payload?.["message"]), wanted);
+    // Those with changes are seen, too: they have to be parsed.
+    expect(kept).toEqual(["1.2", "1.4", "2.2", "2.3", "2.4", "3.1", "3.2", "3.4"]);
+    let bytes = 0;
+    for (const line of lines) {
+      const found: unknown[] = [];
+      const take = ({ payload }: Event) => void found.push(payload?.["message"]);
+      findEvents(FOLDER, wanted, ports, take, { seq: 0, bytes });
+      expect(found).toEqual(["2.3", "3.1"].filter((one) => bytes <= offsetOf(lines, `"${one}"`)));
+      bytes += line.length + 1;
+    }
+  });
+});
+
+function offsetOf(lines: readonly string[], text: string): number {
+  const at = lines.findIndex((line) => line.includes(text));
+  return lines.slice(0, at).join("\n").length + (at === 0 ? 0 : 1);
+}
 
 describe("the end of a log", () => {
   test("is its last events, without a torn one", async () => {

@@ -128,10 +128,11 @@ function simulatedTree(project: SimulatedProject): WorkTree {
       ),
     patch: () => Promise.resolve({ text: "", truncated: false }),
     // Copies beside the project can be made; a folder without anything of it is nothing that this machine has.
-    checkout: (_tree, _folder, { linkIgnored }) =>
-      linkIgnored === true
-        ? Promise.resolve()
+    checkout: (_tree, _folder, { withIgnored }) =>
+      withIgnored === true
+        ? Promise.resolve(undefined)
         : Promise.reject(new OmkError("git.unsupported", "Nothing can be checked out here.")),
+    copyFolder: () => Promise.resolve(),
     ignored: () => Promise.resolve([]),
     keep: (_tree, name) => Promise.resolve(`refs/omk/rescue/simulated/${name}`),
     undo: (from, to) => `git diff ${from} ${to}`,

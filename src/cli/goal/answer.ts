@@ -22,7 +22,9 @@ export async function answerCommand(
   if (decision === undefined)
     throw new OmkError(
       "usage.invalid",
-      `--decision needs a text of at most ${ANSWER_CHARACTERS_MAX} characters.`,
+      flags.decision.trim() === ""
+        ? "--decision cannot be empty."
+        : `--decision needs a text of at most ${ANSWER_CHARACTERS_MAX} characters.`,
       { hint: `For example: omk goal answer ${found.id} --decision "npm test passes"` },
     );
   const asked = questionOf(standing(found.id, found.record));

@@ -89,9 +89,25 @@ export async function budgetAddCommand(
     ...(flags.time === undefined ? [] : [`Time added: ${flags.time.trim()}`]),
     ...(flags.tokens === undefined ? [] : [`Tokens added: ${flags.tokens}`]),
     ...(flags.usd === undefined ? [] : [`USD added: ${textUsd(flags.usd)}`]),
+    ...withoutLimit(record, payload),
     ...(status === "needs_more_budget" ? stillNeeded(record) : []),
   ];
   app.output.result(record, () => lines.join("\n"), flags.json);
+}
+
+/** What has no limit cannot get more; the lines above have the words that scripts look for. */
+function withoutLimit(
+  record: Readonly<Record<string, unknown>>,
+  { seconds, tokens, usd }: { seconds?: number; tokens?: number; usd?: number },
+): string[] {
+  const given: [name: string, amount: number | undefined, key: string][] = [
+    ["time", seconds, "budget_time"],
+    ["tokens", tokens, "budget_tokens"],
+    ["dollars", usd, "budget_usd"],
+  ];
+  const names = given.filter(([, amount, key]) => amount !== undefined && record[key] === undefined);
+  if (names.length === 0) return [];
+  return [`Nothing changes for ${names.map(([name]) => name).join(", ")}: the goal has no limit there.`];
 }
 
 /** More of one thing helps nobody while another is used up. */

@@ -42,7 +42,11 @@ export async function goldenRecordCommand(app: App, id: string, flags: GoldenRec
     ...(timeout !== undefined && { timeoutSecs: timeout }),
     ...(stdin !== undefined && { stdin: inputOf(app, stdin) }),
   };
-  const { id: goal, observation } = await recordByHand(id, request, await goalPorts(app), app.signal);
+  const {
+    id: goal,
+    observation,
+    voidsReview,
+  } = await recordByHand(id, request, await goalPorts(app), app.signal);
   const kept = observation.evidence.map(({ path, bytes }) => `  ${path} (${bytes} bytes)`);
   const lines = [
     `Observation recorded: ${observation.name}`,
@@ -51,6 +55,8 @@ export async function goldenRecordCommand(app: App, id: string, flags: GoldenRec
     ...kept,
     "",
     `Compare: omk goal golden compare ${goal}`,
+    // It was made without this observation.
+    ...(voidsReview ? [`The review counts no longer. Next: omk goal review ${goal}`] : []),
   ];
   app.output.result({ goal_id: goal, observation }, () => lines.join("\n"), flags.json);
 }
@@ -74,11 +80,15 @@ export async function goldenCompareCommand(
 ): Promise<void> {
   app.listen();
   const ports = await goalPorts(app);
-  for (const given of flags.intentional.map(parseIntentional))
-    await acceptDifferenceByHand(id, given, ports, app.signal);
+  const intended = flags.intentional.map(parseIntentional);
+  for (const given of intended) await acceptDifferenceByHand(id, given, ports, app.signal);
   const compared = await compareByHand(id, app.io.cwd(), ports, app.signal);
   if (!compared.matches) app.exitStatus = 1;
   const { id: goal, tree, matches, results } = compared;
+  for (const { name, field } of intended) {
+    const found = results.find((one) => one.name === name)?.mismatches.some((one) => one.field === field);
+    if (found !== true) app.output.story(`${name}/${field} does not differ; it may from now on`);
+  }
   app.output.result({ goal_id: goal, tree, matches, results }, () => rendered(compared), flags.json);
 }
 
@@ -115,9 +125,10 @@ function renderMismatch({ field, expected, actual, intentional }: GoldenMismatch
 /** Lists what was recorded. */
 export async function goldenListCommand(app: App, id: string, flags: { json: boolean }): Promise<void> {
   const { id: goal, observations } = listGolden(id, { root: app.root(), disk: app.world.disk });
-  const lines = observations.flatMap(({ name, command, files, ignore, intentional, at }) => [
+  const lines = observations.flatMap(({ name, command, files, ignore, intentional, at, ran_in }) => [
     `${name}: ${oneLine(command)}`,
     `  recorded ${at}`,
+    ...(ran_in === "with_ignored" ? ["  runs beside a copy of what git ignores"] : []),
     ...files.map((path) => `  file ${path}`),
     ...ignore.map((pattern) => `  ignores ${oneLine(pattern)}`),
     ...intentional.map(({ field, reason }) => `  ${field} may differ: ${oneLine(reason)}`),

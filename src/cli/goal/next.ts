@@ -12,6 +12,8 @@ export interface Standing {
   engine: string | undefined;
   /** Checks of the oracle that nothing shows. */
   missingChecks?: readonly string[];
+  /** Whether there are golden observations, which a gate can compare. */
+  isObserved?: boolean;
   /** The command that takes the work back. */
   undo?: string | undefined;
 }
@@ -52,6 +54,7 @@ function notReady(standing: Standing): string[] {
   const { id, code = "", missingChecks = [], undo } = standing;
   switch (code) {
     case "acceptance_needed":
+    case "clean_checkout_lost":
       return [`Next: look at the change, then: omk goal accept ${id} --summary "<why>"`];
     case "oracle_missing": {
       if (missingChecks.includes("golden") && missingChecks.length === 1)
@@ -76,7 +79,15 @@ function notReady(standing: Standing): string[] {
         `Or another try: ${onwards(standing)}`,
       ];
     case "no_gates":
-      return [`Next: omk goal verify ${id} --gate 'tests=<your test command>'`];
+      return [
+        `Next: omk goal verify ${id} --gate 'tests=<your test command>'`,
+        // Named like the check that it then shows: there may be no test to show it.
+        ...(standing.isObserved === true
+          ? [
+              `Or, what was recorded as a gate: omk goal verify ${id} --gate 'compatibility=omk goal golden compare ${id}'`,
+            ]
+          : []),
+      ];
     case "gates_not_run":
     case "gates_not_rerun":
     case "result_changed":

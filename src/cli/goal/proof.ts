@@ -46,6 +46,27 @@ function gateLines(proof: Record<string, unknown>): string[] {
   });
 }
 
+/** The records of a list in a proof that was read without its schema. */
+function records(value: unknown): Record<string, unknown>[] {
+  const all: unknown[] = Array.isArray(value) ? value : [];
+  return all.filter((one): one is Record<string, unknown> => typeof one === "object" && one !== null);
+}
+
+function oracleLines(proof: Record<string, unknown>): string[] {
+  const evidence = proof["oracle_evidence"] as { checks?: unknown } | null | undefined;
+  return records(evidence?.checks).map((one) => {
+    const why = one["reason"] ?? one["gate"];
+    return `${stringOf(one["name"])}: ${stringOf(one["status"])}${why === undefined ? "" : ` (${stringOf(why)})`}`;
+  });
+}
+
+function attemptLines(proof: Record<string, unknown>): string[] {
+  return records(proof["attempts"]).map((one) => {
+    const task = one["task_id"] === undefined ? "" : ` of ${stringOf(one["task_id"])}`;
+    return `${stringOf(one["number"])}${task}: ${stringOf(one["outcome"] ?? one["status"])}`;
+  });
+}
+
 function total(proof: Record<string, unknown>): number {
   return (proof["task_graph_summary"] as { total_tasks?: number } | undefined)?.total_tasks ?? 0;
 }
@@ -60,6 +81,8 @@ function text(id: string, proof: Record<string, unknown>): string {
     `Tasks: ${total(proof)}`,
     ...listed("Gates", gateLines(proof)),
     ...listed("Changed files", strings(proof, "changed_files")),
+    ...listed("Oracle", oracleLines(proof)),
+    ...listed("Attempts", attemptLines(proof)),
     ...listed("Known gaps", strings(proof, "known_gaps")),
     ...listed("Decisions needed", strings(proof, "human_decisions_required")),
     ...(proof["recovery_status"] === undefined ? [] : [`Recovery: ${stringOf(proof["recovery_status"])}`]),

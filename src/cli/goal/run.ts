@@ -1,8 +1,10 @@
 /** `omk goal run`, `create`, `plan` and `resume`. */
 import { join } from "node:path";
 
-import { spent } from "../../goal/budget.ts";
-import { resumeGoal, runGoal, type Outcome } from "../../goal/by-hand.ts";
+import { isEstimated, spent } from "../../goal/budget.ts";
+import { resumeGoal } from "../../goal/resume.ts";
+import { runGoal } from "../../goal/run-goal.ts";
+import type { Outcome } from "../../goal/with-goal.ts";
 import type { GoalRequest } from "../../goal/create.ts";
 import { findGoalFolder } from "../../goal/find.ts";
 import { agentTasks } from "../../goal/agent-tasks.ts";
@@ -135,12 +137,26 @@ const ICONS: Readonly<Record<string, string>> = {
   blocked: "🚧",
 };
 
+/** How a run can end, in words. */
+const ENDINGS: Readonly<Record<string, string>> = {
+  ready: "the goal is reached, and the proof shows it",
+  not_ready: "what there is does not show that the goal is reached",
+  blocked_on_human: "it waits for a person; nothing is lost",
+  blocked_on_external: "it waits for something outside omk; nothing is lost",
+  needs_more_budget: "its budget is used up; nothing is lost",
+  failed_infra: "the machine or the agent's program failed, not the work",
+  paused: "it was stopped on the way; nothing is lost",
+  cancelled: "it was cancelled for good; changed files stay",
+};
+
 function renderRun({ open, ending }: Outcome): string {
   const next = nextSteps(standingOf(open, ending.status, ending.reasonCode));
   const { tokens, usd } = spent(open.work);
-  const cost = `  Spent:  ${tokens} tokens, $${usd.toFixed(4)}`;
+  const cost = `  Spent:  ${tokens} tokens, $${usd.toFixed(4)}${isEstimated(open.work) ? " (estimated)" : ""}`;
   const lines = [
+    // The first words are those that scripts look for, whatever the ending is; the last line of the head says which.
     ...head("Goal run completed", open),
+    `  Ended:  ${ENDINGS[ending.status] ?? ending.status}`,
     ...(tokens > 0 || usd > 0 ? [cost] : []),
     "",
     "Narrative:",
@@ -167,6 +183,7 @@ export function standingOf(open: OpenGoal, status: string, code: string): Standi
     untilReady: open.goal.until_ready,
     engine: open.goal.engine ?? undefined,
     missingChecks: checks.filter((check) => check.status === "blocked").map(({ name }) => name),
+    isObserved: (open.work.golden ?? []).length > 0,
     undo: open.work.undo,
   };
 }

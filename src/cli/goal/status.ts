@@ -3,11 +3,14 @@ import { join } from "node:path";
 
 import type { Event } from "../../format/event.ts";
 import type { Goal } from "../../format/goal.ts";
+import { isEstimated } from "../../goal/budget.ts";
 import { budgetStand } from "../../goal/checkpoints.ts";
 import { findGoal, listGoals, readGoalDocuments, type GoalSummary } from "../../goal/find.ts";
 import { activityOf, progressOf, tasksDone, type GoalPicture } from "../../goal/progress.ts";
 import { entryOf } from "../../goal/replay.ts";
 import { chainHolder } from "../../store/claim-chain.ts";
+import { logPath } from "../../store/journal.ts";
+import { scanLog } from "../../store/log-reader.ts";
 import { lastEvents } from "../../store/log-tail.ts";
 import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
@@ -30,9 +33,19 @@ export function listCommand(app: App, json: boolean): void {
     return;
   }
   const rows = goals.map(
-    (goal) => `  [${goal.status}] ${goal.id}  ${redactor.text(oneLine(goal.originalGoal))}`,
+    (goal) =>
+      `  [${goal.status}] ${goal.id}  ${redactor.text(oneLine(goal.originalGoal))}${leftBehind(goal, app)}`,
   );
   app.output.text(`Goals (${goals.length}):\n${rows.join("\n")}`);
+}
+
+/** For a goal that seems to run: that nobody runs it, and where its log is damaged, so that nobody can. */
+function leftBehind({ folder, status }: GoalSummary, { world }: App): string {
+  if (status !== "running" || chainHolder(join(folder, "controller"), world)?.liveness === "alive") return "";
+  const [damage] = scanLog(logPath(folder, world), world, () => undefined).damage;
+  return damage === undefined
+    ? "  (interrupted)"
+    : `  (interrupted; its log is damaged at line ${damage.line})`;
 }
 
 /** Says how one goal stands, what is being done about it, and when it needs somebody, what to do. */
@@ -58,15 +71,18 @@ export function statusCommand(app: App, id: string, json: boolean): void {
 
 /** How much of the story is told. */
 const STORY_EVENTS = 5;
-/** How far back the beginning of what is going on is looked for. */
-const LAST_EVENTS = 100;
+/** How far back it is looked for, among the events that tell nothing; and the beginning of what is going on. */
+const STORY_BACK = 20;
+const ACTIVITY_BACK = 100;
 
 /** Everything that a goal's status says beside its record. */
 function standingOf(goal: GoalSummary, app: App) {
   const { world } = app;
   const holder = chainHolder(join(goal.folder, "controller"), world);
   const documents = readGoalDocuments(goal, ["work.json", "task-graph.json"], world);
-  const last = lastEvents(goal.folder, LAST_EVENTS, world);
+  const controller = holder?.liveness ?? "none";
+  const isAlive = controller === "alive";
+  const last = lastEvents(goal.folder, isAlive ? ACTIVITY_BACK : STORY_BACK, world);
   const picture: GoalPicture = {
     goal: goal.record as GoalPicture["goal"],
     graph: documents.get("task-graph.json") ?? {},
@@ -75,8 +91,6 @@ function standingOf(goal: GoalSummary, app: App) {
     waiting: waitingRequests(goal, app),
   };
   const { attempts = [], helper_turns = [], active_ms = 0 } = picture.work;
-  const controller = holder?.liveness ?? "none";
-  const isAlive = controller === "alive";
   const activity = isAlive ? activityOf(picture) : undefined;
   const nowMs = world.clock.now().getTime();
   return {
@@ -90,6 +104,7 @@ function standingOf(goal: GoalSummary, app: App) {
     now: activity && { ...activity, for_secs: secondsSince(activity.since, nowMs) },
     picture,
     budget: budgetStand(goal.record as unknown as Goal, { attempts, helper_turns, active_ms }),
+    isEstimated: isEstimated({ attempts, helper_turns }),
     story: last
       .filter(({ kind }) => kind !== "budget_checkpoint")
       .slice(-STORY_EVENTS)
@@ -142,7 +157,7 @@ function renderStatus(goal: GoalSummary, standing: Status): string {
     lines.push(row("Now", oneLine(`${now.what}, for ${short(now.for_secs)}; waits for ${now.waits_for}`)));
   const { done, total } = tasksDone(picture);
   if (total > 0) lines.push(row("Tasks", `${done}/${total} done`));
-  lines.push(row("Spent", spentText(standing.budget)));
+  lines.push(row("Spent", spentText(standing.budget) + (standing.isEstimated ? " (estimated)" : "")));
   if (isRunning && process) {
     const what = oneLine(`${controller}: process ${process.pid} on ${process.host} (omk ${process.command})`);
     lines.push(row("Control", what));
@@ -154,7 +169,8 @@ function renderStatus(goal: GoalSummary, standing: Status): string {
   const reason = (goal.record["failure"] as { reason?: string } | undefined)?.reason;
   const code = goal.record["reason_code"];
   if (reason) lines.push(row("Reason", oneLine(reason)));
-  else if (goal.status === "not_ready" && typeof code === "string") lines.push(row("Reason", code));
+  else if (goal.status === "not_ready" && typeof code === "string")
+    lines.push(row("Reason", REASONS[code] ?? code));
   if (isRunning && story.length > 0) {
     lines.push("  Story:");
     for (const { ts, kind, summary = "" } of story)
@@ -165,6 +181,32 @@ function renderStatus(goal: GoalSummary, standing: Status): string {
 }
 
 const STORY_CHARACTERS = 160;
+
+/** Codes of goals whose record has no sentence of its own. */
+const REASONS: Readonly<Record<string, string>> = {
+  agent_not_executed: "no agent has worked on it yet",
+  protected_input_changed:
+    "the change touches what decides about it: tests, their settings, or a gate's program",
+  write_set_violated: "files changed that no part of the plan was to change",
+  gates_not_run: "the gates have not run on the result",
+  gates_not_rerun: "files changed after the gates had run",
+  gates_red: "required gates do not pass on the result",
+  clean_checkout_red: "the gates do not pass on a fresh checkout of the result",
+  clean_checkout_lost: "a fresh checkout of the result cannot be judged, and a person has to accept that",
+  oracle_missing: "nothing shows that the goal itself was reached",
+  review_missing: "the result has not been reviewed",
+  security_review_missing: "the result has not been searched for secrets",
+  review_blocked: "the review found what has to be mended or let pass",
+  acceptance_needed: "a person has to accept the result",
+  gates_unapproved: "a person has to approve the gates that were found in the result",
+  result_changed: "files changed after they had been checked",
+  tasks_open: "not all parts of the plan are done",
+  no_gates: "there is no gate that could show anything",
+  nothing_changed: "no file was changed",
+  nested_repository: "the change holds another git repository, whose files cannot be seen",
+  base_copies_unusable: "the gates cannot be run with the base's files",
+  rejected: "a person rejected the result",
+};
 
 /** What was spent, and of how much; only what has a limit or was used at all. */
 function spentText(budget: Status["budget"]): string {

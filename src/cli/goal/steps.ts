@@ -2,15 +2,10 @@
 import { join } from "node:path";
 
 import { OmkError } from "../../errors.ts";
-import {
-  acceptByHand,
-  executeGoal,
-  rejectByHand,
-  reviewGoal,
-  verifyGoal,
-  type Outcome,
-} from "../../goal/by-hand.ts";
-import { ROLLBACK_PLAN } from "../../goal/accept.ts";
+import { acceptByHand, rejectByHand } from "../../goal/decisions-by-hand.ts";
+import { executeGoal, reviewGoal, verifyGoal } from "../../goal/steps-by-hand.ts";
+import type { Outcome } from "../../goal/with-goal.ts";
+import { ROLLBACK_PLAN } from "../../goal/reader-files.ts";
 import { TASK } from "../../goal/scaffold.ts";
 import type { App } from "../app.ts";
 import { parseApprovalFlags, type GivenApprovalFlags } from "../approval-flags.ts";
@@ -80,7 +75,15 @@ export async function acceptCommand(app: App, id: string, flags: AcceptFlags): P
   }
   const outcome = await acceptByHand(id, { summary, attested, pass }, await goalPorts(app), app.signal);
   app.exitStatus = exitStatusOf(outcome.ending);
-  app.output.result(outcome.open.proof, () => renderDecision(outcome, []), flags.json);
+  app.output.result(outcome.open.proof, () => renderDecision(outcome, keptText(outcome)), flags.json);
+}
+
+/** An acceptance is for one result, whatever is still missing for it. */
+function keptText({ ending }: Outcome): string[] {
+  if (ending.status === "ready") return [];
+  return [
+    "The acceptance is kept: when the rest is there for the same files, the goal becomes ready without another one.",
+  ];
 }
 
 /** Rejects a result, with the reason. */
