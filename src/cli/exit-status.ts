@@ -6,6 +6,7 @@ const WAITS_FOR_A_PERSON: ReadonlySet<string> = new Set([
   "acceptance_needed",
   "gates_unapproved",
   "clean_checkout_lost",
+  "part_unchanged",
 ]);
 
 /** What the process ends with when a goal was driven to this ending. */

@@ -121,6 +121,7 @@ const PURPOSES: Readonly<Record<string, string>> = {
   "copy-check": "the same copy, without the base's files",
   "base-check": "the base in a copy",
   "added-tests": "added tests on the base",
+  "added-control": "the result in a copy",
   "clean-base": "fresh checkout of the base",
   "clean-base-again": "fresh checkout of the base, once more",
   clean: "fresh checkout",

@@ -10,6 +10,7 @@ import { instantOf } from "../format/stamp.ts";
 import { renderDocument } from "../format/json.ts";
 import type { Attempt, Work } from "../format/work.ts";
 import { changedFiles } from "../git/changed-files.ts";
+import type { TreeChange } from "../git/work-tree.ts";
 import { ensureFolder } from "../store/files.ts";
 import { keepEvidence, evidenceOf, type EvidenceFile } from "../store/evidence.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
@@ -20,7 +21,7 @@ import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { workPrompt } from "./prompt.ts";
 import type { NextAttempt } from "./next-step.ts";
 import { takeProposals, taskTurnMs, writeTaskPolicy } from "./proposals.ts";
-import { outsideAfter, strayedBy } from "./write-sets.ts";
+import { outsideAfter, outsideOfAll, strayedBy } from "./write-sets.ts";
 import { agentTasks, workerName, workerOf } from "./agent-tasks.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Workspace } from "./workspace.ts";
@@ -182,10 +183,14 @@ async function recordEnd(
     attempts.map((one) => (one.fence === ended.fence ? ended : one));
   // What other hands changed before stays a part of the result.
   const before = (work.result?.changed_files ?? []).map(({ path }) => path);
-  const outsiders = await changedBefore(space, work, ended.start_tree);
+  const meanwhile = await changedBefore(space, work, ended.start_tree);
+  const outsiders = meanwhile.map(({ path }) => path);
   const by = { attempts: withThis(work.attempts), outside: [...before, ...outsiders, ...helperPaths(work)] };
   const changed = work.base ? await changedFiles(space.tree, work.base.tree, tree, UNHURRIED, by) : [];
-  const inAttempt = await space.tree.changes(ended.start_tree, tree, UNHURRIED);
+  const own = await space.tree.changes(ended.start_tree, tree, UNHURRIED);
+  const isLate = isAfterLost(work, ended);
+  const inAttempt = isLate ? [...meanwhile, ...own] : own;
+  const isFirst = work.attempts[0]?.fence === ended.fence;
   const position = await space.tree.position(UNHURRIED);
   const write_set = graph.tasks.find((one) => one.id === id)?.write_set ?? [];
   let outside: string[] = [];
@@ -206,7 +211,13 @@ async function recordEnd(
   await open.update(() => {
     // As it stands now: others may have ended since this attempt did.
     const now = open.work;
-    outside = outsideAfter(now.outside_write_sets, { write_set }, { inAttempt, sinceBase: changed });
+    const others = { meanwhile, sinceBase: changed };
+    const known =
+      isLate || isFirst
+        ? now.outside_write_sets
+        : outsideOfAll(now.outside_write_sets, agentTasks(graph), others);
+    const standing = { outside_write_sets: known, strayed_by: strayedBy(now, known) };
+    outside = outsideAfter(known, { write_set }, { inAttempt, sinceBase: changed });
     return [
       {
         kind: ok ? "task_completed" : "task_failed",
@@ -220,7 +231,7 @@ async function recordEnd(
             evidence: [...now.evidence, ...files],
             active_ms: now.active_ms + elapsedMs,
             outside_write_sets: outside,
-            strayed_by: strayedBy(now, outside, id),
+            strayed_by: strayedBy(standing, outside, id),
           }),
           changeTask(
             id,
@@ -242,12 +253,18 @@ async function recordEnd(
 }
 
 /** What changed between the last step that looked and the turn, less what gates wrote: nobody's work, but in the result. */
-async function changedBefore(space: Workspace, work: Work, start: string): Promise<string[]> {
+async function changedBefore(space: Workspace, work: Work, start: string): Promise<TreeChange[]> {
   const recorded = work.result?.tree ?? work.base?.tree ?? start;
   if (recorded === start) return [];
   const ours = new Set(work.side_effects);
   const changes = await space.tree.changes(recorded, start, UNHURRIED);
-  return changes.map(({ path }) => path).filter((path) => !ours.has(path));
+  return changes.filter(({ path }) => !ours.has(path));
+}
+
+/** Whether the attempt before this one was cut off with its controller: nobody saw what it had changed by then. */
+function isAfterLost({ attempts }: Work, { fence, task_id }: Attempt): boolean {
+  const before = attempts[attempts.findIndex((one) => one.fence === fence) - 1];
+  return before?.status === "interrupted" && before.result_tree === null && before.task_id === task_id;
 }
 
 /** Whether an attempt left its task done, as far as its agent is concerned. */

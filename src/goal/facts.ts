@@ -9,6 +9,7 @@ import { areUnapproved, gateSet } from "./candidates.ts";
 import { gatesState, isReviewed } from "./gate-state.ts";
 import { kindOf } from "./intake.ts";
 import { standingSections } from "./review-findings.ts";
+import { isNamed } from "./write-sets.ts";
 import type { Facts } from "./verdict.ts";
 
 /** The facts of a goal; pure, so a stranger computes the same from the same files. */
@@ -57,11 +58,21 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
       .map(({ path }) => path),
     missingChecks: checks
       .filter((check) => check.status === "blocked" && work.acceptance?.attested?.[check.name] === undefined)
-      .map((check) => check.name),
+      .map((check) => (check.reason === undefined ? check.name : `${check.name} (${check.reason})`)),
+    unchangedParts: work.acceptance?.by === "omk-cli" ? [] : unchangedParts(work, graph),
     kind: kindOf(goal),
     // Before any work there is no tree, and a decision is about that.
     acceptance: acceptanceOf(work, tree ?? ""),
   };
+}
+
+/** Planned parts that are done although no file that was theirs to change has changed. */
+function unchangedParts({ result }: Work, graph: Pick<TaskGraph, "tasks">): string[] {
+  const changes = result?.changed_files ?? [];
+  return agentTasks(graph)
+    .filter(({ id, status }) => id.startsWith("goal-agent-implement-") && status === "done")
+    .filter(({ write_set }) => write_set.length > 0 && !changes.some((one) => isNamed(one.path, write_set)))
+    .map(({ id }) => id);
 }
 
 /** Whether a person let this pass; a change that was let pass in one result may be another one in the next. */

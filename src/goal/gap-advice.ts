@@ -22,6 +22,8 @@ const ADVICE: Readonly<Record<GapCode, (id: string) => string>> = {
     `look at the gates, then approve them: \`omk goal accept ${id} --summary "<why>" --approve-gates\``,
   clean_checkout_red: (id) =>
     `something the gates need lies only in the project directory: commit it or say how to set it up (\`[setup]\` in .omk/gates.toml), then \`omk goal verify ${id}\``,
+  part_unchanged: (id) =>
+    `see whether these parts had anything to do; if the result holds all the same, accept it: \`omk goal accept ${id} --summary "<why>"\``,
   clean_checkout_lost: (id) =>
     `see why in the proof (\`clean_checkout\`); if the result holds all the same, accept it: \`omk goal accept ${id} --summary "<why>"\``,
   write_set_violated: (id) =>

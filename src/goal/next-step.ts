@@ -6,6 +6,7 @@ import { unwaivedOutside } from "./facts.ts";
 import { followUpId, type FollowUp } from "./follow-ups.ts";
 import { gatesState, isReviewed } from "./gate-state.ts";
 import { goldenFeedback } from "./golden-compare.ts";
+import { missingForAgent } from "./oracle.ts";
 import { reviewTasks, standingSections } from "./review-findings.ts";
 
 /** An attempt to be made: the task, and which of its counted ones it is. */
@@ -66,8 +67,9 @@ const USED_UP: Step = { kind: "finish", because: "attempts_used_up" };
 /** Decides the next step of driving a goal to a verdict. */
 export function nextStep(work: Work, graph: Pick<TaskGraph, "tasks">, limits: LoopLimits): Step {
   if (!work.base) return { kind: "record_base" };
-  if (!isPlanned(graph)) return { kind: "plan" };
+  // Before the planner looks around: what it left would count as part of the base.
   if (limits.gates === "own" && !work.baseline) return { kind: "run_baseline" };
+  if (!isPlanned(graph)) return { kind: "plan" };
   const strayed = strayedTask(work);
   const open = openTasks(graph, work);
   if (strayed !== undefined) {
@@ -147,5 +149,5 @@ function causeOf(work: Work): FollowUp["kind"] | undefined {
   const fixable = standingSections(work).some(
     (section) => section.status === "blocked" && section["fixable"] === true,
   );
-  return fixable ? "repair" : undefined;
+  return fixable || missingForAgent(work).length > 0 ? "repair" : undefined;
 }

@@ -43,6 +43,17 @@ export const ASKED_OF_AGENT: Readonly<Record<GoalKind, string>> = {
   performance: "Measure before and after, with the command that the project has for it.",
 };
 
+/** Checks for which an agent can make what shows them: a test, a document, a report. */
+const MENDABLE: ReadonlySet<string> = new Set(["regression", "acceptance", "docs", "audit"]);
+
+/** Checks that the present result does not show, and that another turn may. */
+export function missingForAgent({ review, acceptance }: Pick<Work, "review" | "acceptance">): Check[] {
+  return (review?.oracle.checks ?? []).filter(
+    ({ name, status }) =>
+      status === "blocked" && MENDABLE.has(name) && acceptance?.attested?.[name] === undefined,
+  );
+}
+
 /** The checks of the goal's kind, each with what shows it. */
 export function judgeOracle(facts: OracleFacts): OracleEvidence {
   const kind = kindOf(facts.goal);

@@ -10,7 +10,7 @@ import { unwaivedOutside } from "./facts.ts";
 import { isFollowUp } from "./follow-ups.ts";
 import { goldenFeedback } from "./golden-compare.ts";
 import { kindOf } from "./intake.ts";
-import { ASKED_OF_AGENT } from "./oracle.ts";
+import { ASKED_OF_AGENT, missingForAgent } from "./oracle.ts";
 import { PROPOSAL_RULE } from "./proposals.ts";
 import { reviewFeedback as foundFeedback, reviewTasks, standingSections } from "./review-findings.ts";
 import { ANYWHERE } from "./write-sets.ts";
@@ -107,6 +107,7 @@ function feedback(work: Work, task: GoalTask): string {
     ...gateFeedback(work),
     ...goldenFeedback(work).map(listed),
     ...reviewFeedback(work),
+    ...oracleFeedback(work),
     ...rejectionFeedback(work),
   ];
   if (found.length === 0) return "## So far\n\nAn earlier turn was interrupted; its changes are still there.";
@@ -207,6 +208,13 @@ function failing(gate: GateResult): Fault {
     details: said.replaceAll(/^/gm, "    "),
     keep: "end",
   };
+}
+
+function oracleFeedback(work: Work): Fault[] {
+  return missingForAgent(work).map(({ name, reason }) => ({
+    heading: `Nothing shows yet that the goal itself is reached (${name}):`,
+    details: reason ?? name,
+  }));
 }
 
 function rejectionFeedback({ acceptance, result }: Work): Fault[] {

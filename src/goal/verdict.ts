@@ -23,6 +23,7 @@ export type GapCode =
   | "gates_unapproved"
   | "clean_checkout_red"
   | "clean_checkout_lost"
+  | "part_unchanged"
   | "write_set_violated"
   | "protected_input_changed"
   | "base_copies_unusable"
@@ -68,6 +69,8 @@ export interface Facts {
   /** Repositories inside the project that the change adds or moves: their content is in no tree. */
   nestedRepositories: readonly string[];
   missingChecks: readonly string[];
+  /** Planned parts that changed none of their files, and that no person has accepted so. */
+  unchangedParts: readonly string[];
   kind: string;
   acceptance: "open" | "accepted" | { rejected: string };
 }
@@ -139,6 +142,12 @@ function findGaps(facts: Facts): Gap[] {
       "required gates that pass in the project directory fail on a fresh checkout of the result",
     );
   }
+  if (facts.unchangedParts.length > 0) {
+    add(
+      "part_unchanged",
+      `parts of the plan changed none of their files: ${facts.unchangedParts.join(", ")}`,
+    );
+  }
   if (facts.cleanCheckoutLost) {
     add(
       "clean_checkout_lost",
@@ -207,6 +216,7 @@ const TELLING: readonly GapCode[] = [
   "review_missing",
   "security_review_missing",
   "oracle_missing",
+  "part_unchanged",
   "clean_checkout_lost",
   "gates_unapproved",
   "acceptance_needed",

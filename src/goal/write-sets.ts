@@ -10,12 +10,16 @@ export const ANYWHERE = "project files";
 
 /** Whether a changed path lies in a write set: it is named there, or lies below what is named. New tests are free. */
 function isCovered(change: Pick<TreeChange, "path" | "kind">, writeSet: readonly string[]): boolean {
-  if (change.kind === "added" && isTestFile(change.path)) return true;
+  return (change.kind === "added" && isTestFile(change.path)) || isNamed(change.path, writeSet);
+}
+
+/** Whether a write set names a path, or a folder that it lies in. */
+export function isNamed(path: string, writeSet: readonly string[]): boolean {
   return writeSet.some((entry) => {
     if (entry.trim() === ANYWHERE) return true;
     const allowed = normalizedPath(entry);
     if (allowed === undefined) return false;
-    return allowed === "." || change.path === allowed || change.path.startsWith(`${allowed}/`);
+    return allowed === "." || path === allowed || path.startsWith(`${allowed}/`);
   });
 }
 

@@ -156,17 +156,16 @@ describe("the views of a finished goal", () => {
 
       const log = join(folder, "events.jsonl");
       const lines = readFileSync(log, "utf8").split("\n");
-      writeFileSync(log, [...lines.slice(0, 9), "x", ...lines.slice(10)].join("\n"));
+      writeFileSync(
+        log,
+        lines.map((line, at) => (at === 9 ? line.replace('"kind"', '"kinX"') : line)).join("\n"),
+      );
       expect((await place.run("goal", "list")).stdout).toMatch(
         /^ {2}\[running\] .* {2}\(interrupted; its log is damaged at line 10\)$/m,
       );
       const refused = await place.run("goal", "resume");
       expect(refused.status).toBe(74);
       expect(refused.stderr).toMatch(/damaged at line 10.*\n.*put all of it aside: mv /);
-      // Its successor is whole, and is shown.
-      const replay = (await place.run("goal", "replay")).stdout;
-      expect(replay).toContain("1 malformed line was left out");
-      expect(replay).not.toContain("chain");
     },
   );
 

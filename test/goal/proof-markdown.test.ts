@@ -17,6 +17,7 @@ const NOTHING: Facts = {
   gatesUnapproved: true,
   cleanCheckout: "failed",
   cleanCheckoutLost: true,
+  unchangedParts: ["goal-agent-implement-1"],
   openTasks: ["a"],
   outsideWriteSets: ["b.js"],
   redGates: [],

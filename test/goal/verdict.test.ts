@@ -22,6 +22,7 @@ const READY: Facts = {
   gatesUnapproved: false,
   cleanCheckout: "not_run",
   cleanCheckoutLost: false,
+  unchangedParts: [],
   openTasks: [],
   outsideWriteSets: [],
   redGates: [],
@@ -57,6 +58,7 @@ const VALUES: { [K in keyof Facts]?: readonly Facts[K][] } = {
   gatesUnapproved: [false, true],
   cleanCheckout: ["passed", "unusable", "not_run", "failed"],
   cleanCheckoutLost: [false, true],
+  unchangedParts: [[], ["goal-agent-implement-1"]],
   outsideWriteSets: [[], ["other.js"]],
   ranOnResult: [true, false],
   changedFiles: [2, 0],
@@ -97,6 +99,7 @@ const GAPS: Readonly<Record<GapCode, (facts: Facts) => boolean>> = {
   gates_unapproved: ({ gatesUnapproved }) => gatesUnapproved,
   clean_checkout_red: ({ cleanCheckout }) => cleanCheckout === "failed",
   clean_checkout_lost: ({ cleanCheckoutLost }) => cleanCheckoutLost,
+  part_unchanged: ({ unchangedParts }) => unchangedParts.length > 0,
   write_set_violated: ({ outsideWriteSets }) => outsideWriteSets.length > 0,
   gates_not_rerun: ({ executed, changedFiles, gates, ranOnResult }) =>
     executed && changedFiles > 0 && gates === "green" && !ranOnResult,

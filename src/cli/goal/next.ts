@@ -55,6 +55,7 @@ function notReady(standing: Standing): string[] {
   switch (code) {
     case "acceptance_needed":
     case "clean_checkout_lost":
+    case "part_unchanged":
       return [`Next: look at the change, then: omk goal accept ${id} --summary "<why>"`];
     case "oracle_missing": {
       if (missingChecks.includes("golden") && missingChecks.length === 1)

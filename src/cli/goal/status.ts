@@ -200,6 +200,7 @@ const REASONS: Readonly<Record<string, string>> = {
   acceptance_needed: "a person has to accept the result",
   gates_unapproved: "a person has to approve the gates that were found in the result",
   result_changed: "files changed after they had been checked",
+  part_unchanged: "a part of the plan changed nothing, and a person has to accept that",
   tasks_open: "not all parts of the plan are done",
   no_gates: "there is no gate that could show anything",
   nothing_changed: "no file was changed",
