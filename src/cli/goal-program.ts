@@ -60,7 +60,7 @@ export function goalCommand(app: App): Command {
   }
   for (const [name, description] of [
     ["verify", "run the gates on the project as it is"],
-    ["execute", "let the agent take one turn, then run the gates"],
+    ["execute", "let the agent take a turn at each part that is open, then run the gates"],
     ["review", "go through the review wall"],
   ] as const) {
     const command = new Command(name)
