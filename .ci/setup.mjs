@@ -34,6 +34,13 @@ function checkNode() {
   }
 }
 
+/** npm empties what a link leads to, which is somebody else's. */
+function refuseLink() {
+  const modules = path.join(root, "node_modules");
+  if (!fs.lstatSync(modules, { throwIfNoEntry: false })?.isSymbolicLink()) return;
+  throw new SetupError(`${modules} is a link and does not fit the lock file: remove it, then try again.`);
+}
+
 /**
  * Whether node_modules holds what the lock file asks for. npm writes its own record at the very end of an
  * installation, so an interrupted one has none. Times say nothing after a clone or a branch switch; contents do.
@@ -114,6 +121,7 @@ function run(what, argv) {
 }
 
 async function install() {
+  refuseLink();
   say("installing dependencies (npm ci)");
   // Under npm the program that runs us is the one to use; it may not be on the PATH.
   const caller = process.env.npm_execpath;

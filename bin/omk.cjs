@@ -24,7 +24,22 @@ function start() {
     .main(argv, process)
     .then((status) => {
       process.exitCode = status;
+      // Node aborts, with a core dump, when it cannot put a terminal back that is gone.
+      if (status === 143 && isHungUp()) process.kill(process.pid, "SIGHUP");
     });
+}
+
+/** Whether the terminal that this process wrote to was closed. */
+function isHungUp() {
+  const { writeSync } = require("node:fs");
+  for (const descriptor of [0, 1, 2]) {
+    try {
+      writeSync(descriptor, "");
+    } catch (error) {
+      if (error.code === "EIO") return true;
+    }
+  }
+  return false;
 }
 
 /** Writes everything at once. Nobody listening is fine; a full pipe is tried again until it takes the rest. */

@@ -13,6 +13,7 @@ const EXIT_STATUS = {
   "team.refused": 1,
   "proof.invalid": 1,
   "proof.missing": 1,
+  "proof.unsigned": 1,
   "schema.unknown": 1,
   "engine.missing": 4,
   "engine.script": 78,

@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import type { Socket } from "node:net";
 import os from "node:os";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 
 import { customAlphabet } from "nanoid";
 
@@ -105,7 +105,7 @@ function realDisk(): Disk {
     setMode: (path, mode) => fs.chmodSync(path, mode),
     remove: (path) => fs.unlinkSync(path),
     removeFolder: (path) => fs.rmdirSync(path),
-    removeTree: (path) => fs.rmSync(path, { recursive: true, force: true, maxRetries: 3 }),
+    removeTree,
     async syncFolder(path) {
       const folder = fs.openSync(path, O_RDONLY);
       try {
@@ -144,6 +144,35 @@ function realDisk(): Disk {
       await writeFileAtomic(path, text, { mode: 0o600, fsync: false });
     },
   };
+}
+
+/** Removes a folder with all in it; no error when it is not there. */
+function removeTree(path: string): void {
+  try {
+    fs.rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+  } catch (error) {
+    // Folders can lie deeper than any path can name.
+    if (codeOf(error) !== "ENAMETOOLONG") throw error;
+    removeDeep(path);
+  }
+}
+
+/** The same where paths are too long: every folder is moved beside the root before it is emptied, so no path grows. */
+function removeDeep(root: string): void {
+  const folders = [root];
+  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+    for (const entry of fs.readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (!entry.isDirectory()) {
+        fs.unlinkSync(path);
+        continue;
+      }
+      const beside = `${root}.${randomUUID()}.gone`;
+      fs.renameSync(path, beside);
+      folders.push(beside);
+    }
+    fs.rmdirSync(folder);
+  }
 }
 
 /** Makes a folder and what is missing above it. Node's own `recursive` never returns below /proc. */

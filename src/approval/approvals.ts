@@ -286,8 +286,14 @@ export class Approvals {
     return this.#answer(asked, "person", personsAnswer(answer.decision, id, answer.note), id);
   }
 
+  /** What came in the very moment in which nobody wanted to wait any longer. */
+  async #lastWord(asked: Asked, id: string, answered: Promise<Answer | "gone">): Promise<PermissionAnswer> {
+    const said = await answered;
+    return said === "gone" ? this.#withdraw(asked, id, answered) : this.#givenBy(asked, id, said);
+  }
+
   /** The agent's turn has ended: where it ended over another request this one waits, too, and otherwise for nobody. */
-  async #withdraw(asked: Asked, id: string, answered: Promise<Answer>): Promise<PermissionAnswer> {
+  async #withdraw(asked: Asked, id: string, answered: Promise<Answer | "gone">): Promise<PermissionAnswer> {
     const rule = "the turn has ended";
     const answer: PermissionAnswer = { decision: "reject", rule };
     const event = decidedEvent(asked, "turn_over", answer, id, "cancelled");
@@ -296,13 +302,17 @@ export class Approvals {
       return answer;
     }
     if (await this.#book.end(id, "withdrawn", event)) return answer;
-    return this.#givenBy(asked, id, await answered);
+    const said = await answered;
+    if (said !== "gone") return this.#givenBy(asked, id, said);
+    // The request was withdrawn before the turn was told to end.
+    await this.#book.owner.record(event);
+    return answer;
   }
 
   async #unanswered(
     asked: Asked,
     record: ApprovalRecord,
-    answered: Promise<Answer>,
+    answered: Promise<Answer | "gone">,
   ): Promise<PermissionAnswer> {
     const { id } = record;
     const rule = "nobody answered in time";
@@ -316,10 +326,10 @@ export class Approvals {
         this.#ports.tell(`${id}: ${rule}, so it is a no`);
         return answer;
       }
-      return this.#givenBy(asked, id, await answered);
+      return this.#lastWord(asked, id, answered);
     }
     // From here on an answer is kept for later; one that is on its way is not.
-    if (!this.#book.stopWaiting(id)) return this.#givenBy(asked, id, await answered);
+    if (!this.#book.stopWaiting(id)) return this.#lastWord(asked, id, answered);
     asked.told(`${id} waits for a person: ${summaryOf(record)}`);
     // The agent is told nothing but that its turn is over: the request itself stays open.
     await this.#book.owner.record(decidedEvent(asked, "timeout", answer, id, "cancelled"));
@@ -339,10 +349,10 @@ export class Approvals {
   }
 }
 
-function newWaiter(): { waiter: Waiter; answered: Promise<Answer> } {
+function newWaiter(): { waiter: Waiter; answered: Promise<Answer | "gone"> } {
   let waiter: Waiter | undefined;
-  const answered = new Promise<Answer>((resolve, reject) => {
-    waiter = { answered: resolve, failed: reject };
+  const answered = new Promise<Answer | "gone">((resolve, reject) => {
+    waiter = { answered: resolve, ended: () => resolve("gone"), failed: reject };
   });
   // Whoever looks at it later hears of it then.
   answered.catch(() => undefined);

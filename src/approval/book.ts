@@ -41,6 +41,8 @@ export type Answered = { outcome: "taken"; isLate: boolean } | { outcome: "refus
 /** An agent that waits: one of these is called, once. */
 export interface Waiter {
   answered(answer: Answer): void;
+  /** There will be no answer: somebody else ended the request. */
+  ended(): void;
   failed(error: unknown): void;
 }
 
@@ -170,9 +172,16 @@ export class ApprovalBook {
   async end(id: string, status: "expired" | "withdrawn", event: NewEvent): Promise<boolean> {
     const record = this.open.find((one) => one.id === id);
     if (!record || this.#changing.has(id)) return false;
+    const waiter = this.#waiting.get(id);
     this.#waiting.delete(id);
     const decided = { status, decided_at: instantOf(this.#ports.clock.now()) };
-    await this.#change(record, decided, event);
+    try {
+      await this.#change(record, decided, event);
+    } catch (error) {
+      waiter?.failed(error);
+      throw error;
+    }
+    waiter?.ended();
     return true;
   }
 

@@ -10,6 +10,6 @@ export function parseDuration(text: string, flag: string): number {
   const seconds = Number(match?.[1]) * UNIT_SECONDS[unit];
   if (match && Number.isSafeInteger(seconds)) return seconds;
   throw new OmkError("usage.invalid", `invalid ${flag}: invalid duration '${text}'`, {
-    hint: "Write a whole number with the suffix s/m/h/d, for example 90m or 8h.",
+    hint: "Write a whole number with the suffix s/m/h/d, for example 90m or 8h; without a suffix it is seconds.",
   });
 }

@@ -5,6 +5,7 @@ import type { Usage } from "../format/proof.ts";
 import type { Clock, Disk } from "../ports.ts";
 import { usageInTranscript } from "./lost-usage.ts";
 import type { Pricing } from "./prices.ts";
+import { DUST, exhausted, limitReached, type BudgetLimits, type Exhausted, type Spent } from "./limits.ts";
 import { costOf, TurnUsageSoFar, type Cost } from "./usage.ts";
 
 /** One turn's part of the budget. */
@@ -13,50 +14,6 @@ export interface TurnMeter {
   take(event: EngineEvent): void;
   /** Fires when the turn has reached its ceiling. */
   over: TurnStop;
-}
-
-/** The limits of a goal or a run; Infinity where none was set. */
-export interface BudgetLimits extends Cost {
-  /** Time at work. */
-  ms: number;
-}
-
-/** What was spent; time counts while there is work, not while it rests. */
-export interface Spent extends Cost {
-  activeMs: number;
-}
-
-/** A limit that is reached. */
-export interface Exhausted {
-  source: "time" | "tokens" | "cost";
-  code: "budget_time" | "budget_tokens" | "budget_cost";
-  /** How much of how much, e.g. `120 of 100 tokens used`. */
-  reason: string;
-}
-
-/** Less than this is nothing: sums of dollars are not exact. */
-const DUST = 1e-9;
-
-/** Which limit is reached, in the order in which they are reported; undefined while work may go on. */
-export function exhausted(limits: BudgetLimits, spent: Spent): Exhausted | undefined {
-  const source =
-    spent.activeMs >= limits.ms
-      ? "time"
-      : limits.tokens - spent.tokens < DUST
-        ? "tokens"
-        : limits.usd - spent.usd < DUST
-          ? "cost"
-          : undefined;
-  return source && limitReached(source, limits, spent);
-}
-
-function limitReached(source: Exhausted["source"], limits: BudgetLimits, spent: Spent): Exhausted {
-  const used = {
-    time: `${seconds(spent.activeMs)}s of ${seconds(limits.ms)}s`,
-    tokens: `${spent.tokens} of ${limits.tokens} tokens`,
-    cost: `$${spent.usd.toFixed(6)} of $${limits.usd}`,
-  };
-  return { source, code: `budget_${source}`, reason: `${used[source]} used` };
 }
 
 const COUNTED = ["tokens", "usd"] as const;
@@ -253,8 +210,4 @@ export class Reservation implements TurnMeter {
     this.#isClosed = true;
     this.#account.close(this, cost);
   }
-}
-
-function seconds(ms: number): number {
-  return Math.round(ms / 1_000);
 }

@@ -54,6 +54,8 @@ export interface App {
   uid: number | undefined;
   /** The log of this run, for commands that have one. */
   log: Log | undefined;
+  /** The command that goes on with what is under way, for a user who interrupts it. */
+  resumeWith: string | undefined;
   /** Starts to listen for signals: only commands that work for longer need to. */
   listen(): void;
   stopListening(): void;
@@ -66,6 +68,8 @@ export interface Output {
   /** The answer: the record itself under `--json`, else its rendering. */
   result<T>(record: T, render: (record: T) => string, json: boolean): void;
   text(text: string): void;
+  /** One piece of an answer that is too long to be put together; false when nobody reads any more. */
+  piece(text: string, json: boolean): Promise<boolean>;
   story(line: string): void;
 }
 
@@ -75,12 +79,17 @@ export function createApp(world: World, io: MainIo): App {
   let listening: (() => void)[] = [];
   const onSignal = (name: "SIGINT" | "SIGTERM" | "SIGHUP") => () => {
     const code = name === "SIGINT" ? "interrupted" : "terminated";
+    // A terminal that closes may say so twice, from the system and from its shell: that is no second wish.
+    if (name === "SIGHUP" && stop.signal.aborted) return;
+    const onwards = app.resumeWith === undefined ? "" : `; go on with: ${app.resumeWith}`;
     if (stop.signal.aborted) {
       world.processes.killAll();
+      output.story(`ended at once: what was recorded is kept${onwards}`);
       io.exit(new OmkError(code, "").exitStatus);
       return;
     }
-    output.story("stopping: what was done is kept; press Ctrl-C again to end at once");
+    const again = name === "SIGINT" ? "; press Ctrl-C again to end at once" : "";
+    output.story(`stopping: what was done is kept${onwards}${again}`);
     stop.abort(new OmkError(code, "Stopped by a signal."));
   };
   const output = createOutput(io);
@@ -91,6 +100,8 @@ export function createApp(world: World, io: MainIo): App {
   io.stderr.on("error", () => undefined);
   io.stdout.on("error", (error) => {
     if (systemCode(error) === "EPIPE") return;
+    // The terminal was closed, which is why everything ends.
+    if (systemCode(error) === "EIO" && stop.signal.aborted) return;
     lost = error;
     if (hasEnded) io.exit(reportTold(lostAnswer(error), io));
   });
@@ -102,6 +113,7 @@ export function createApp(world: World, io: MainIo): App {
     exitStatus: 0,
     uid: io.getuid?.(),
     log: undefined,
+    resumeWith: undefined,
     root() {
       const root = stateRoot(io.env, world);
       checkStateFolder(root, { disk: world.disk, uid: app.uid });
@@ -146,6 +158,13 @@ function createOutput(io: MainIo): Output {
     },
     text(text) {
       io.stdout.write(printable(ensureNewline(text)));
+    },
+    piece(text, json) {
+      const bytes = Buffer.from(json ? escapeJson(text) : printable(text));
+      return new Promise((resolve) => {
+        // The listener of stdout's errors tells of a full disk.
+        io.stdout.write(bytes, (error) => resolve(!error));
+      });
     },
     story(line) {
       io.stderr.write(`${printable(line, { oneLine: true })}\n`);

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
-import { runGoal } from "../goal/by-hand.ts";
+import { runGoal } from "../goal/run-goal.ts";
 import type { GoalPorts } from "../goal/open.ts";
 import { verifyProof } from "../goal/verify-proof.ts";
 import { ensureFolder } from "../store/files.ts";

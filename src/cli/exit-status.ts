@@ -1,6 +1,14 @@
 /** The exit status of a goal's ending (the table is in `docs/exit-status.md`). */
 import type { Ending } from "../goal/proof.ts";
 
+/** Codes of goals that are not ready only for want of a person's word. */
+const WAITS_FOR_A_PERSON: ReadonlySet<string> = new Set([
+  "acceptance_needed",
+  "gates_unapproved",
+  "clean_checkout_lost",
+  "part_unchanged",
+]);
+
 /** What the process ends with when a goal was driven to this ending. */
 export function exitStatusOf(ending: Ending): number {
   switch (ending.status) {
@@ -8,7 +16,7 @@ export function exitStatusOf(ending: Ending): number {
       return 0;
     case "not_ready":
     case "running":
-      return ending.reasonCode === "acceptance_needed" ? 3 : 1;
+      return WAITS_FOR_A_PERSON.has(ending.reasonCode) ? 3 : 1;
     case "blocked_on_human":
       return 3;
     case "blocked_on_external":
@@ -21,4 +29,12 @@ export function exitStatusOf(ending: Ending): number {
     case "failed_infra":
       return 74;
   }
+}
+
+/** From the most telling to the least: what is broken, what is held, what waits for others, what did not pass, what was stopped. */
+const TELLING = [70, 74, 78, 77, 75, 4, 5, 3, 1, 6];
+
+/** The one status for several pieces of work: 0 when all ended with that, else the one that tells most. */
+export function mostTelling(statuses: readonly number[]): number {
+  return TELLING.find((status) => statuses.includes(status)) ?? Math.max(0, ...statuses);
 }

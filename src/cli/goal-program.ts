@@ -3,9 +3,10 @@ import { Command, Option } from "commander";
 
 import type { App } from "./app.ts";
 import { approvalOptions, collect, examples, number } from "./flags.ts";
+import type { GoldenRecordFlags } from "./goal/golden.ts";
 import type { OpenPrFlags } from "./goal/open-pr.ts";
 import type { ResumeFlags } from "./goal/run.ts";
-import type { StepFlags } from "./goal/steps.ts";
+import type { AcceptFlags, StepFlags } from "./goal/steps.ts";
 
 const ID = ["[goal]", "id of the goal", "latest"] as const;
 
@@ -45,21 +46,22 @@ export function goalCommand(app: App): Command {
     ["show", "show everything recorded about a goal"],
     ["proof", "show a goal's proof"],
     ["replay", "show what happened to a goal, event by event"],
+    ["budget", "show what a goal may spend, what it has spent, and when"],
   ] as const) {
-    goal.addCommand(
-      reading(name, app)
-        .description(description)
-        .addOption(
-          new Option("-f, --format <format>", "how to print it")
-            .choices(["text", "json", "md"])
-            .conflicts("json"),
-        )
-        .addHelpText("after", examples(`omk goal ${name}`, `omk goal ${name} latest --json`)),
-    );
+    const command = reading(name, app)
+      .description(description)
+      .addOption(
+        new Option("-f, --format <format>", "how to print it")
+          .choices(["text", "json", "md"])
+          .conflicts("json"),
+      )
+      .addHelpText("after", examples(`omk goal ${name}`, `omk goal ${name} latest --json`));
+    if (name === "replay") command.option("--tail <events>", "only so many of the last events", number);
+    goal.addCommand(command);
   }
   for (const [name, description] of [
     ["verify", "run the gates on the project as it is"],
-    ["execute", "let the agent take one turn, then run the gates"],
+    ["execute", "let the agent take a turn at each part that is open, then run the gates"],
     ["review", "go through the review wall"],
   ] as const) {
     const command = new Command(name)
@@ -93,7 +95,7 @@ export function goalCommand(app: App): Command {
         .description(description)
         .argument(...ID)
         .option("--json", "print the answer as JSON", false)
-        .addHelpText("after", examples(`omk goal ${name}`))
+        .addHelpText("after", CONTROL_HELP[name])
         .action(async (id: string, flags: { json: boolean }) => {
           const { controlCommand } = await import("./goal/control.ts");
           await controlCommand(app, name, id, flags);
@@ -102,6 +104,8 @@ export function goalCommand(app: App): Command {
   }
   goal.addCommand(budgetAddCommand(app));
   goal.addCommand(openPrCommand(app));
+  goal.addCommand(answerCommand(app));
+  goal.addCommand(goldenCommand(app));
   return goal;
 }
 
@@ -116,13 +120,20 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
     .option("--gate <name=command>", "a gate of your own; may be given several times", collect, [])
     .option("--may-change <glob>", "protected files that the change may touch; repeatable", collect, [])
     .option("--allow-red <gate>", "a gate that may stay red where the base is red; repeatable", collect, [])
+    .option(
+      "--kind <kind>",
+      "what kind of goal it is, where its words tell another: bugfix, greenfield, docs, …: docs/goals.md",
+    )
     .option("--agent-review", "let the engine review the result, reading only", false)
     .option(
       "--max-attempts <n>",
       "executions of a task before it counts as failed (1 to 20). Default: 3",
       number,
     )
-    .option("--budget-time <duration>", "stop after this long at work: a number with the suffix s/m/h/d")
+    .option(
+      "--budget-time <duration>",
+      "stop after this long at work: a number with the suffix s/m/h/d; without one, seconds",
+    )
     .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
     .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number)
     .option("--max-agents <n>", "agents at work at once; must be > 0", number)
@@ -147,9 +158,18 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
     });
 }
 
-function reading(name: "list" | "status" | "show" | "proof" | "replay", app: App, withId = true): Command {
-  const command = new Command(name).option("--json", "Shortcut for --format json", false);
-  const run = async (id: string, flags: { json: boolean; format?: "text" | "json" | "md" }) => {
+function reading(
+  name: "list" | "status" | "show" | "proof" | "replay" | "budget",
+  app: App,
+  withId = true,
+): Command {
+  const formatted = name !== "list" && name !== "status";
+  const json = formatted ? "Shortcut for --format json" : `print ${withId ? "it" : "them"} as JSON`;
+  const command = new Command(name).option("--json", json, false);
+  const run = async (
+    id: string,
+    flags: { json: boolean; format?: "text" | "json" | "md"; tail?: number },
+  ) => {
     switch (name) {
       case "list":
         return (await import("./goal/status.ts")).listCommand(app, flags.json);
@@ -161,6 +181,8 @@ function reading(name: "list" | "status" | "show" | "proof" | "replay", app: App
         return (await import("./goal/proof.ts")).proofCommand(app, id, flags);
       case "replay":
         return (await import("./goal/replay.ts")).replayCommand(app, id, flags);
+      case "budget":
+        return (await import("./goal/budget.ts")).budgetCommand(app, id, flags);
     }
   };
   if (!withId) return command.action((flags: { json: boolean }) => run("latest", flags));
@@ -173,9 +195,21 @@ function acceptCommand(app: App): Command {
     .argument(...ID)
     .requiredOption("--summary <text>", "why it is accepted")
     .option("--attest <check=statement>", "vouch for a check that no evidence shows; repeatable", collect, [])
+    .option("--allow-change <path>", "let a protected or undeclared change pass; repeatable", collect, [])
+    .option("--waive <finding>", "let a finding of the review pass, by its id; repeatable", collect, [])
+    .option("--approve-gates", "let the gates count that were found in the result", false)
+    .option("--reason <text>", "why these may pass; needed with --allow-change and --waive")
     .option("--json", "print the proof as JSON", false)
-    .addHelpText("after", examples('omk goal accept latest --summary "looked at the change"'))
-    .action(async (id: string, flags: { summary: string; attest: string[]; json: boolean }) => {
+    .addHelpText("after", ACCEPT_HELP)
+    .addHelpText(
+      "after",
+      examples(
+        'omk goal accept latest --summary "looked at the change"',
+        'omk goal accept latest --summary "fine" --allow-change sum.test.js --reason "the test was wrong"',
+        'omk goal accept latest --summary "tried it" --attest demo="ran it with two files"',
+      ),
+    )
+    .action(async (id: string, flags: AcceptFlags) => {
       const { acceptCommand: accept } = await import("./goal/steps.ts");
       await accept(app, id, flags);
     });
@@ -200,9 +234,18 @@ function resumeCommand(app: App): Command {
     .argument(...ID)
     .option("--engine <engine>", "who works on the goal from now on: see omk goal run --help")
     .option("--until-ready", "drive a goal that was only created or planned to a verdict", false)
+    .option(
+      "--auto",
+      "go on with every goal that omk was working on when it died; the id is not looked at",
+      false,
+    )
     .option("--json", "print the goal as JSON", false)
-    .addHelpText("after", examples("omk goal resume", "omk goal resume goal-20260101-120000-000-1a2b3c4d"))
-    .action(async (id: string, flags: ResumeFlags) => {
+    .addHelpText("after", RESUME_HELP)
+    .action(async (id: string, flags: ResumeFlags & { auto: boolean }) => {
+      if (flags.auto) {
+        const { resumeAutoCommand } = await import("./goal/control.ts");
+        return resumeAutoCommand(app, id, flags);
+      }
       const { resumeCommand: resume } = await import("./goal/run.ts");
       await resume(app, id, flags);
     });
@@ -212,12 +255,18 @@ function budgetAddCommand(app: App): Command {
   return new Command("budget-add")
     .description("give a goal more to spend")
     .argument(...ID)
-    .option("--time <duration>", "more time at work, e.g. 30m")
+    .option("--time <duration>", "more time at work, e.g. 30m; without a suffix, seconds")
     .option("--tokens <tokens>", "more tokens", number)
     .option("--usd <usd>", "more dollars", number)
     .option("--json", "print the answer as JSON", false)
     .addHelpText("after", "\nAt least one of --time / --tokens / --usd must be provided.")
-    .addHelpText("after", examples("omk goal budget-add latest --time 30m"))
+    .addHelpText(
+      "after",
+      examples(
+        "omk goal budget-add latest --time 30m",
+        "omk goal budget-add latest --tokens 200000 --usd 2.50",
+      ),
+    )
     .action(async (id: string, flags: { time?: string; tokens?: number; usd?: number; json: boolean }) => {
       const { budgetAddCommand: add } = await import("./goal/control.ts");
       await add(app, id, flags);
@@ -250,6 +299,90 @@ function openPrCommand(app: App): Command {
     });
 }
 
+function answerCommand(app: App): Command {
+  return new Command("answer")
+    .description("answer what a goal asks a person")
+    .argument(...ID)
+    .requiredOption("--decision <text>", "how one can tell that the goal is reached")
+    .option("--json", "print the goal as JSON", false)
+    .addHelpText("after", examples('omk goal answer latest --decision "npm test passes on Windows, too"'))
+    .action(async (id: string, flags: { decision: string; json: boolean }) => {
+      const { answerCommand: answer } = await import("./goal/answer.ts");
+      await answer(app, id, flags);
+    });
+}
+
+/** Observations of the old program, which a rewrite must have. */
+function goldenCommand(app: App): Command {
+  const golden = new Command("golden")
+    .description("record what a program does before the work, and compare the result with it")
+    .addHelpText("after", "\nWhat is recorded is compared by itself when a goal is reviewed: docs/goals.md.")
+    .addHelpText(
+      "after",
+      examples("omk goal golden record latest --name help --cmd 'python3 tool.py --help'"),
+    );
+  golden.addCommand(
+    new Command("record")
+      .description("run a command on the project as it was before the work, and keep what it does")
+      .argument(...ID)
+      .requiredOption("--name <name>", "what to call the observation")
+      .requiredOption("--cmd <command>", "the command, a line for sh")
+      .option("--file <path>", "a file that it writes, in the project; repeatable", collect, [])
+      .option("--stdin <file>", "what it reads on its stdin")
+      .option("--timeout <seconds>", "how long it may take. Default: 60", number)
+      .option("--env <name>", "a variable of yours that it gets; repeatable", collect, [])
+      .option("--ignore <regex>", "what changes from run to run (RE2); repeatable", collect, [])
+      .option("--at-base", "also when the work has begun, on the files as they were before it", false)
+      .option("--json", "print the observation as JSON", false)
+      .addHelpText(
+        "after",
+        examples(
+          "omk goal golden record latest --name help --cmd 'python3 tool.py --help'",
+          "omk goal golden record latest --name report --cmd 'python3 tool.py in.csv' --file out.txt",
+        ),
+      )
+      .action(async (id: string, flags: GoldenRecordFlags) => {
+        const { goldenRecordCommand } = await import("./goal/golden.ts");
+        await goldenRecordCommand(app, id, flags);
+      }),
+  );
+  golden.addCommand(
+    new Command("compare")
+      .description("run every recorded command on the project as it is; 0 when nothing differs")
+      .argument(...ID)
+      .option(
+        "--intentional <name/field=reason>",
+        "mark a difference as wanted, from now on; repeatable",
+        collect,
+        [],
+      )
+      .option("--json", "print the comparison as JSON", false)
+      .addHelpText(
+        "after",
+        examples(
+          "omk goal golden compare",
+          "omk goal golden compare latest --intentional 'help/stdout=options are sorted now'",
+        ),
+      )
+      .action(async (id: string, flags: { intentional: string[]; json: boolean }) => {
+        const { goldenCompareCommand } = await import("./goal/golden.ts");
+        await goldenCompareCommand(app, id, flags);
+      }),
+  );
+  golden.addCommand(
+    new Command("list")
+      .description("list what was recorded")
+      .argument(...ID)
+      .option("--json", "print the observations as JSON", false)
+      .addHelpText("after", examples("omk goal golden list"))
+      .action(async (id: string, flags: { json: boolean }) => {
+        const { goldenListCommand } = await import("./goal/golden.ts");
+        await goldenListCommand(app, id, flags);
+      }),
+  );
+  return golden;
+}
+
 const GOAL_HELP = `
 Goal runtime: a goal is planned, worked on by an agent, checked by gates, reviewed, and proven.
 Goal state is stored in $OMK_STATE_DIR, or ~/.local/state/omk (~/.omk/state when that exists).
@@ -267,3 +400,27 @@ ${examples(
   'omk goal run "Fix all failing cargo tests" --until-ready --engine scripted:fix.json',
   "omk goal run \"Add a --json flag\" --gate 'tests=npm test' --max-attempts 5",
 )}`;
+
+const ACCEPT_HELP = `
+The acceptance is kept with the result as it is now. When evidence is missing, the goal becomes ready as soon as that is
+there and the result is the same: a reviewed one after "omk goal review", an unrun one after "omk goal verify".`;
+
+const RESUME_HELP = `
+A goal made with --until-ready is driven on from the step at which it stopped; any other is only put back on its way.
+After a restart of the machine, or when omk was killed, --auto finds the goals it was working on ("running", with no
+omk behind them) and goes on with one after another, each in its own project directory. Nothing is spent before that.
+${examples(
+  "omk goal resume",
+  "omk goal resume goal-20260101-120000-000-1a2b3c4d",
+  "omk goal resume latest --until-ready --engine opencode",
+  "omk goal resume --auto",
+)}`;
+
+const CONTROL_HELP = {
+  pause: `
+A running goal stops within seconds, wherever it is, and keeps its files and what was spent. It works from any terminal.
+${examples("omk goal pause", "omk goal pause goal-20260101-120000-000-1a2b3c4d", "omk goal resume latest")}`,
+  cancel: `
+A running goal stops within seconds. A cancelled goal is never worked on again; its record and the changed files stay.
+${examples("omk goal cancel", "omk goal cancel goal-20260101-120000-000-1a2b3c4d --json")}`,
+} as const;

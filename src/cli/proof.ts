@@ -21,10 +21,27 @@ export function proofShow(app: App, wanted: string, flags: FormatFlags & { regen
 }
 
 /** Verifies the proof of a goal or a team run; exit status 1 when anything does not hold. */
-export function proofVerifyCommand(app: App, wanted: string, flags: { json: boolean }): void {
+export async function proofVerifyCommand(
+  app: App,
+  wanted: string,
+  { rerun, json }: { rerun: boolean; json: boolean },
+): Promise<void> {
   const check = verifyNamed(app, wanted);
   app.exitStatus = check.valid ? 0 : 1;
-  app.output.result(check, renderCheck, flags.json);
+  if (!rerun) return app.output.result(check, renderCheck, json);
+  if (!("goal_id" in check)) {
+    throw new OmkError("usage.invalid", `--rerun is for goals, and ${wanted} is a team run.`, {
+      hint: "Leave it out to check the run's proof.",
+    });
+  }
+  // What was not recorded as it stands there is not worth running.
+  if (!check.valid) return app.output.result(check, renderCheck, json);
+  // Only here: a mere check loads nothing that runs anything.
+  const { renderRerun, repeatGates } = await import("./proof-rerun.ts");
+  const repeated = await repeatGates(app, check.goal_id);
+  app.exitStatus = repeated.valid ? 0 : 1;
+  const both = { ...check, valid: repeated.valid, rerun: repeated };
+  app.output.result(both, () => `${renderCheck(check)}\n${renderRerun(repeated)}`, json);
 }
 
 /** A goal's id and a run's name look alike; goals are looked for first, and `latest` is the newest goal when there is one. */

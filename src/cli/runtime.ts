@@ -1,140 +1,35 @@
-/** Puts the goal runtime together from the real world: git, gates, engines, the redactor, and what children may see. */
+/** The ports of the runtime for one command: the command line is the host, and the story goes to stderr and the log. */
 import { dirname, join } from "node:path";
 
-import { configPlaces, loadSettings, type Settings } from "../config/settings.ts";
-import { equipped } from "../engine/equipped.ts";
-import { engineNamed } from "../engine/select.ts";
-import { runGates } from "../gate/run.ts";
-import { openWorkTree } from "../git/work-tree.ts";
-import { OmkError } from "../errors.ts";
-import { createRedactor, type Redactor } from "../store/redact.ts";
+import { portsOf } from "../team/host.ts";
 import type { RunPorts } from "../team/open.ts";
 import type { App } from "./app.ts";
 import { askerOf } from "./ask-person.ts";
 
-/** Variables that children see besides those of the locale, XDG and proxy families. */
-const ALLOWED = new Set(
-  (
-    "PATH HOME USER LOGNAME SHELL LANG TZ TMPDIR CI JAVA_HOME GOPATH CARGO_HOME RUSTUP_HOME NVM_DIR VIRTUAL_ENV " +
-    "HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy"
-  ).split(" "),
-);
-const ALLOWED_FAMILY = /^(?:LC_|XDG_)/;
-
-/** Version of omk, which agents are told; the bundle replaces it. */
-declare const OMK_VERSION: string;
-const VERSION = typeof OMK_VERSION === "string" ? { clientVersion: OMK_VERSION } : {};
-
 /** The ports of the runtime, of goals and of teams, for one command; everything it keeps lies below `root`. */
 export async function goalPorts(app: App, root = app.root()): Promise<RunPorts> {
-  const { world, io } = app;
-  const redactor = new GrowingRedactor(io.env);
-  const environment = childEnvironment(io.env);
-  const launcher = [io.execPath, entryOf(app)] as const;
+  const { world, io, uid } = app;
   const log = await world.openLog(
     join(root, "logs", `omk.log.${world.clock.now().toISOString().slice(0, 10)}`),
   );
-  app.log = { write: (level, message) => log.write(level, redactor.text(message)) };
-  const tell = (line: string) => {
-    app.output.story(redactor.text(line));
-    app.log?.write("info", line);
-  };
-  const askPerson = askerOf(app);
-  const settings = settingsReader(app, root, redactor, tell);
-  return {
-    ...world,
-    redactor,
+  const ports = portsOf({
+    world,
     root,
-    uid: app.uid,
-    environment,
-    openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
-    runGates: (run, signal) =>
-      runGates({ ...run, callerEnvironment: io.env }, world, (text) => redactor.text(text), signal),
-    settings,
-    engineNamed: (name, baseDir) => {
-      const held = settings(baseDir);
-      if (held.guardGone !== undefined) {
-        throw new OmkError("config.invalid", `No agent may work here: ${held.guardGone}`, {
-          hint: "Its hooks were trusted as a guard. If they are to be no more: omk trust --revoke.",
-        });
-      }
-      const { engine: configured } = held;
-      const options = { launcher, baseDir, environment, callerEnvironment: io.env, configured, ...VERSION };
-      return equipped(engineNamed(name, options, world), held, io.env);
+    uid,
+    environment: io.env,
+    launcher: [io.execPath, entryOf(app)],
+    tell(line) {
+      app.output.story(line);
+      app.log?.write("info", line);
     },
-    tell,
-    spawnChain: (io.env["OMK_SPAWN_ID"] ?? "").split(",").filter((id) => id !== ""),
-    ...(askPerson && { askPerson }),
-  };
-}
-
-/** Reads the configuration of each project once, and tells what there is to say about it once. */
-function settingsReader(
-  { world, io }: App,
-  root: string,
-  redactor: GrowingRedactor,
-  tell: (line: string) => void,
-): (projectDir: string) => Settings {
-  const places = configPlaces(io.env);
-  const read = new Map<string, Settings>();
-  const told = new Set<string>();
-  return (projectDir) => {
-    const known = read.get(projectDir);
-    if (known) return known;
-    const settings = loadSettings({ projectDir, root, places }, world);
-    read.set(projectDir, settings);
-    redactor.learn(settings);
-    for (const notice of settings.notices) {
-      if (!told.has(notice)) tell(notice);
-      told.add(notice);
-    }
-    return settings;
-  };
-}
-
-/** Headers whose values let one in. */
-const SECRET_HEADER = /auth|cookie|key|token|secret/i;
-
-/** A redactor that learns the secrets of a configuration when that is read. */
-class GrowingRedactor implements Redactor {
-  readonly #environment: Record<string, string | undefined>;
-  readonly #registered: string[] = [];
-  #redactor: Redactor;
-
-  constructor(environment: Readonly<Record<string, string | undefined>>) {
-    this.#environment = { ...environment };
-    this.#redactor = createRedactor({ environment });
-  }
-
-  learn({ mcp_servers, webhooks }: Pick<Settings, "mcp_servers" | "webhooks">): void {
-    for (const [server, { env, headers }] of Object.entries(mcp_servers)) {
-      // Names tell secrets from other values; those of a server must not take the place of the caller's.
-      for (const [name, value] of Object.entries(env)) this.#environment[`${server}_${name}`] = value;
-      for (const [name, value] of Object.entries(headers))
-        if (SECRET_HEADER.test(name)) this.#registered.push(value, value.replace(/^\w+\s+/, ""));
-    }
-    // Who knows the address may post to it.
-    for (const value of Object.values(webhooks ?? {}))
-      if (typeof value === "string") this.#registered.push(value);
-    this.#redactor = createRedactor({ environment: this.#environment, registered: this.#registered });
-  }
-
-  readonly text = (text: string): string => this.#redactor.text(text);
-  readonly value = (value: unknown): unknown => this.#redactor.value(value);
-  readonly stream = (): ReturnType<Redactor["stream"]> => this.#redactor.stream();
+    askPerson: askerOf(app),
+  });
+  app.log = { write: (level, message) => log.write(level, ports.redactor.text(message)) };
+  return ports;
 }
 
 /** Our own entry, whichever of its names this process was started by: the scripted agent is started through it. */
 function entryOf({ io, world }: App): string {
   const started = io.argv[1] ?? "";
   return join(dirname(world.disk.realPath(started) ?? started), "omk.cjs");
-}
-
-/** The allow list applied: no other variable of the caller reaches an agent or a gate. */
-function childEnvironment(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  const kept: Record<string, string> = {};
-  for (const [name, value] of Object.entries(environment)) {
-    if (value !== undefined && (ALLOWED.has(name) || ALLOWED_FAMILY.test(name))) kept[name] = value;
-  }
-  return kept;
 }

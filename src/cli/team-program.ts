@@ -115,7 +115,10 @@ function teamRunCommand(app: App): Command {
       "executions of a task before it counts as failed (1 to 20). Default: 3",
       number,
     )
-    .option("--budget-time <duration>", "stop after this long at work: a number with the suffix s/m/h/d")
+    .option(
+      "--budget-time <duration>",
+      "stop after this long at work: a number with the suffix s/m/h/d; without one, seconds",
+    )
     .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
     .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number)
     .option("--idle-timeout <duration>", "an agent that says nothing for this long has failed. Default: 10m")

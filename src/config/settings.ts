@@ -73,6 +73,7 @@ export function loadSettings(
   return {
     ...own,
     ...added,
+    ...((own.review ?? added.review) && { review: joinedReview(own.review, added.review) }),
     roles: { ...own.roles, ...added.roles },
     prices: { ...own.prices, ...added.prices },
     mcp_servers: { ...own.mcp_servers, ...added.mcp_servers },
@@ -80,6 +81,12 @@ export function loadSettings(
     hooks: [...userHooks, ...project.hooks],
     notices,
   };
+}
+
+/** Lists of what is allowed add up: the project's says nothing against the user's. */
+function joinedReview(own: Config["review"], added: Config["review"]): NonNullable<Config["review"]> {
+  const allowed = [...(own?.allowed_secrets ?? []), ...(added?.allowed_secrets ?? [])];
+  return { ...own, ...added, ...(allowed.length > 0 && { allowed_secrets: allowed }) };
 }
 
 /** The user's file, or the old one with a notice; `file` is undefined where there is neither. */

@@ -184,7 +184,7 @@ export async function protectBranch(
   );
 }
 
-/** How long checks are waited for, and how often one looks. */
+/** How long checks are waited for (0.5.0: six minutes), and how often one looks. */
 export interface ChecksWait {
   /** In all. */
   timeoutMs: number;
@@ -192,9 +192,6 @@ export interface ChecksWait {
   /** So long may it take until the first check shows up; after that, there is none. */
   beginMs: number;
 }
-
-/** Six minutes, as 0.5.0. */
-export const CHECKS_WAIT: ChecksWait = { timeoutMs: 360_000, everyMs: 10_000, beginMs: 60_000 };
 
 /** Waits until the checks that count are done: green, red, none after a while, or still pending at the end of the wait. */
 export async function awaitChecks(

@@ -228,6 +228,8 @@ export interface EngineCapabilities {
   interceptShell: boolean;
   usage: "exact" | "last_call" | "session_log" | "none";
   cost: boolean;
+  /** False: it is not to be asked for plans. */
+  plans?: boolean;
 }
 
 export interface EngineLimits {
@@ -258,6 +260,8 @@ export interface StartOptions {
   writeSet?: readonly string[];
   mcpServers?: readonly McpServer[];
   hooks?: HookPort;
+  /** Whether somebody looks at the tasks that the agent proposes: where it has a tool for that, it is offered. */
+  takesProposals?: boolean;
 }
 
 /** One conversation with one agent process. */

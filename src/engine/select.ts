@@ -75,11 +75,14 @@ export function engineNamed(text: string, options: EngineOptions, ports: EngineP
 }
 
 /** The same engine with something else about it. What it can do is asked anew each time: it may not be known yet. */
-function changed(engine: Engine, change: Partial<Pick<Engine, "recordedAs" | "start">>): Engine {
+function changed(
+  engine: Engine,
+  { plans, ...change }: Partial<Pick<Engine, "recordedAs" | "start">> & { plans?: boolean },
+): Engine {
   return {
     name: engine.name,
     get capabilities(): EngineCapabilities {
-      return engine.capabilities;
+      return plans === undefined ? engine.capabilities : { ...engine.capabilities, plans };
     },
     probe: (signal) => engine.probe(signal),
     start: (given, signal) => engine.start(given, signal),
@@ -129,10 +132,13 @@ function engineOf(text: string, options: EngineOptions, ports: EnginePorts): Eng
   if (quiet && rest === "headless") return headlessEngine(quiet, options, ports);
   if (kind === "scripted" && rest !== "") {
     const path = resolve(options.baseDir, rest);
-    loadScript(path, ports.disk);
+    const script = loadScript(path, ports.disk);
     const argv = [...options.launcher, "scripted-agent", path] as Argv;
     const versionArgv = [...options.launcher, "--version"] as Argv;
-    return acpEngine({ name: "scripted", argv, versionArgv, ...common(options) }, ports);
+    const engine = acpEngine({ name: "scripted", argv, versionArgv, ...common(options) }, ports);
+    // A script that says nothing of planning is one for workers: its `default` would change files.
+    const plans = script.turns.some(({ match }) => match?.role === "plan");
+    return plans ? engine : changed(engine, { plans });
   }
   if (kind === "acp" && rest !== "") {
     const argv = commandWords(rest);

@@ -34,7 +34,7 @@ export interface TurnStop {
 }
 
 /** What a turn is taken with. */
-export interface TurnRequest extends Pick<StartOptions, "mode" | "writeSet" | "hooks"> {
+export interface TurnRequest extends Pick<StartOptions, "mode" | "writeSet" | "hooks" | "takesProposals"> {
   engine: Engine;
   cwd: string;
   /** The agent's whole environment. */
@@ -58,7 +58,7 @@ export interface TurnRequest extends Pick<StartOptions, "mode" | "writeSet" | "h
  */
 export async function takeTurn(request: TurnRequest, signal: AbortSignal): Promise<Turn> {
   const { engine, cwd, environment, spawnId, limits, prompt, transcript, decidePermission } = request;
-  const { mode, writeSet, hooks, stops = [] } = request;
+  const { mode, writeSet, hooks, takesProposals, stops = [] } = request;
   const stop = AbortSignal.any([signal, ...stops.map((one) => one.signal)]);
   let session: Session | undefined;
   try {
@@ -67,6 +67,7 @@ export async function takeTurn(request: TurnRequest, signal: AbortSignal): Promi
         ...(mode && { mode }),
         ...(writeSet && { writeSet }),
         ...(hooks && { hooks }),
+        ...(takesProposals && { takesProposals }),
         cwd,
         environment: { ...environment },
         spawnId,

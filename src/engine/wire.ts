@@ -38,6 +38,7 @@ import {
   HookRequest,
   InitializeResult,
   kindOfTool,
+  parseArguments,
   pathsOf,
   PlanDisplay,
   PromptResult,
@@ -81,11 +82,34 @@ const CAPABILITIES: EngineCapabilities = {
   reload: false,
   sessionsPerProcess: "one",
   mcp: false,
-  extraTools: false,
+  extraTools: true,
   interceptWrites: false,
   interceptShell: false,
   usage: "exact",
   cost: false,
+};
+
+const STRINGS = { type: "array", items: { type: "string" } };
+/** The tool with which an agent proposes a task, as Wire describes tools. */
+const PROPOSE_TOOL = {
+  name: "omk_propose_task",
+  description:
+    "Proposes a task for work that turned out to be needed beyond your own. It is decided after your turn, and done by " +
+    "another one; do your own work yourself.",
+  parameters: {
+    type: "object",
+    properties: {
+      id: { type: "string", description: "short, of lower-case letters and dashes" },
+      title: { type: "string" },
+      description: { type: "string", description: "what is to be done, for somebody who knows only this" },
+      write_set: { ...STRINGS, description: "paths below the project that it may change" },
+      read_set: { ...STRINGS, description: "paths that must not change meanwhile" },
+      acceptance: { ...STRINGS, description: "what holds when it is done" },
+      dependencies: { ...STRINGS, description: "ids of tasks that must be done before" },
+      budget_secs: { type: "integer", description: "the longest it may take" },
+    },
+    required: ["id", "title", "description", "write_set", "acceptance"],
+  },
 };
 
 /** Whether the command line makes the program ask nothing. `-y` alone may belong to what starts it, as in `npx -y`. */
@@ -229,6 +253,7 @@ class WireSession extends RpcSession<PromptResult> {
             timeout,
           })),
         }),
+        ...(this.options.takesProposals && { external_tools: [PROPOSE_TOOL] }),
       });
     } catch (error) {
       if (!(error instanceof RpcError) || error.code !== RPC_CODES.unknownMethod) throw error;
@@ -542,15 +567,8 @@ class WireSession extends RpcSession<PromptResult> {
         return this.#approval(payload, request);
       case "hook_request":
         return this.#hook(payload, request);
-      case "tool_call_request": {
-        // None was offered.
-        const message = `omk has no tool called ${clip(String(payload["name"]), 200)}.`;
-        this.process.emit({ kind: "notice", message }, request.params, request.bytes);
-        return {
-          tool_call_id: payload["id"] ?? request.id,
-          return_value: { is_error: true, output: "", message, display: [] },
-        };
-      }
+      case "tool_call_request":
+        return this.#extraTool(payload, request);
       case "question_request":
         this.process.emit(
           { kind: "notice", message: "asked a question, which nobody is there to answer" },
@@ -562,6 +580,31 @@ class WireSession extends RpcSession<PromptResult> {
         this.process.emitUnknown(`request ${type}`, request.params, request.bytes);
         throw new RpcError(RPC_CODES.unknownMethod, "Unknown type of request");
     }
+  }
+
+  /** A call of a tool of ours: there is one, with which tasks are proposed. */
+  #extraTool(payload: Record<string, unknown>, { id, params, bytes }: IncomingRequest): object {
+    const name = clip(String(payload["name"]), TITLE_MAX);
+    const { arguments: text } = payload;
+    const input = typeof text === "string" ? parseArguments(text) : undefined;
+    let problem: string | undefined;
+    if (name !== PROPOSE_TOOL.name || !this.options.takesProposals)
+      problem = `omk has no tool called ${name}.`;
+    else if (!this.turn || this.turn.isOver) problem = OVER;
+    else if (input === undefined) problem = "The arguments are no JSON object.";
+    if (problem === undefined) this.turn?.takeProposal(input, bytes);
+    else this.process.emit({ kind: "notice", message: problem }, params, bytes);
+    const output =
+      "Noted. When the turn is over, omk decides whether it becomes a task; go on with your own.";
+    return {
+      tool_call_id: payload["id"] ?? id,
+      return_value: {
+        is_error: problem !== undefined,
+        output: problem === undefined ? output : "",
+        message: problem ?? "Noted.",
+        display: [],
+      },
+    };
   }
 
   async #approval(payload: object, { id: messageId, params, bytes }: IncomingRequest): Promise<unknown> {

@@ -7,7 +7,7 @@ import { Count } from "./number.ts";
 import { Usage } from "./proof.ts";
 
 /** A task as an agent or the controller proposes it. */
-const TaskProposal = z.looseObject({
+export const TaskProposal = z.looseObject({
   id: z.string(),
   title: z.string(),
   description: z.string(),
@@ -19,6 +19,7 @@ const TaskProposal = z.looseObject({
   budget_secs: Count.default(300),
   priority: z.int().default(0),
 });
+export type TaskProposal = z.infer<typeof TaskProposal>;
 
 /** `task-policy.json` and `agent-task-proposals.json`: what was proposed, and what became of it. */
 export const TaskPolicy = z.looseObject({
@@ -27,7 +28,12 @@ export const TaskPolicy = z.looseObject({
   max_agents: z.int().min(1),
   proposed_tasks: z.array(TaskProposal),
   accepted_tasks: z.array(TaskProposal),
-  rejected_tasks: z.array(z.looseObject({ task: TaskProposal, reason: z.string() })),
+  /** Ours: `code`, which says what the reason says. */
+  rejected_tasks: z.array(
+    z.looseObject({ task: TaskProposal, reason: z.string(), code: z.string().optional() }),
+  ),
+  /** Ours: what an agent meant to be a proposal and is none. */
+  malformed_proposals: z.array(z.looseObject({ reason: z.string(), text: z.string() })).optional(),
 });
 export type TaskPolicy = z.infer<typeof TaskPolicy>;
 

@@ -1,6 +1,7 @@
 /** `config.toml` of the user, and `.omk/config.toml` of a project. */
 import { z } from "zod";
 
+import { AllowedSecret } from "./allow-list.ts";
 import { ApprovalPolicy } from "./approval.ts";
 import { Count } from "./number.ts";
 
@@ -69,6 +70,14 @@ export const Config = z.looseObject({
   approval_timeout_secs: Positive.optional(),
   /** What an unanswered request becomes: a no, or a stop of the goal until somebody answers. */
   approval_on_timeout: z.enum(["reject", "block"]).optional(),
+  /** What the review of a result demands, and what it lets pass. */
+  review: z
+    .looseObject({
+      /** The performance section also holds for goals that are not about performance. */
+      require_performance: z.boolean().optional(),
+      allowed_secrets: z.array(AllowedSecret).max(1_000).optional(),
+    })
+    .optional(),
   /** By the id of a role (`reviewer`, `decompose`, …). */
   roles: z.record(z.string(), z.looseObject({ engine: z.string().min(1).optional() })).default({}),
   hooks: z.array(Hook).default([]),

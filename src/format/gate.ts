@@ -53,6 +53,14 @@ export const GateDefinition = z.looseObject({
 });
 export type GateDefinition = z.infer<typeof GateDefinition>;
 
+/** A command that makes a fresh checkout ready for the gates. */
+export const SetupCommand = z.looseObject({
+  command: z.string(),
+  args: z.array(z.string()).default([]),
+  timeout_secs: z.int().min(0).default(0),
+});
+export type SetupCommand = z.infer<typeof SetupCommand>;
+
 /** The gates of a goal, fixed when it was made. */
 export const GateSet = z.looseObject({
   /** Where the list comes from; `none` when nothing was configured, found or given. */
@@ -60,6 +68,8 @@ export const GateSet = z.looseObject({
   /** SHA-256 of the definitions as JSON with sorted keys and no white space. */
   digest: z.string(),
   definitions: z.array(GateDefinition),
+  /** What `[setup]` says; absent where the lock file decides. */
+  setup: z.array(SetupCommand).optional(),
 });
 export type GateSet = z.infer<typeof GateSet>;
 
@@ -95,6 +105,8 @@ export const GateResult = z.looseObject({
   covers: z.array(z.string()).optional(),
   /** Why a gate that was defined as required does not count as such. */
   optional_reason: z.string().optional(),
+  /** What a reader should know; nothing depends on it. */
+  note: z.enum(["suspiciously_fast"]).optional(),
 });
 export type GateResult = z.infer<typeof GateResult>;
 
@@ -110,20 +122,43 @@ const Flag = z.boolean(must("true or false"));
 /** A NUL ends a string for the system, so no argument can hold one. */
 const Argument = Text.refine((text) => !text.includes("\0"), { error: "must not hold a NUL character" });
 
+const Program = Argument.refine((text) => text.trim() !== "", { error: "must not be blank" });
+const TimeoutSecs = z
+  .int(must("a whole number of seconds"))
+  .min(0, { error: "must not be negative" })
+  .max(TIMEOUT_SECS_MAX, { error: `must be at most ${TIMEOUT_SECS_MAX} seconds, a day` });
+
+/** Programs with their arguments, in one list each; or a table for each, where the time matters. */
+const SetupEntries = z.union(
+  [
+    z.looseObject({
+      commands: z.array(z.tuple([Program], Argument)),
+      timeout_secs: TimeoutSecs.optional(),
+    }),
+    z.array(
+      z.looseObject({
+        command: Program,
+        args: z.array(Argument).optional(),
+        timeout_secs: TimeoutSecs.optional(),
+      }),
+    ),
+  ],
+  {
+    error:
+      'must be a table with commands = [["npm", "ci"]], or tables [[setup]] with command, args and timeout_secs',
+  },
+);
+
 const GateEntry = z
   .looseObject({
     name: Text.refine((text) => text.trim() !== "", { error: "must not be blank" }).refine(
       (text) => !/\p{Cc}/u.test(text),
       { error: "must not hold control characters" },
     ),
-    command: Argument.refine((text) => text.trim() !== "", { error: "must not be blank" }),
+    command: Program,
     args: z.array(Argument, must("a list of text")).optional(),
     required: Flag.optional(),
-    timeout_secs: z
-      .int(must("a whole number of seconds"))
-      .min(0, { error: "must not be negative" })
-      .max(TIMEOUT_SECS_MAX, { error: `must be at most ${TIMEOUT_SECS_MAX} seconds, a day` })
-      .optional(),
+    timeout_secs: TimeoutSecs.optional(),
     allow_fail: Flag.optional(),
     "allow-fail": Flag.optional(),
     skip: Flag.optional(),
@@ -168,5 +203,6 @@ export const GatesFile = z.looseObject({
         seen.add(name);
       }
     }),
+  setup: SetupEntries.optional(),
 });
 export type GatesFile = z.infer<typeof GatesFile>;

@@ -39,6 +39,20 @@ export type DeliveryPolicy = z.infer<typeof DeliveryPolicy>;
 export const MergePolicy = z.enum(["disabled", "manual", "gated"]);
 export type MergePolicy = z.infer<typeof MergePolicy>;
 
+/** Kinds of goals, which decide what evidence readiness needs. */
+export const GoalKind = z.enum([
+  "greenfield",
+  "rewrite",
+  "migration",
+  "refactor",
+  "audit",
+  "bugfix",
+  "performance",
+  "docs",
+  "mixed",
+]);
+export type GoalKind = z.infer<typeof GoalKind>;
+
 /** A file the goal has made; the path is relative to the goal's folder (0.5.0 also put absolute paths and URLs here). */
 export const ArtifactRef = z.looseObject({ kind: z.string(), path: z.string(), created_at: Instant });
 export type ArtifactRef = z.infer<typeof ArtifactRef>;
@@ -95,6 +109,10 @@ export const Goal = z.looseObject({
   auto_accept: z.boolean().optional(),
   ...ApprovalKeys,
   no_llm_planner: z.boolean().optional(),
+  /** What kind of goal it is, where a person said so; else its words tell. */
+  kind: GoalKind.optional(),
+  /** For goals that must keep what the project does: commands to observe, and files where its interface begins. */
+  surface: z.looseObject({ commands: z.array(z.string()), api_files: z.array(z.string()) }).optional(),
   /** How many tokens the planner may answer with. */
   planner_token_budget: z.int().min(1).optional(),
   /** Protected files that the change may touch, as globs. */

@@ -8,6 +8,21 @@ import { IntegrationEvidence, OracleEvidence } from "./integration.ts";
 import { Count } from "./number.ts";
 import { Delivery, TaskGraphSummary } from "./task-graph.ts";
 
+/** Something that a review found in a change. `id` stays the same when the same thing is found again. */
+export const ReviewFinding = z.looseObject({
+  id: z.string(),
+  path: z.string(),
+  /** Null for what concerns the whole file, or none. */
+  line: z.int().min(1).nullable(),
+  kind: z.string(),
+  severity: z.enum(["low", "medium", "high", "critical"]),
+  /** From 0 to 1: how sure it is. */
+  confidence: z.number().min(0).max(1),
+  /** For a reader; never a secret's value. */
+  text: z.string(),
+});
+export type ReviewFinding = z.infer<typeof ReviewFinding>;
+
 /** One section of the review wall. `not_applicable` is ours and comes with a `reason`. */
 export const ReviewArtifact = z.looseObject({
   pass: z.string(),
@@ -19,6 +34,13 @@ export const ReviewArtifact = z.looseObject({
   known_gaps: z.array(z.string()),
   recommended_next_step: z.string(),
   reason: z.string().optional(),
+  /** For `blocked`: what is missing cannot be waived, findings can. */
+  blocked_by: z.enum(["evidence", "findings"]).optional(),
+  findings: z.array(ReviewFinding).optional(),
+  /** For `anti-slop`: what the findings amount to, from 0 to 1. */
+  confidence: z.number().min(0).max(1).optional(),
+  /** Findings that a person let pass. */
+  waived: z.array(z.looseObject({ finding: z.string(), reason: z.string() })).optional(),
 });
 export type ReviewArtifact = z.infer<typeof ReviewArtifact>;
 
@@ -47,6 +69,48 @@ export type BaseCopies = z.infer<typeof BaseCopies>;
 export const AddedTests = MixedRun.extend({ status: z.enum(["red_on_base", "green_on_base", "unusable"]) });
 export type AddedTests = z.infer<typeof AddedTests>;
 
+/** The gates on a fresh checkout, without anything that lies in the project beside its tree. */
+export const CleanCheckout = z.looseObject({
+  /** `unusable`: it says nothing, and the work tree decides. */
+  status: z.enum(["passed", "failed", "unusable"]),
+  code: z.literal("clean_checkout_unusable").optional(),
+  /** Why it is not `passed`. */
+  reason: z.string().optional(),
+  /** The commands that set it up, then the gates. */
+  results: z.array(GateResult),
+  /** Files of the set-up that are as the base has them. */
+  files: z.array(z.string()).optional(),
+  /** Where it is unusable: ignored files that the gates could see instead, the first of them. */
+  ignored: z.array(z.string()).optional(),
+  ignored_total: z.int().min(0).optional(),
+});
+export type CleanCheckout = z.infer<typeof CleanCheckout>;
+
+/** A file that decides how gates judge, and how the change touches it. */
+export const ProtectedInput = z.looseObject({
+  path: z.string(),
+  class: z.enum([
+    "test",
+    "runner_configuration",
+    "gate_configuration",
+    "gate_program",
+    "manifest",
+    "ci",
+    "agent_configuration",
+  ]),
+  change: z.enum(["added", "modified", "deleted", "type_changed"]),
+  /** In a proof: whether the gates also pass without the change, or a person let it pass. */
+  status: z.enum(["allowed", "passed", "failed", "unusable", "not_tried"]).optional(),
+});
+export type ProtectedInput = z.infer<typeof ProtectedInput>;
+
+/** How a gate that the result defines differs from the goal's. */
+export const ChangedDefinition = z.looseObject({
+  name: z.string(),
+  how: z.enum(["added", "removed", "changed"]),
+});
+export type ChangedDefinition = z.infer<typeof ChangedDefinition>;
+
 const USAGE = {
   input_tokens: z.number().min(0),
   output_tokens: z.number().min(0),
@@ -64,6 +128,8 @@ export type Usage = z.infer<typeof Usage>;
 
 /** An attempt as the proof lists it. */
 const ProvenAttempt = z.looseObject({
+  /** Absent in proofs of goals that could only have one task. */
+  task_id: z.string().optional(),
   number: z.int().min(1),
   fence: z.int().min(0),
   status: z.string(),
@@ -72,6 +138,44 @@ const ProvenAttempt = z.looseObject({
   summary: z.string().nullable(),
   usage: Usage.nullable(),
   counted: z.boolean(),
+});
+
+/** A task as the proof lists it. */
+const ProvenTask = z.looseObject({
+  id: z.string(),
+  title: z.string(),
+  owner_role: z.string().optional(),
+  status: z.string(),
+  /** How many turns an agent took on it, interrupted ones included. */
+  attempts: z.int().min(0),
+});
+
+/** A turn of the engine beside the tasks, as the proof lists it. */
+const ProvenHelperTurn = z.looseObject({
+  role: z.string(),
+  task: z.string(),
+  outcome: z.string().nullable(),
+  usage: Usage.nullable(),
+});
+
+/** Something that a person let pass. */
+const ProvenWaiver = z.looseObject({ kind: z.string(), what: z.string(), reason: z.string(), at: Instant });
+
+/** A request of an agent that a person was asked about, and what became of it. */
+const ProvenApproval = z.looseObject({
+  id: z.string(),
+  task_id: z.string(),
+  kind: z.string(),
+  status: z.string(),
+  decided_by: z.string().nullable(),
+});
+
+/** What one kind of work has cost. */
+const SpentBy = z.looseObject({
+  source: z.string(),
+  turns: z.int().min(0),
+  tokens: z.number().min(0),
+  usd: z.number().min(0),
 });
 
 /** `proof.json` of a goal. The keys of 0.5.0 come first, in its order; ours follow. */
@@ -114,6 +218,12 @@ export const Proof = z.looseObject({
   added_tests: AddedTests.optional(),
   /** Protected files of the base that the change touched. */
   protected_changes: z.array(z.string()).optional(),
+  /** Everything that decides how gates judge and that the change touches. */
+  protected_inputs: z.array(ProtectedInput).optional(),
+  /** The gates on a fresh checkout of the result. */
+  clean_checkout: CleanCheckout.optional(),
+  /** Gates that the result defines in another way; they count when a person approves them. */
+  changed_definitions: z.array(ChangedDefinition).optional(),
   /** Files that gates changed. */
   side_effects: z.array(z.string()).optional(),
   attempts: z.array(ProvenAttempt).optional(),
@@ -121,10 +231,43 @@ export const Proof = z.looseObject({
   engine: z
     .looseObject({
       name: z.string().nullable(),
+      /** What the agent that worked last said it was. */
+      agent: z.string().nullable().optional(),
       version: z.string().nullable().optional(),
       said: z.string().nullable().optional(),
     })
     .optional(),
+  /** Every task with its owner and how it ended. */
+  tasks: z.array(ProvenTask).optional(),
+  /** Who planned, and why it was not the engine where one was wanted. */
+  plan: z
+    .looseObject({ source: z.string(), engine: z.string().optional(), fallback: z.string().optional() })
+    .optional(),
+  helper_turns: z.array(ProvenHelperTurn).optional(),
+  /** Changed paths that lie in no task's write set, whether or not a person allowed them. */
+  outside_write_sets: z.array(z.string()).optional(),
+  waivers: z.array(ProvenWaiver).optional(),
+  answers: z.array(z.looseObject({ question: z.string(), answer: z.string(), at: Instant })).optional(),
+  approvals: z.array(ProvenApproval).optional(),
+  /** What was recorded of the old program, and in what the result differs; null when it was not compared. */
+  golden: z
+    .looseObject({
+      observations: z.array(z.string()),
+      /** Those that were seen beside a copy of what git ignores: their commands do something else without it. */
+      with_ignored: z.array(z.string()).optional(),
+      compared: z.boolean(),
+      differences: z.array(z.string()),
+      intentional: z.array(z.string()),
+    })
+    .optional(),
+  budget_limits: z
+    .looseObject({
+      active_ms: z.number().min(0).nullable(),
+      tokens: z.number().min(0).nullable(),
+      usd: z.number().min(0).nullable(),
+    })
+    .optional(),
+  budget_sources: z.array(SpentBy).optional(),
   budget_spent: z
     .looseObject({ active_ms: z.number().min(0), tokens: z.number().min(0), usd: z.number().min(0) })
     .optional(),

@@ -22,10 +22,12 @@ import { Event } from "./event.ts";
 import { Failure } from "./failure.ts";
 import { GatesFile } from "./gate.ts";
 import { Goal } from "./goal.ts";
+import { ResumedGoals } from "./resumed.ts";
 import { IntegrationEvidence, IntegratorMetadata, MergeConflict, PolicyBlocker } from "./integration.ts";
 import { Proof, RunProof } from "./proof.ts";
 import { RescueList, RescuePruned, RescueRestored, RescueView } from "./rescue.ts";
 import { RunManifest, Task } from "./run.ts";
+import { Statement } from "./statement.ts";
 import { TaskGraph } from "./task-graph.ts";
 import { RoleFrontMatter } from "./role.ts";
 import { SlicePlan } from "./slice-plan.ts";
@@ -43,6 +45,7 @@ interface Format {
 
 const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["goal", { schema: Goal, describes: "goal.json: what is wanted and how it stands" }],
+  ["resumed-goals", { schema: ResumedGoals, describes: "what omk goal resume --auto --json prints" }],
   ["task-graph", { schema: TaskGraph, describes: "task-graph.json: the goal's tasks" }],
   [
     "slice-plan",
@@ -96,6 +99,7 @@ const FORMATS: ReadonlyMap<string, Format> = new Map([
   ["rescue", { schema: RescueView, describes: "what omk rescue show --json prints" }],
   ["rescue-restored", { schema: RescueRestored, describes: "what omk rescue restore --json prints" }],
   ["rescue-pruned", { schema: RescuePruned, describes: "what omk rescue prune --json prints" }],
+  ["statement", { schema: Statement, describes: "statement.json of an exported proof" }],
   ["run-proof", { schema: RunProof, describes: "proof.json of a team run" }],
 ]);
 

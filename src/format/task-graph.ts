@@ -68,9 +68,7 @@ export function checkTaskGraph(graph: TaskGraph): string[] {
     if (isBlank(task.id)) problems.push("task graph has a task without an id");
     if (ids.has(task.id)) problems.push(`duplicate task id: ${task.id}`);
     ids.add(task.id);
-    if (isBlank(task.title)) problems.push(`task ${task.id} has no title`);
-    if (isBlank(task.description)) problems.push(`task ${task.id} has no description`);
-    if (task.acceptance.length === 0) problems.push(`task ${task.id} has no acceptance criteria`);
+    problems.push(...checkTask(task));
   }
   for (const { id, dependencies } of graph.tasks) {
     for (const dependency of dependencies) {
@@ -79,6 +77,15 @@ export function checkTaskGraph(graph: TaskGraph): string[] {
     }
   }
   if (hasCycle(graph.tasks)) problems.push("task graph contains a dependency cycle");
+  return problems;
+}
+
+/** What is wrong with one task by itself, whatever else its graph holds. */
+export function checkTask({ id, title, description, acceptance }: GoalTask): string[] {
+  const problems: string[] = [];
+  if (isBlank(title)) problems.push(`task ${id} has no title`);
+  if (isBlank(description)) problems.push(`task ${id} has no description`);
+  if (acceptance.length === 0) problems.push(`task ${id} has no acceptance criteria`);
   return problems;
 }
 

@@ -1,11 +1,21 @@
 /** `work.json`: what the loop has done for a goal so far, so that a killed run goes on where it stood. */
 import { z } from "zod";
 
-import { GateResult } from "./gate.ts";
+import { GateResult, GateSet } from "./gate.ts";
 import { Instant } from "./instant.ts";
 import { OracleEvidence } from "./integration.ts";
 import { Plan } from "./plan.ts";
-import { AddedTests, BaseCopies, EvidenceFile, ReviewArtifact, Usage } from "./proof.ts";
+import {
+  AddedTests,
+  BaseCopies,
+  ChangedDefinition,
+  CleanCheckout,
+  EvidenceFile,
+  ProtectedInput,
+  ReviewArtifact,
+  ReviewFinding,
+  Usage,
+} from "./proof.ts";
 
 /** How one path differs between two trees. */
 export const TreeChange = z.looseObject({
@@ -24,6 +34,8 @@ export const Attempt = z.looseObject({
   fence: z.int().min(0),
   run_key: z.string(),
   spawn_id: z.string(),
+  /** Who does it, in events; the attempts of one goal side by side have different ones. */
+  worker: z.string().optional(),
   status: z.enum(["running", "ended", "interrupted"]),
   /** How the turn ended, and the class of its failure. */
   outcome: z.string().nullable(),
@@ -56,6 +68,10 @@ export const HelperTurn = z.looseObject({
   started_at: Instant,
   ended_at: Instant.nullable(),
   usage: Usage.nullable(),
+  /** The project as it was before the turn; turns of earlier versions have none. */
+  start_tree: z.string().optional(),
+  /** Paths that changed while it was only to read; absent until somebody looked. */
+  changed: z.array(z.string()).optional(),
 });
 export type HelperTurn = z.infer<typeof HelperTurn>;
 
@@ -68,6 +84,8 @@ export const Waiver = z.looseObject({
   kind: z.enum(["change", "finding", "gates"]),
   /** The path, the finding's id, or the digest of the gates. */
   what: z.string(),
+  /** The result it was given for: what an agent makes of it later was not looked at. */
+  tree: z.string().optional(),
   reason: z.string(),
   at: Instant,
 });
@@ -82,8 +100,83 @@ export const RecordedPlan = z.looseObject({
   engine: z.string().optional(),
   /** What the engine planned, as `format/plan.ts` types it. */
   plan: Plan.optional(),
+  /** Files that the goal is likely about, best first. */
+  relevant_files: z.array(z.string()).optional(),
+  /** What was decided about the plan before it was taken. */
+  notes: z.array(z.string()).optional(),
 });
 export type RecordedPlan = z.infer<typeof RecordedPlan>;
+
+/** What a command of the old program did, recorded on the base: what the result must do, too. */
+export const GoldenObservation = z.looseObject({
+  name: z.string(),
+  /** A line for `sh`. */
+  command: z.string(),
+  /** Names of variables that the command gets besides those that every child gets. */
+  env: z.array(z.string()),
+  timeout_secs: z.int().min(1),
+  /** Paths that the command writes, relative to the project directory. */
+  files: z.array(z.string()),
+  /** Regular expressions; what they match is taken for equal. */
+  ignore: z.array(z.string()),
+  /** Where `stdout.txt`, `stderr.txt`, `exit_code.txt`, `files/` and, if there was one, `stdin.txt` lie. */
+  folder: z.string(),
+  has_stdin: z.boolean(),
+  /** The tree it was recorded on. */
+  tree: z.string(),
+  /** Whether it runs on the files of the tree alone, or beside a copy of what git ignores in the project. */
+  ran_in: z.enum(["clean", "with_ignored"]).optional(),
+  at: Instant,
+  /** The files of the folder, by digest. */
+  evidence: z.array(EvidenceFile),
+  /** Differences that are wanted, each by the field that differs. */
+  intentional: z.array(z.looseObject({ field: z.string(), reason: z.string() })).default([]),
+});
+export type GoldenObservation = z.infer<typeof GoldenObservation>;
+
+/** A field in which a result differs from an observation; `<missing>` stands for a file that one side lacks. */
+export const GoldenMismatch = z.looseObject({
+  /** `stdout`, `stderr`, `exit_code`, or `files/<path>`. */
+  field: z.string(),
+  expected: z.string(),
+  actual: z.string(),
+  /** Why the difference is wanted, if it is. */
+  intentional: z.string().optional(),
+});
+export type GoldenMismatch = z.infer<typeof GoldenMismatch>;
+
+/** All observations compared with one tree. */
+export const GoldenComparison = z.looseObject({
+  tree: z.string(),
+  /** Digest of the observations, with what of them is ignored or wanted. */
+  observations: z.string(),
+  results: z.array(z.looseObject({ name: z.string(), mismatches: z.array(GoldenMismatch) })),
+});
+export type GoldenComparison = z.infer<typeof GoldenComparison>;
+
+/** What one role of reviewer said of the result. */
+export const RoleReview = z.looseObject({
+  role: z.enum(["architect", "code", "test", "security"]),
+  /** `unusable`: it was asked, and no answer could be understood. */
+  answer: z.enum(["usable", "unusable"]),
+  /** Why there is none. */
+  because: z.string().optional(),
+  summary: z.string().optional(),
+  findings: z.array(ReviewFinding),
+  /** The turn that said it. */
+  fence: z.int().min(0),
+  at: Instant,
+});
+export type RoleReview = z.infer<typeof RoleReview>;
+
+/** What the engine, reading only, said of one result. */
+export const AgentReview = z.looseObject({
+  tree: z.string(),
+  /** Counts the results that were reviewed. */
+  round: z.int().min(1),
+  roles: z.array(RoleReview),
+});
+export type AgentReview = z.infer<typeof AgentReview>;
 
 /** The gates on one tree, and what followed from them. */
 export const GateWork = z.looseObject({
@@ -95,6 +188,12 @@ export const GateWork = z.looseObject({
   base_copies: BaseCopies.nullable().default(null),
   /** Null when the change adds no tests, or a gate that turned green says enough. */
   added_tests: AddedTests.nullable().default(null),
+  /** The gates on a fresh checkout of the tree; null or absent when that was not tried. */
+  clean_checkout: CleanCheckout.nullable().optional(),
+  /** What the change touches of that which decides how gates judge. */
+  protected_inputs: z.array(ProtectedInput).optional(),
+  /** Of the definitions that ran. */
+  digest: z.string().optional(),
   /** Paths that the gates changed. */
   side_effects: z.array(z.string()),
 });
@@ -114,14 +213,30 @@ export const Work = z.looseObject({
   plan: RecordedPlan.optional(),
   /** Paths that the work changed outside its tasks' write sets. */
   outside_write_sets: z.array(z.string()).default([]),
+  /** The task of whose attempt each of them was changed; one without was changed by nobody's. Absent in earlier versions. */
+  strayed_by: z.record(z.string(), z.string()).optional(),
   waivers: z.array(Waiver).default([]),
   /** How many attempts were made before a person last gave the goal fresh ones. */
   attempts_from: z.int().min(0).default(0),
   /** The fence of the attempt whose failure outside a person has answered by resuming. */
   resumed_fence: z.int().min(0).optional(),
+  /** The fence of the last turn that was only to read and whose changes a person has answered by resuming. */
+  changes_seen: z.int().min(0).optional(),
   /** What the work has left so far, and how it differs from the base. */
   result: z.looseObject({ tree: z.string(), changed_files: z.array(TreeChange) }).nullable(),
   gates: GateWork.nullable(),
+  /** Gates of earlier results, newest last: a result that comes back is not judged again. */
+  earlier_gates: z.array(GateWork).optional(),
+  /** Where there were none before the work: the gates that the result at `tree` suggests. */
+  candidate_gates: GateSet.extend({ tree: z.string() }).optional(),
+  /** The gates that the result would give, where the change makes them others than the goal's. */
+  changed_gates: GateSet.extend({ tree: z.string(), changes: z.array(ChangedDefinition) }).optional(),
+  /** What a fresh checkout of the base showed: whether one can be used to judge. */
+  clean_baseline: CleanCheckout.extend({ tree: z.string() }).optional(),
+  /** Digests of files that gates run and that no tree holds, as they were before the work. */
+  gate_programs: z.record(z.string(), z.string()).optional(),
+  /** How long each gate took in its last runs, in milliseconds, oldest first. */
+  gate_durations: z.record(z.string(), z.array(z.number().min(0))).optional(),
   /** Files of the result that were not as they were checked when the goal was to be concluded. */
   drift: z.looseObject({ tree: z.string(), paths: z.array(z.string()) }).optional(),
   /** Every path that gates ever wrote into the project. */
@@ -136,11 +251,15 @@ export const Work = z.looseObject({
       at: Instant,
     })
     .nullable(),
+  /** With `agent_review`: the newest; the sections of the review take it up. */
+  agent_review: AgentReview.optional(),
   acceptance: z
     .looseObject({
       decision: z.enum(["accepted", "rejected"]),
       summary: z.string(),
       decided_at: Instant,
+      /** `omk` where it was given in advance, `omk-cli` where a person gave it. */
+      by: z.string().optional(),
       /** What was accepted: for another tree the decision says nothing. */
       tree: z.string(),
       /** Checks a person vouches for, each with the statement. */
@@ -149,6 +268,10 @@ export const Work = z.looseObject({
       missing_evidence: z.array(z.string()),
     })
     .nullable(),
+  /** What was recorded of the old program, in the order of recording. */
+  golden: z.array(GoldenObservation).optional(),
+  /** Of the newest tree that was reviewed. */
+  golden_comparison: GoldenComparison.optional(),
   /** The command that takes the work back, to be run in the project directory. */
   undo: z.string().optional(),
   /** Every evidence file so far. */

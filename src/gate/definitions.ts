@@ -5,7 +5,14 @@ import { parse, TomlError } from "smol-toml";
 import type { z } from "zod";
 
 import { OmkError, systemCode } from "../errors.ts";
-import { GatesFile, type GateDefinition, type GateSet, type GateSource } from "../format/gate.ts";
+import {
+  GatesFile,
+  type GateDefinition,
+  type GateSet,
+  type GateSource,
+  type SetupCommand,
+} from "../format/gate.ts";
+import type { ChangedDefinition } from "../format/proof.ts";
 import type { Disk } from "../ports.ts";
 import { sha256 } from "../store/event-line.ts";
 import type { Redactor } from "../store/redact.ts";
@@ -23,9 +30,50 @@ export function loadGates(
   ports: { disk: Disk },
 ): GateSet {
   const configured = readGatesFile(join(request.projectDir, ".omk", "gates.toml"), ports.disk);
-  const found = configured ?? detectGates(request.projectDir, ports.disk);
+  const found = configured?.definitions ?? detectGates(request.projectDir, ports.disk);
   const source = configured ? "config" : found.length > 0 ? "detected" : "none";
-  return withGateFlags({ source, digest: digestDefinitions(found), definitions: found }, request.flags);
+  const setup = configured?.setup;
+  const set = { source, definitions: found, ...(setup && { setup }) } as const;
+  return withGateFlags({ ...set, digest: digestOf(set) }, request.flags);
+}
+
+/** A project without gates. */
+export const NO_GATES: GateSet = { source: "none", digest: sha256(canonical([])), definitions: [] };
+
+/** Gates that were found in a result: they are marked as such, and nothing else of them differs. */
+export function candidateSet(set: GateSet): GateSet {
+  if (set.definitions.length === 0) return NO_GATES;
+  const definitions = set.definitions.map((one) => ({ ...one, source: "candidate" as const }));
+  const found = { ...set, source: "candidate" as const, definitions };
+  return { ...found, digest: digestOf(found) };
+}
+
+/** Gates as they are without those that came by `--gate`. */
+export function withoutFlags(set: GateSet): GateSet {
+  return withDefinitions(
+    set,
+    set.definitions.filter(({ source }) => source !== "flag"),
+  );
+}
+
+/** The same set with other definitions. */
+export function withDefinitions(set: GateSet, definitions: GateDefinition[]): GateSet {
+  const changed = { ...set, definitions };
+  return { ...changed, digest: digestOf(changed) };
+}
+
+/** How the gates of one set differ from those of another, by name; what sets them up counts like a gate. */
+export function changedDefinitions(before: GateSet, after: GateSet): ChangedDefinition[] {
+  const listed = (set: GateSet) =>
+    new Map<string, string>([
+      ...set.definitions.map((one): [string, string] => [one.name, canonical({ ...one, source: null })]),
+      ...(set.setup ? [["[setup]", canonical(set.setup)] as [string, string]] : []),
+    ]);
+  const [old, now] = [listed(before), listed(after)];
+  return [...new Set([...old.keys(), ...now.keys()])].flatMap((name) => {
+    if (old.get(name) === now.get(name)) return [];
+    return [{ name, how: !old.has(name) ? "added" : !now.has(name) ? "removed" : "changed" }];
+  });
 }
 
 /** Gates with those of `--gate` among them: each replaces the one of its name, or comes last. Throws `usage.invalid`. */
@@ -38,7 +86,7 @@ export function withGateFlags(set: GateSet, flags: readonly string[]): GateSet {
     else definitions[at] = flag;
   }
   const source = set.source === "none" ? "flag" : set.source;
-  return { ...set, source, digest: digestDefinitions(definitions), definitions };
+  return withDefinitions({ ...set, source }, definitions);
 }
 
 /**
@@ -46,7 +94,8 @@ export function withGateFlags(set: GateSet, flags: readonly string[]): GateSet {
  * asked for.
  */
 export function refuseSecrets(set: GateSet, redactor: Pick<Redactor, "text">): void {
-  for (const { name, command, args, source } of set.definitions) {
+  const setup = (set.setup ?? []).map((one) => ({ ...one, name: "[setup]", source: "config" as const }));
+  for (const { name, command, args, source } of [...set.definitions, ...setup]) {
     const words = [name, command, ...args];
     if (words.every((word) => redactor.text(word) === word)) continue;
     const shown = redactor.text(name);
@@ -59,6 +108,19 @@ export function refuseSecrets(set: GateSet, redactor: Pick<Redactor, "text">): v
       hint: `Put it into an environment variable, list that as env = ["NAME"] in .omk/gates.toml, and use it in the command.`,
     });
   }
+}
+
+/** Refuses names that no gate has: whoever allows `lnit` to be red has allowed nothing. Throws `usage.invalid`. */
+export function refuseUnknownGates(set: GateSet, names: readonly string[], flag: string): void {
+  const known = set.definitions.map(({ name }) => name);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw new OmkError("usage.invalid", `${flag} ${JSON.stringify(unknown)}: there is no such gate.`, {
+    hint:
+      known.length === 0
+        ? "The project has no gates: add .omk/gates.toml, or give one with --gate 'name=command'."
+        : `The gates are: ${known.join(", ")}.`,
+  });
 }
 
 /** What a project's files suggest, by the first marker that gives a gate; a folder without any has none. */
@@ -94,9 +156,9 @@ export function parseGateFlag(text: string): GateDefinition {
   return definitionOf(name, ["sh", "-c", command], "flag");
 }
 
-/** SHA-256 (hex) of the definitions, whatever the order of their keys. */
-function digestDefinitions(definitions: readonly GateDefinition[]): string {
-  return sha256(canonical(definitions));
+/** SHA-256 (hex) of the definitions and of what sets them up, whatever the order of their keys. */
+function digestOf({ definitions, setup }: Pick<GateSet, "definitions" | "setup">): string {
+  return sha256(canonical(setup ? { definitions, setup } : definitions));
 }
 
 function canonical(value: unknown): string {
@@ -168,14 +230,15 @@ const TEST_COMMAND = new RegExp(
 
 /* --- .omk/gates.toml --- */
 
-/** The gates of the file, or undefined when there is none. */
-function readGatesFile(path: string, disk: Disk): GateDefinition[] | undefined {
+/** What the file says, or undefined when there is none. */
+function readGatesFile(path: string, disk: Disk): Pick<GateSet, "definitions" | "setup"> | undefined {
   const text = readText(path, disk);
   if (text === undefined) return undefined;
   const table = parseToml(text, path);
   const read = GatesFile.safeParse(table);
   if (!read.success) throw invalidEntry(read.error, text, path);
-  return read.data.gates.map((entry) => {
+  const setup = setupOf(read.data.setup);
+  const definitions = read.data.gates.map((entry) => {
     const { name, command, args, report, min_tests, network } = entry;
     const skip = entry.skip ?? entry.skipped ?? false;
     const mayFail = entry.allow_fail ?? entry["allow-fail"] ?? false;
@@ -191,9 +254,18 @@ function readGatesFile(path: string, disk: Disk): GateDefinition[] | undefined {
       ...(network !== undefined && { network }),
       env: entry.env ?? [],
       // Whoever promises a report or a number of tests says that this is a gate of tests.
-      kind: report !== undefined || (min_tests ?? 0) > 0 ? "test" : definition.kind,
+      kind: report !== undefined || (min_tests ?? 0) > 0 ? ("test" as const) : definition.kind,
     };
   });
+  return { definitions, ...(setup && { setup }) };
+}
+
+function setupOf(entries: GatesFile["setup"]): SetupCommand[] | undefined {
+  if (entries === undefined || Array.isArray(entries)) {
+    return entries?.map(({ command, args = [], timeout_secs = 0 }) => ({ command, args, timeout_secs }));
+  }
+  const { commands, timeout_secs = 0 } = entries;
+  return commands.map(([command, ...args]) => ({ command, args, timeout_secs }));
 }
 
 function readText(path: string, disk: Disk): string | undefined {
@@ -235,7 +307,9 @@ function invalidEntry(error: z.ZodError, text: string, path: string): OmkError {
   const [top, index, key, item] = issue?.path ?? [];
   const more = others.length > 0 ? ` (and ${others.length} more)` : "";
   const why = `${issue?.message ?? "it is not understood"}${more}`;
-  if (top !== "gates" || typeof index !== "number") return invalid(path, undefined, `"gates" ${why}`);
+  if (top !== "gates" || typeof index !== "number") {
+    return invalid(path, undefined, `"${top === "setup" ? "setup" : "gates"}" ${why}`);
+  }
   const gate = `gate ${index + 1}`;
   const place =
     typeof key === "string" ? `${key}${typeof item === "number" ? ` ${item + 1}` : ""} ${why}` : why;

@@ -205,9 +205,12 @@ function withNote(text: string, note: string | undefined): string {
 type Ending = "exited" | "timed_out" | "overflowed";
 
 /** Waits for the gate's end or brings it about, leaves nothing of its processes, and throws when it was interrupted. */
-async function waitForEnd(
+export async function waitForEnd(
   child: Child,
-  { definition, raw }: OneGate,
+  {
+    definition,
+    raw,
+  }: { definition: Pick<GateDefinition, "timeout_secs">; raw: { stdout: string; stderr: string } },
   { clock, disk }: Pick<GatePorts, "clock" | "disk">,
   signal: AbortSignal,
 ): Promise<{ ending: Ending; exit: Exit }> {
@@ -252,7 +255,7 @@ function sizeOf(path: string, disk: Disk): number {
   return disk.stat(path)?.size ?? 0;
 }
 
-function timeoutSecs({ timeout_secs }: GateDefinition): number {
+function timeoutSecs({ timeout_secs }: Pick<GateDefinition, "timeout_secs">): number {
   return timeout_secs > 0 ? timeout_secs : TIMEOUT_SECS_DEFAULT;
 }
 

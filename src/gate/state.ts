@@ -8,10 +8,19 @@ import type { GateResult } from "../format/gate.ts";
 export function countedResults(results: readonly GateResult[]): GateResult[] {
   return results.map((result) => {
     const excusable = result.source === "detected" && result.kind !== "test" && result.required;
-    const redBefore = result.base !== undefined && result.base !== null && result.base !== "passed";
-    if (!excusable || result.passed || !redBefore) return result;
+    if (!excusable || result.passed || !wasRed(result)) return result;
     return { ...result, required: false, optional_reason: "red_on_base" };
   });
+}
+
+/** A result of a gate that a person allowed to be red: where the base is red too, it is optional. */
+export function allowedRed(result: GateResult): GateResult {
+  if (!result.required || result.passed || !wasRed(result)) return result;
+  return { ...result, required: false, optional_reason: "allowed_red" };
+}
+
+function wasRed({ base }: GateResult): boolean {
+  return base !== undefined && base !== null && base !== "passed" && base !== "skipped";
 }
 
 /** Gates that are required and have not passed. */

@@ -12,7 +12,8 @@ import { OmkError, systemCode } from "../errors.ts";
 import { whyProtected } from "../format/names.ts";
 import { sha256 } from "../store/event-line.ts";
 import { ensureFolder } from "../store/files.ts";
-import { ATTRIBUTES, quotedLine, readText, splitNul, succeeded, type PrivateGit } from "./private-git.ts";
+import { PLAIN_ATTRIBUTES } from "./hardened.ts";
+import { quotedLine, readText, splitNul, succeeded, type PrivateGit } from "./private-git.ts";
 import { checkedBranch } from "./ref-name.ts";
 import { TrackedFolder } from "./tracked-folder.ts";
 
@@ -242,7 +243,7 @@ function makeRepository(git: PrivateGit, folder: string, head: { branch: string;
     config: repositoryConfig(git),
     "objects/info/alternates": `${quotedLine(join(git.gitDir, "objects"))}\n`,
     // As omk sees them: else files that nobody touched would count as changed for one of the two.
-    "info/attributes": ATTRIBUTES,
+    "info/attributes": PLAIN_ATTRIBUTES,
     "info/exclude": readText(join(git.gitDir, "info", "exclude"), git.ports),
   };
   const shallow = join(git.gitDir, "shallow");

@@ -7,6 +7,7 @@ import { dirname, join, relative, resolve } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import type { Disk, Processes, Random, RunResult } from "../ports.ts";
+import { hardenedEnvironment, HARDENED_SETTINGS, PLAIN_ATTRIBUTES, searchPathOf } from "./hardened.ts";
 
 /** How one path differs between two trees; mode 160000 is a repository inside the project. */
 export interface TreeChange {
@@ -29,30 +30,6 @@ const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 /** The mode of a repository inside another one. */
 export const GITLINK = "160000";
 
-/** Settings that no repository may change: they outrank its own. */
-const SETTINGS = [
-  "core.hooksPath=/dev/null",
-  "core.fsmonitor=false",
-  "core.untrackedCache=false",
-  "core.splitIndex=false",
-  "core.attributesFile=/dev/null",
-  "core.autocrlf=false",
-  "core.safecrlf=false",
-  "core.protectHFS=true",
-  "core.protectNTFS=true",
-  "core.quotePath=false",
-  "core.alternateRefsCommand=true",
-  "core.logAllRefUpdates=false",
-  // What an event names must survive with it, kept refs included; one sync for all objects of a snapshot.
-  "core.fsync=added,reference",
-  "core.fsyncMethod=batch",
-  "gc.auto=0",
-  "maintenance.auto=false",
-  "submodule.recurse=false",
-  // Two results meet as they are: no guess that a file belongs into a folder that the other one renamed.
-  "merge.directoryRenames=false",
-].flatMap((setting) => ["-c", setting]);
-
 /** What the user's repository knows about its file system; anything else in its configuration is not for us. */
 const FILE_SYSTEM_KEYS = new Set([
   "core.filemode",
@@ -60,12 +37,6 @@ const FILE_SYSTEM_KEYS = new Set([
   "core.ignorecase",
   "core.precomposeunicode",
 ]);
-
-/**
- * Outranks every `.gitattributes`: bytes stay as they are, files merge line by line as git itself does it, and whether one
- * is shown in a patch is found by looking at it, since an agent could call its sources binary to hide them.
- */
-export const ATTRIBUTES = "* merge -text -filter -ident -working-tree-encoding !diff\n";
 
 /** Where a goal's private git directory lies, and what it looks at. */
 export interface GitRequest {
@@ -217,7 +188,7 @@ export class PrivateGit {
     const init = ["init", "--quiet", "--bare", "--template=", format, this.gitDir];
     this.#removeRemains();
     checked("init", await this.#spawn(init, { cwd: this.gitDir }, signal));
-    await this.#write("info/attributes", ATTRIBUTES);
+    await this.#write("info/attributes", PLAIN_ATTRIBUTES);
     await this.#write("info/exclude", this.#excluded());
     if (this.user) {
       const { commonDir } = this.user;
@@ -232,6 +203,11 @@ export class PrivateGit {
     const known = this.#fileSystem.map(([key, value]) => `${key}=${value}`);
     known.push(`core.excludesFile=${await this.#globalExcludes(signal)}`);
     this.#settings = known.flatMap((setting) => ["-c", setting]);
+  }
+
+  /** Where programs are looked for. */
+  get searchPath(): string {
+    return searchPathOf(this.#environment);
   }
 
   /** What the user's repository knows of its file system, as git settings. */
@@ -525,21 +501,13 @@ export class PrivateGit {
     const date = `@${Math.floor(at.getTime() / 1_000)} +0000`;
     return this.ports.processes.run(
       {
-        argv: ["git", ...SETTINGS, ...args],
+        argv: ["git", ...HARDENED_SETTINGS, ...args],
         cwd: options.cwd,
         env: {
-          PATH: this.#environment["PATH"] ?? "/usr/bin:/bin",
-          LC_ALL: "C",
+          ...hardenedEnvironment(this.searchPath),
           ...(options.home === undefined
             ? { HOME: this.gitDir, GIT_CONFIG_GLOBAL: "/dev/null" }
             : { HOME: options.home, ...xdgOf(this.#environment) }),
-          GIT_CONFIG_NOSYSTEM: "1",
-          GIT_ATTR_NOSYSTEM: "1",
-          GIT_TERMINAL_PROMPT: "0",
-          GIT_OPTIONAL_LOCKS: "0",
-          GIT_NO_LAZY_FETCH: "1",
-          GIT_ALLOW_PROTOCOL: "none",
-          GIT_LITERAL_PATHSPECS: "1",
           GIT_AUTHOR_NAME: name,
           GIT_AUTHOR_EMAIL: email,
           GIT_AUTHOR_DATE: date,

@@ -1,9 +1,10 @@
 /** A project directory as a goal sees it, through its private git directory. */
 import { createHash } from "node:crypto";
-import { dirname, join, posix } from "node:path";
+import { join, posix } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import { shellQuoted } from "../format/shell.ts";
+import { bringIgnored, copy, type LinkedIgnored } from "./ignored-files.ts";
 import { keepCommit } from "./kept.ts";
 import {
   checked,
@@ -19,6 +20,14 @@ import {
 import { TrackedFolder } from "./tracked-folder.ts";
 
 export type { TreeChange } from "./private-git.ts";
+
+/** What a checkout has besides its tree. */
+export interface CheckoutOptions {
+  /** Paths from another tree, left out where it has none; those in `texts` get that text. */
+  overlay?: { tree: string; paths: readonly string[]; texts?: ReadonlyMap<string, string> };
+  /** What git ignores in the project (installed dependencies, say) is there as well: copied, or linked where it is too much. */
+  withIgnored?: boolean;
+}
 
 /** A project directory, with or without a git repository of its own. Trees are git tree ids. */
 export interface WorkTree {
@@ -49,16 +58,17 @@ export interface WorkTree {
     bytesMax: number,
     signal: AbortSignal,
   ): Promise<{ text: string; truncated: boolean }>;
-  /**
-   * Writes a tree into an empty folder, some paths from another tree (missing there: left out). With `linkIgnored`,
-   * what git ignores in the project (installed dependencies, say) is linked in.
-   */
+  /** Writes a tree into an empty folder; says what of the project's own files is linked there. */
   checkout(
     tree: string,
     folder: string,
-    options: { overlay?: { tree: string; paths: readonly string[] }; linkIgnored?: boolean },
+    options: CheckoutOptions,
     signal: AbortSignal,
-  ): Promise<void>;
+  ): Promise<LinkedIgnored | undefined>;
+  /** Copies what is in one folder, a checkout say, into another that is empty. */
+  copyFolder(from: string, to: string, signal: AbortSignal): Promise<void>;
+  /** What git ignores in the project, whole folders as one path with a slash at the end, in byte order. */
+  ignored(signal: AbortSignal): Promise<string[]>;
   /**
    * Keeps a tree for good under `refs/omk/rescue/<goal>/<name>`, in the user's repository where there is one, and
    * returns that name. Another tree kept under it before moves to `<name>-<n>`.
@@ -178,9 +188,9 @@ class ProjectTree implements WorkTree {
   async checkout(
     tree: string,
     folder: string,
-    options: { overlay?: { tree: string; paths: readonly string[] }; linkIgnored?: boolean },
+    options: CheckoutOptions,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<LinkedIgnored | undefined> {
     const index = this.#git.temporaryIndex();
     try {
       await this.#git.call(["read-tree", tree], { index }, signal);
@@ -193,7 +203,27 @@ class ProjectTree implements WorkTree {
     } finally {
       this.#git.dropIndex(index);
     }
-    if (options.linkIgnored === true) await this.#linkIgnored(folder, signal);
+    if (options.withIgnored !== true) return undefined;
+    const paths = await this.ignored(signal);
+    const { ports, searchPath } = this.#git;
+    return bringIgnored({ root: this.root, folder, paths, searchPath }, ports, signal);
+  }
+
+  async copyFolder(from: string, to: string, signal: AbortSignal): Promise<void> {
+    await copy([`${from}/.`], to, this.#git.searchPath, this.#git.ports, signal);
+  }
+
+  async ignored(signal: AbortSignal): Promise<string[]> {
+    const { gitDir, goalDir, ports, prefix } = this.#git;
+    const index = join(gitDir, "index");
+    if (!ports.disk.stat(index)) await this.snapshot(signal); // what is tracked is not ignored
+    const scope = prefix === "" ? [] : ["--", prefix];
+    const args = ["ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory", ...scope];
+    return splitNul(await this.#git.call(args, { index }, signal))
+      .map(String)
+      .filter((name) => name.startsWith(prefix) && name !== prefix)
+      .map((name) => name.slice(prefix.length))
+      .filter((path) => !isInside(goalDir, join(this.root, path.replace(/\/$/, ""))));
   }
 
   async keep(tree: string, name: string, signal: AbortSignal): Promise<string> {
@@ -233,43 +263,23 @@ class ProjectTree implements WorkTree {
   }
 
   async #overlay(
-    overlay: { tree: string; paths: readonly string[] },
+    overlay: NonNullable<CheckoutOptions["overlay"]>,
     index: string,
     signal: AbortSignal,
   ): Promise<void> {
     const entries = await this.#git.entries(overlay.tree, signal);
     const nothing = `0 ${"0".repeat(overlay.tree.length)}`;
     const lines = overlay.paths.map((path) => `${entries.get(path) ?? nothing}\t${path}\0`);
+    for (const [path, text] of overlay.texts ?? []) {
+      const write = ["hash-object", "-w", "--stdin", "--no-filters"];
+      const oid = textOf(await this.#git.call(write, { stdin: Buffer.from(text) }, signal));
+      lines.push(`100644 ${oid}\t${path}\0`);
+    }
     await this.#git.call(
       ["update-index", "-z", "--index-info"],
       { index, stdin: Buffer.from(lines.join("")) },
       signal,
     );
-  }
-
-  async #linkIgnored(folder: string, signal: AbortSignal): Promise<void> {
-    const { disk } = this.#git.ports;
-    const index = join(this.#git.gitDir, "index");
-    if (!disk.stat(index)) await this.snapshot(signal); // what is tracked is not ignored
-    const scope = this.#git.prefix === "" ? [] : ["--", this.#git.prefix];
-    const args = ["ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory", ...scope];
-    for (const name of splitNul(await this.#git.call(args, { index }, signal)).map(String)) {
-      const path = name.slice(this.#git.prefix.length).replace(/\/$/, "");
-      const from = join(this.root, path);
-      if (path === "" || !name.startsWith(this.#git.prefix) || isInside(this.#git.goalDir, from)) continue;
-      if (!this.#isFolderIn(folder, dirname(path)) || disk.stat(join(folder, path))) continue;
-      disk.symbolicLink(from, join(folder, path));
-    }
-  }
-
-  /** Whether every step from the checkout down to there is a real folder: a link in the tree could lead anywhere. */
-  #isFolderIn(folder: string, path: string): boolean {
-    const { disk } = this.#git.ports;
-    let at = folder;
-    return path.split("/").every((name) => {
-      at = join(at, name);
-      return disk.stat(at)?.kind === "folder";
-    });
   }
 
   /** As `git status` sees it, but by the private directory: the user's would run filters on changed files. */

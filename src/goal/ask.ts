@@ -30,7 +30,7 @@ export async function askGoal(
   const { id, folder, status } = findGoal(ports.root, wanted, ports);
   const refusal = refusalOf(request.kind, status);
   if (refusal !== undefined) throw refused(id, request.kind, refusal);
-  if (request.kind === "approval_answer" || request.kind === "budget_add")
+  if (request.kind === "approval_answer" || request.kind === "budget_add" || request.kind === "answer")
     refuseOwnAgent(folder, request.kind.replace("_", " "), ports);
   const applied = () => applyHere(id, folder, request.kind, ports, signal);
   const asked = await askController(folder, request, applied, ports, signal);

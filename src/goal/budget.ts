@@ -1,6 +1,6 @@
 /** What a goal may still spend. Time counts while the goal works, not while it rests. */
 import { parseDuration } from "../budget/duration.ts";
-import { exhausted, type BudgetLimits, type Exhausted, type Spent } from "../budget/ledger.ts";
+import { exhausted, type BudgetLimits, type Exhausted, type Spent } from "../budget/limits.ts";
 import { costOf } from "../budget/usage.ts";
 import { OmkError } from "../errors.ts";
 import type { Goal } from "../format/goal.ts";
@@ -19,15 +19,24 @@ export function checkPositive(
   });
 }
 
-/** What the attempts have cost, interrupted ones included. */
-export function spent(work: Pick<Work, "attempts" | "active_ms">): Spent {
+/** What the turns have cost, interrupted ones and those beside the tasks included. */
+export function spent(
+  work: Pick<Work, "attempts" | "active_ms"> & Partial<Pick<Work, "helper_turns">>,
+): Spent {
   const sum = { tokens: 0, usd: 0, activeMs: work.active_ms };
-  for (const { usage } of work.attempts) {
+  for (const { usage } of [...work.attempts, ...(work.helper_turns ?? [])]) {
     const { tokens, usd } = costOf(usage);
     sum.tokens += tokens;
     sum.usd += usd;
   }
   return sum;
+}
+
+/** Whether dollars among what was spent were not told by an agent but worked out by the price table. */
+export function isEstimated(work: Pick<Work, "attempts"> & Partial<Pick<Work, "helper_turns">>): boolean {
+  return [...work.attempts, ...(work.helper_turns ?? [])].some(
+    ({ usage }) => usage !== null && usage.cost_source !== "reported" && costOf(usage).usd > 0,
+  );
 }
 
 /** What a goal may spend in all; Infinity where no limit was set. */
@@ -45,6 +54,13 @@ export function budgetLimits(goal: Pick<Goal, "budget_time" | "budget_tokens" | 
 export function remainingMs(goal: Goal, work: Work): number {
   return Math.max(0, budgetLimits(goal).ms - work.active_ms);
 }
+
+/** The code of the ending of a goal that has used a budget up. */
+export const BUDGET_CODES = {
+  time: "budget_time",
+  tokens: "budget_tokens",
+  cost: "budget_cost",
+} as const satisfies Record<Exhausted["source"], string>;
 
 /** Which budget is used up, in the order in which it is reported; undefined when work may go on. */
 export function exhaustedBudget(goal: Goal, work: Work): Exhausted["source"] | undefined {

@@ -10,25 +10,21 @@ import {
 import { parseDuration } from "../budget/duration.ts";
 import { OmkError } from "../errors.ts";
 import type { GateSet } from "../format/gate.ts";
-import type { DeliveryPolicy, Goal, MergePolicy } from "../format/goal.ts";
+import type { DeliveryPolicy, Goal, GoalKind, MergePolicy } from "../format/goal.ts";
 import { instantOf } from "../format/stamp.ts";
-import { renderLine } from "../format/json.ts";
 import { engineForRole, refuseSecretEngine } from "../engine/select.ts";
-import { loadGates, refuseSecrets } from "../gate/definitions.ts";
+import { loadGates, refuseSecrets, refuseUnknownGates } from "../gate/definitions.ts";
 import { stateFolder } from "../store/state-root.ts";
 import { checkPositive } from "./budget.ts";
-import { checkGoalText, normalizeGoal, testability } from "./intake.ts";
+import { withAgentVerify } from "./agent-verify.ts";
+import { checkAllowList } from "./allowed-secrets.ts";
+import { checkGoalText, checkKind, goalKind, normalizeGoal, testability } from "./intake.ts";
 import { attemptsAllowed } from "./next-step.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
+import { writeReaderFiles } from "./reader-files.ts";
 import { concludeGoal } from "./proof.ts";
-import {
-  scaffoldArtifacts,
-  scaffoldDecisions,
-  scaffoldGraph,
-  scaffoldTexts,
-  scaffoldWork,
-  TASK,
-} from "./scaffold.ts";
+import { detectSurface, keepsBehaviour, surfacePaths, type Surface } from "./surface.ts";
+import { scaffoldArtifacts, scaffoldGraph, scaffoldWork, TASK } from "./scaffold.ts";
 
 /** What `goal create`, `plan` and `run` ask for. */
 export interface GoalRequest {
@@ -49,6 +45,8 @@ export interface GoalRequest {
   enforceProtection?: boolean;
   noLlmPlanner?: boolean;
   plannerTokenBudget?: number;
+  /** What kind of goal it is, where its words would tell another. */
+  kind?: string;
   mayChange?: readonly string[];
   allowRed?: readonly string[];
   agentReview?: boolean;
@@ -57,7 +55,7 @@ export interface GoalRequest {
 
 const MAX_ATTEMPTS_LIMIT = 20;
 /** In the configuration, who does the work of a goal. */
-const GOAL_ROLE = "executor";
+export const GOAL_ROLE = "executor";
 
 /** A request that can be made a goal. */
 export interface CheckedRequest extends GoalRequest {
@@ -67,6 +65,8 @@ export interface CheckedRequest extends GoalRequest {
   /** Its real path. */
   projectDir: string;
   gateSet: GateSet;
+  /** Of a goal that must keep what the project does. */
+  surface?: Surface;
   /** As the goal records it. */
   approvalKeys: RecordedApprovals;
 }
@@ -84,6 +84,10 @@ export function checkRequest(request: GoalRequest, ports: GoalPorts): CheckedReq
   }
   const gateSet = loadGates({ projectDir, flags: [...(request.gates ?? [])] }, ports);
   refuseSecrets(gateSet, ports.redactor);
+  checkAllowList(projectDir, ports);
+  refuseUnknownGates(gateSet, request.allowRed ?? [], "--allow-red");
+  const kind = request.kind === undefined ? goalKind(normalized) : checkKind(request.kind);
+  const surface = keepsBehaviour(kind) ? detectSurface(surfacePaths(projectDir, ports)) : undefined;
   const settings = ports.settings(projectDir);
   const keys = approvalKeys(request.approvals ?? {}, settings);
   // Looks at the engine's name and files now: a goal that cannot be worked on is better refused than made.
@@ -95,7 +99,8 @@ export function checkRequest(request: GoalRequest, ports: GoalPorts): CheckedReq
     refuseUnasking(engine, keys);
     chosen.engine = engine.recordedAs ?? wanted;
   }
-  return { ...request, ...chosen, text, normalized, projectDir, gateSet, approvalKeys: keys };
+  const checked = { ...request, ...chosen, text, normalized, projectDir, gateSet, approvalKeys: keys };
+  return surface === undefined ? checked : { ...checked, surface };
 }
 
 /** Makes a goal and returns it under this process's control. */
@@ -176,12 +181,14 @@ function newGoal(
   const created_at = instantOf(now);
   const verdict = testability(normalized);
   const question = verdict.testable ? undefined : verdict.question;
+  const kind: { kind?: GoalKind } = request.kind === undefined ? {} : { kind: checkKind(request.kind) };
   const goal: Goal = {
     version: 1,
     goal_id: id,
     original_goal: text,
     normalized_goal: normalized,
-    status: question === undefined ? "not_ready" : "blocked_on_human",
+    status:
+      question !== undefined ? "blocked_on_human" : request.untilReady === true ? "running" : "not_ready",
     phase: "proof",
     created_at,
     updated_at: created_at,
@@ -195,7 +202,7 @@ function newGoal(
     delivery_policy: request.policy ?? "local",
     merge_policy: request.mergePolicy ?? "disabled",
     slice_execution: request.sliceExecution ?? false,
-    artifacts: scaffoldArtifacts(normalized, created_at),
+    artifacts: scaffoldArtifacts({ normalized_goal: normalized, ...kind }, created_at),
     ...(question !== undefined && { failure: { reason: question, recorded_at: created_at } }),
     state_dir: folder,
     project_dir: request.projectDir,
@@ -205,6 +212,8 @@ function newGoal(
     auto_accept: request.autoAccept ?? false,
     ...request.approvalKeys,
     no_llm_planner: request.noLlmPlanner ?? false,
+    ...kind,
+    ...(request.surface && { surface: request.surface }),
     ...(request.plannerTokenBudget !== undefined && { planner_token_budget: request.plannerTokenBudget }),
     ...(request.mayChange?.length && { may_change: [...request.mayChange] }),
     ...(request.allowRed?.length && { allow_red: [...request.allowRed] }),
@@ -221,7 +230,8 @@ async function recordCreation(
   question: string | undefined,
   ports: GoalPorts,
 ): Promise<void> {
-  const graph = scaffoldGraph(open.id, goal.created_at);
+  const plain = scaffoldGraph(open.id, goal.created_at, "pending");
+  const graph = goal.agent_review === true ? withAgentVerify(plain) : plain;
   for (const task of graph.tasks) {
     if (task.id === TASK.execute) task.max_retries = attemptsAllowed(goal) - 1;
   }
@@ -250,21 +260,11 @@ async function recordCreation(
       payload: { status: goal.status, phase: goal.phase, gates: goal.gates?.source ?? "none" },
     },
   );
-  await writeScaffold(open, ports);
+  await writeReaderFiles(open, ports);
   const ending =
     question === undefined
       ? undefined
       : { status: goal.status, reasonCode: "not_testable", reason: question };
-  await concludeGoal(open, undefined, ending, ports);
-}
-
-/** Writes the documents that people read; they can be made again from the goal at any time. */
-async function writeScaffold(open: OpenGoal, ports: GoalPorts): Promise<void> {
-  for (const [path, text] of scaffoldTexts(open.goal, open.graph)) {
-    await ports.disk.writeDerived(join(open.folder, path), text);
-  }
-  const decisions = scaffoldDecisions(open.goal, open.graph.tasks.length).map(
-    (one) => `${renderLine(one)}\n`,
-  );
-  await ports.disk.writeDerived(join(open.folder, "decisions.jsonl"), decisions.join(""));
+  const goesOn = goal.until_ready && question === undefined;
+  await concludeGoal(open, undefined, ending, ports, { goesOn });
 }

@@ -13,7 +13,7 @@ import type { NewEvent } from "../store/event-log.ts";
 import { endLeftovers } from "../store/open-ends.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { acceptGoal } from "./accept.ts";
-import { approvalEnding, approvalsOf } from "./approvals.ts";
+import { APPROVAL_NEEDED, approvalEnding, approvalsOf } from "./approvals.ts";
 import { runAttempt } from "./attempt.ts";
 import { exhaustedBudget, remainingMs } from "./budget.ts";
 import { recordDrift } from "./drift.ts";
@@ -27,19 +27,22 @@ import {
 } from "./endings.ts";
 import { factsOf } from "./facts.ts";
 import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.ts";
-import { attemptsAllowed, currentAttempts, nextStep } from "./next-step.ts";
+import { countedAttempts, workerName, workerOf } from "./agent-tasks.ts";
+import { findCandidateGates, gateDefinitions, gateSet, needsCandidates } from "./candidates.ts";
+import { addFollowUp, followUpReason } from "./follow-ups.ts";
+import { attemptsAllowed, nextStep, stepsAllowed, type LoopLimits } from "./next-step.ts";
+import { runPlanner } from "./planner.ts";
+import { runAgentReview } from "./agent-review.ts";
+import { answeredChanges, helperChanges, recoverHelperTurns } from "./helper.ts";
 import { lostUsage } from "./metering.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
+import { writeReaderFiles } from "./reader-files.ts";
 import { serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
-import { TASK } from "./scaffold.ts";
 import { onlyAcceptanceMissing } from "./verdict.ts";
 import { assureRecords } from "./verify-proof.ts";
 import type { Workspace } from "./workspace.ts";
-
-/** More steps than any goal needs: attempts are bounded, and each is followed by at most three others. */
-const STEPS_MAX = 500;
 
 /** Drives a goal until it has an ending, and writes it down. */
 export async function driveGoal(
@@ -56,7 +59,8 @@ export async function driveGoal(
   await open.journal.save();
   const approvals = approvalsOf(open, ports);
   const reached = await serveRequests(open, ports, signal, async (stop): Promise<Ending | undefined> => {
-    for (let steps = 0; steps < STEPS_MAX; steps++) {
+    // Looked at anew each time: agents add tasks.
+    for (let steps = 0; steps < stepsAllowed(attemptsAllowed(open.goal), open.graph); steps++) {
       const ended = await oneStep(open, { space, engine, approvals }, ports, stop);
       if (ended) return ended === "verdict" ? undefined : ended;
       await open.journal.save();
@@ -93,37 +97,53 @@ async function oneStep(
   ports: GoalPorts,
   stop: AbortSignal,
 ): Promise<Ending | "verdict" | undefined> {
-  const limits = {
-    hasGates: hasGates(open.goal.gates?.definitions),
-    maxAttempts: attemptsAllowed(open.goal),
-  };
-  const step = nextStep(open.work, limits);
+  const step = nextStep(open.work, open.graph, limitsOf(open));
   const steps = { open, space, ports, signal: stop };
   try {
     if (stop.aborted) return stopEnding(stop);
     const moved = await otherHand(open, space, stop);
     if (moved) return moved;
+    const wrote = await helperChanges(open, space);
+    if (wrote) return wrote;
     switch (step.kind) {
       case "record_base":
         await recordBase(steps);
         return undefined;
+      case "plan":
+        return await runPlanner(open, space, engine, ports, stop);
       case "run_baseline":
-        await runBaseline(steps);
-        return undefined;
-      case "run_attempt": {
+        return await runBaseline(steps);
+      case "run_wave": {
         const blocked = approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }) ?? budgetEnding(open);
         if (blocked) return blocked;
         await restAfterOutage(open, ports, stop);
-        await runAttempt(open, space, { engine, approvals, number: step.number }, ports, stop);
+        const given = { engine, approvals };
+        const ended = await Promise.allSettled(
+          step.attempts.map((next, slot) =>
+            runAttempt(open, space, { ...given, ...next, worker: workerName(slot) }, ports, stop),
+          ),
+        );
+        // Only when none of them works any more.
+        for (const one of ended) if (one.status === "rejected") throw one.reason;
         if (stop.aborted) return stopEnding(stop);
         return approvalEnding(open) ?? outsideEnding(open, { mayRetry: true });
       }
+      case "add_task":
+        await open.record(addFollowUp(step.followUp, open.graph, attemptsAllowed(open.goal)));
+        ports.tell(`task added: ${step.followUp.id}, since ${followUpReason(step.followUp.kind)}`);
+        return undefined;
+      case "find_gates":
+        await findCandidateGates(steps);
+        return undefined;
       case "run_gates":
         await runResultGates(steps);
         return undefined;
-      case "review":
+      case "review": {
+        const unreviewed = await runAgentReview({ open, space, engine, ports, signal: stop });
+        if (unreviewed) return unreviewed;
         await runReview(open, space, ports, stop);
         return undefined;
+      }
       case "finish":
         // A turn that the budget cut short has used up no attempt in anybody's eyes.
         return (step.because === "attempts_used_up" ? budgetEnding(open) : undefined) ?? "verdict";
@@ -132,6 +152,18 @@ async function oneStep(
     if (isStop(error, stop)) return stopEnding(stop);
     throw error;
   }
+}
+
+/** What the loop's rule looks at beside the goal's documents. */
+function limitsOf({ goal, work }: Pick<OpenGoal, "goal" | "work">): LoopLimits {
+  const { digest } = gateSet(goal, work);
+  return { gates: gatesKnown(goal, work), gatesDigest: digest, maxAttempts: attemptsAllowed(goal), width: 1 };
+}
+
+function gatesKnown(goal: OpenGoal["goal"], work: OpenGoal["work"]): LoopLimits["gates"] {
+  if (hasGates(goal.gates?.definitions)) return "own";
+  if (needsCandidates(goal, work)) return "unknown";
+  return hasGates(gateDefinitions(goal, work)) ? "candidate" : "none";
 }
 
 /** HEAD or the index moved while no agent worked: somebody else is at work here, so a person decides. */
@@ -161,6 +193,8 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
   await open.approvals.expireOld();
   // Only now: what still ran could write there.
   sweepGateRemains(open.folder, ports);
+  await recoverHelperTurns(open, ports);
+  await writeReaderFiles(open, ports);
   const { work } = open;
   if (!work.attempts.some((attempt) => attempt.status === "running")) return;
   const attempts = work.attempts.map((attempt) =>
@@ -183,14 +217,14 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
       payload: {
         task_id: attempt.task_id,
         reason: "the controller died",
-        stale_worker_id: "goal-agent-worker-0",
+        stale_worker_id: workerOf(attempt),
         fence: attempt.fence,
         spawn_id: attempt.spawn_id,
       },
       ...(at === 0 && {
         changes: [
           change("work.json", { attempts, active_ms }),
-          changeTask(TASK.execute, { lease_expires_at: null }),
+          ...lost.map(({ task_id }) => changeTask(task_id, { status: "pending", lease_expires_at: null })),
         ],
       }),
     })),
@@ -211,8 +245,8 @@ function workedMs(open: OpenGoal, attempt: Attempt, ports: GoalPorts): number {
   return Math.min(mostMs, Math.max(0, modifiedMs - Date.parse(attempt.started_at)));
 }
 
-function transcriptOf(open: OpenGoal, { fence }: Attempt): string {
-  return join(open.folder, "artifacts", "agent-runs", TASK.execute, String(fence), "engine-events.jsonl");
+function transcriptOf(open: OpenGoal, { fence, task_id }: Attempt): string {
+  return join(open.folder, "artifacts", "agent-runs", task_id, String(fence), "engine-events.jsonl");
 }
 
 /** After a person said to go on (and what else they said, in `events`): fresh attempts where they were used up, and the present HEAD is the new ground. */
@@ -223,8 +257,10 @@ export async function grantResume(
 ): Promise<void> {
   const { work, goal } = open;
   const last = work.attempts.at(-1);
-  const counted = currentAttempts(work).filter((attempt) => attempt.counted).length;
-  const usedUp = goal.status === "failed_infra" || counted >= attemptsAllowed(goal);
+  const allowed = attemptsAllowed(goal);
+  const tasks = new Set(work.attempts.map(({ task_id }) => task_id));
+  const usedUp =
+    goal.status === "failed_infra" || [...tasks].some((id) => countedAttempts(work, id) >= allowed);
   await open.record(...events, {
     kind: "goal_resumed",
     actor: "omk-cli",
@@ -233,9 +269,23 @@ export async function grantResume(
       change("work.json", {
         ...(usedUp && { attempts_from: work.attempts.length }),
         ...(last && { resumed_fence: last.fence }),
-        ...(space && work.base && { base: { ...work.base, position: await space.tree.position(UNHURRIED) } }),
+        ...answeredChanges(open),
+        ...(isNewGround(open)
+          ? { base: null }
+          : space && work.base && { base: { ...work.base, position: await space.tree.position(UNHURRIED) } }),
       }),
-      change("goal.json", { status: "not_ready" }, ["completed_at", "failure", "reason_code"]),
+      // Driven on it is `running` from here: whoever dies before the first step leaves an orphan that is seen as one.
+      change("goal.json", { status: space ? "running" : "not_ready" }, [
+        "completed_at",
+        "failure",
+        "reason_code",
+      ]),
     ],
   });
+}
+
+/** Whether a person who goes on takes the present files for what the work starts from: nothing was done on the others. */
+function isNewGround({ goal, work }: Pick<OpenGoal, "goal" | "work">): boolean {
+  const wasAsked = goal.status === "blocked_on_human" && goal.reason_code !== APPROVAL_NEEDED;
+  return wasAsked && work.attempts.length === 0 && !work.baseline;
 }

@@ -1,8 +1,8 @@
 /** Ends of a goal that its evidence does not decide: a person stopped it, a budget is used up, the agent cannot work. */
 import { Breaker, outsideStop, turnResult, type Cause, type TurnResult } from "../budget/breaker.ts";
 import type { Attempt } from "../format/work.ts";
-import { exhaustedBudget, spent } from "./budget.ts";
-import { currentAttempts } from "./next-step.ts";
+import { BUDGET_CODES, exhaustedBudget, spent } from "./budget.ts";
+import { currentAttempts } from "./agent-tasks.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 
@@ -59,7 +59,7 @@ export function budgetEnding(open: Pick<OpenGoal, "id" | "goal" | "work">): Endi
   const reason =
     `${source}: ${values[source]} used${howFar(open.work)}; ` +
     `add more with \`omk goal budget-add ${open.id}\``;
-  return { status: "needs_more_budget", reasonCode: `budget_${source}`, reason };
+  return { status: "needs_more_budget", reasonCode: BUDGET_CODES[source], reason };
 }
 
 /** Where the work stood when a turn was stopped at its ceiling. */
@@ -87,10 +87,8 @@ export function outsideEnding(
   const breaker = breakerOf(open.work);
   // A resume after the failure says: try again.
   const isAnswered = last !== undefined && (open.work.resumed_fence ?? -1) >= last.fence;
-  if (cause && !isAnswered && (!mayRetry || breaker.state === "open")) {
-    const { code, reason } = outsideStop(cause, `omk goal resume ${open.id}`, breaker.outages);
-    return { status: "blocked_on_external", reasonCode: code, reason };
-  }
+  if (cause && !isAnswered && (!mayRetry || breaker.state === "open"))
+    return externalEnding(open, breaker, cause);
   const uncharged = currentAttempts(open.work).slice(-UNCHARGED_MAX);
   if (
     uncharged.length === UNCHARGED_MAX &&
@@ -104,12 +102,43 @@ export function outsideEnding(
 
 /** Waits before the agent is tried again after an outage; not at all when there was none. */
 export async function restAfterOutage(open: OpenGoal, ports: GoalPorts, signal: AbortSignal): Promise<void> {
-  const breaker = breakerOf(open.work);
+  await rest(breakerOf(open.work), ports, signal);
+}
+
+/**
+ * Takes in how a turn beside the tasks ended. After an outage it waits, so that the agent may be tried again; an ending when
+ * that would gain nothing.
+ */
+export async function endTurn(
+  open: Pick<OpenGoal, "id">,
+  breaker: Breaker,
+  result: TurnResult,
+  ports: Pick<GoalPorts, "clock" | "tell">,
+  signal: AbortSignal,
+): Promise<Ending | undefined> {
+  const now = ports.clock.now();
+  breaker.end(breaker.begin(), result, { wall: now, ms: now.getTime() });
+  const { state, cause } = breaker;
+  if (state === "open" && cause) return externalEnding(open, breaker, cause);
+  await rest(breaker, ports, signal);
+  return undefined;
+}
+
+async function rest(
+  breaker: Breaker,
+  ports: Pick<GoalPorts, "clock" | "tell">,
+  signal: AbortSignal,
+): Promise<void> {
   const waitMs = Math.min(breaker.waitMs(ports.clock.now().getTime()), REST_MS_MAX);
   if (waitMs === 0 || !breaker.cause) return;
   const said = breaker.cause.message.split("\n", 1)[0] ?? "";
   ports.tell(`the agent could not work (${said}); it is tried again in ${Math.ceil(waitMs / 1_000)} s`);
   await ports.clock.sleep(waitMs, signal);
+}
+
+function externalEnding({ id }: Pick<OpenGoal, "id">, { outages }: Breaker, cause: Cause): Ending {
+  const { code, reason } = outsideStop(cause, `omk goal resume ${id}`, outages);
+  return { status: "blocked_on_external", reasonCode: code, reason };
 }
 
 /** The breaker as the attempts have left it. */

@@ -1,11 +1,15 @@
 /** Reads the facts of the decision table from a goal's documents, for the proof and for whoever checks it later. */
 import type { Goal } from "../format/goal.ts";
-import { isAgentTask } from "./agent-tasks.ts";
+import { agentTasks, openTasks } from "./agent-tasks.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Waiver, Work } from "../format/work.ts";
+import { inBaseCopies } from "../gate/inputs.ts";
 import { redGates } from "../gate/state.ts";
+import { areUnapproved, gateSet } from "./candidates.ts";
 import { gatesState, isReviewed } from "./gate-state.ts";
-import { goalKind } from "./intake.ts";
+import { kindOf } from "./intake.ts";
+import { standingSections } from "./review-findings.ts";
+import { isNamed } from "./write-sets.ts";
 import type { Facts } from "./verdict.ts";
 
 /** The facts of a goal; pure, so a stranger computes the same from the same files. */
@@ -13,48 +17,80 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
   const last = work.attempts.at(-1);
   const tree = work.result?.tree ?? work.base?.tree;
   const reviewed = isReviewed(work);
-  const agentTasks = graph.tasks.filter(isAgentTask);
-  const openTasks = agentTasks.filter(({ status }) => status !== "done").map(({ id }) => id);
-  const definitions = goal.gates?.definitions ?? [];
+  const open = openTasks(graph, work).map(({ id }) => id);
+  const { definitions, digest } = gateSet(goal, work);
+  const clean = work.gates?.tree === tree ? work.gates?.clean_checkout?.status : undefined;
   const copies = work.gates?.tree === tree ? work.gates?.base_copies : null;
+  // What gates say without them matters no more where a person let all of them pass.
+  const protectedFiles = (copies?.files ?? []).filter((path) => !isWaived(work, "change", path));
   const checks = reviewed ? (work.review?.oracle.checks ?? []) : [];
   return {
     lastOutcome: last ? outcomeText(last) : null,
-    executed: openTasks.length === 0 && last?.status === "ended" && last.outcome === "finished",
+    executed: open.length === 0 && last?.status === "ended" && last.outcome === "finished",
     // With one task the last attempt says more than its name.
-    openTasks: agentTasks.length > 1 ? openTasks : [],
-    outsideWriteSets: work.outside_write_sets.filter((path) => !isWaived(work, "change", path)),
-    gatesUnapproved: false,
-    cleanCheckout: "not_run",
-    gates: definitions.some((gate) => !gate.skip) ? gatesState(work) : "none",
+    openTasks: agentTasks(graph).length > 1 ? open : [],
+    outsideWriteSets: unwaivedOutside(work),
+    gatesUnapproved: areUnapproved(goal, work),
+    cleanCheckout: clean ?? "not_run",
+    cleanCheckoutLost:
+      clean === "unusable" && work.clean_baseline?.status === "passed" && work.acceptance?.by !== "omk-cli",
+    // What other gates said, before a person approved these, is not what these say.
+    gates: !definitions.some((gate) => !gate.skip)
+      ? "none"
+      : (work.gates?.digest ?? digest) === digest
+        ? gatesState(work)
+        : "not_run",
     redGates: redGates(work.gates?.results ?? []).map((gate) => `${gate.name} (${gate.verdict ?? "failed"})`),
     ranOnResult: work.result !== null && work.gates?.tree === work.result.tree,
     changedFiles: work.result?.changed_files.length ?? 0,
     reviewed,
-    securityReviewed: reviewed,
     blockedSections: reviewed
-      ? (work.review?.sections ?? [])
+      ? standingSections(work)
           .filter((section) => section.status === "blocked")
           .map((section) => section.known_gaps[0] ?? `${section.pass} is blocked`)
       : [],
-    baseCopies: copies?.status ?? "not_needed",
-    protectedFiles: copies?.files ?? [],
+    baseCopies: protectedFiles.length === 0 ? "not_needed" : (copies?.status ?? "not_needed"),
+    protectedFiles,
+    inCopies: inBaseCopies(protectedFiles, work.gates?.protected_inputs),
     drifted: work.drift !== undefined && work.drift.tree === tree ? work.drift.paths : [],
     nestedRepositories: (work.result?.changed_files ?? [])
       .filter((one) => one.new_mode === "160000")
       .map(({ path }) => path),
     missingChecks: checks
       .filter((check) => check.status === "blocked" && work.acceptance?.attested?.[check.name] === undefined)
-      .map((check) => check.name),
-    kind: goalKind(goal.normalized_goal),
+      .map((check) => (check.reason === undefined ? check.name : `${check.name} (${check.reason})`)),
+    unchangedParts: work.acceptance?.by === "omk-cli" ? [] : unchangedParts(work, graph),
+    kind: kindOf(goal),
     // Before any work there is no tree, and a decision is about that.
     acceptance: acceptanceOf(work, tree ?? ""),
   };
 }
 
-/** Whether a person let this pass. */
-export function isWaived({ waivers }: Pick<Work, "waivers">, kind: Waiver["kind"], what: string): boolean {
-  return waivers.some((one) => one.kind === kind && one.what === what);
+/** Planned parts that are done although no file that was theirs to change has changed. */
+function unchangedParts({ result }: Work, graph: Pick<TaskGraph, "tasks">): string[] {
+  const changes = result?.changed_files ?? [];
+  return agentTasks(graph)
+    .filter(({ id, status }) => id.startsWith("goal-agent-implement-") && status === "done")
+    .filter(({ write_set }) => write_set.length > 0 && !changes.some((one) => isNamed(one.path, write_set)))
+    .map(({ id }) => id);
+}
+
+/** Whether a person let this pass; a change that was let pass in one result may be another one in the next. */
+export function isWaived(
+  { waivers, result }: Pick<Work, "waivers"> & Partial<Pick<Work, "result">>,
+  kind: Waiver["kind"],
+  what: string,
+): boolean {
+  return waivers.some(
+    (one) => one.kind === kind && one.what === what && (one.tree === undefined || one.tree === result?.tree),
+  );
+}
+
+/** Paths outside the write sets that no person has let pass. */
+export function unwaivedOutside(
+  work: Pick<Work, "outside_write_sets" | "waivers"> & Partial<Pick<Work, "result">>,
+): string[] {
+  return work.outside_write_sets.filter((path) => !isWaived(work, "change", path));
 }
 
 const OUTCOME_CHARACTERS_MAX = 300;

@@ -132,8 +132,56 @@ function summaryOf(folder: string, id: string, path: string, record: Record<stri
     originalGoal: text("original_goal"),
     createdAt: text("created_at"),
     updatedAt: text("updated_at"),
-    record: { ...record, state_dir: folder },
+    record: {
+      ...record,
+      // Where they are now: the folder may have been moved since.
+      ...(record["cost_tracker_path"] !== undefined && { cost_tracker_path: join(folder, "cost.jsonl") }),
+      state_dir: folder,
+    },
   };
+}
+
+/**
+ * Other documents of a goal as they stand, each brought up to date like the goal itself; what cannot be read is left out.
+ * They are not checked against their schemas: for commands that show what is there.
+ */
+export function readGoalDocuments(
+  { folder }: Pick<GoalSummary, "folder">,
+  names: readonly string[],
+  ports: { disk: Disk },
+): Documents {
+  const documents: Documents = new Map();
+  let from: { seq: number; bytes: number } | undefined;
+  for (const name of names) {
+    const record = recordOrNothing(join(folder, name), ports);
+    if (!record) continue;
+    documents.set(name, record);
+    const { seq, log_bytes: bytes } = record;
+    if (typeof seq !== "number" || typeof bytes !== "number") continue;
+    // From the oldest on: what a newer one has already is set again, each key to what it came to be at last.
+    if (!from || seq < from.seq) from = { seq, bytes };
+  }
+  const isWhole = documents.size === names.length;
+  const caughtUp = isWhole && from ? catchUp(folder, documents, from, ports) : documents;
+  if (isWhole && caughtUp) return caughtUp;
+  const folded = foldFolder(folder, ports).documents;
+  for (const name of names) {
+    const record = folded.get(name);
+    if (record) documents.set(name, record);
+  }
+  return documents;
+}
+
+/** A document as it lies there, or nothing when it cannot be read. */
+export function recordOrNothing(path: string, ports: { disk: Disk }): Record<string, unknown> | undefined {
+  try {
+    const found = readDocument(path, ports);
+    return found.state === "found" ? found.record : undefined;
+  } catch (error) {
+    // Of a newer version: others say so where it matters.
+    if (error instanceof OmkError) return undefined;
+    throw error;
+  }
 }
 
 /** Brings a snapshot up to date from the events behind it; undefined when they do not continue it. */

@@ -4,17 +4,16 @@ import { usageInTranscript } from "../budget/lost-usage.ts";
 import type { Pricing } from "../budget/prices.ts";
 import { loggedMeter, UsageLog } from "../budget/usage-log.ts";
 import { costOf } from "../budget/usage.ts";
+import type { DocumentChange } from "../format/event.ts";
 import type { Usage } from "../format/proof.ts";
-import type { Attempt } from "../format/work.ts";
+import type { Attempt, HelperTurn } from "../format/work.ts";
+import { workerOf } from "./agent-tasks.ts";
 import { budgetLimits, spent } from "./budget.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { projectDirOf } from "./workspace.ts";
 
-/** Who does the work, in events. */
-const WORKER = "goal-agent-worker-0";
-
-/** The meter of one attempt. */
-export interface AttemptMeter extends TurnMeter {
+/** The meter of one turn. */
+export interface GoalTurnMeter extends TurnMeter {
   /** The turn is over: its clock stops. Harmless when called again. */
   end(): void;
   /** Charges the turn with the report at its end; resolves with what it cost when everything before is in the log. */
@@ -22,13 +21,60 @@ export interface AttemptMeter extends TurnMeter {
 }
 
 /** The meter of one attempt, whose ceiling is all that the goal has left. */
-export function meterAttempt(open: OpenGoal, attempt: Attempt, ports: GoalPorts): AttemptMeter {
+export function meterAttempt(open: OpenGoal, attempt: Attempt, ports: GoalPorts): GoalTurnMeter {
+  const turn = {
+    name: `attempt ${attempt.number}`,
+    payload: { task_id: attempt.task_id, worker_id: workerOf(attempt), fence: attempt.fence },
+    actor: workerOf(attempt),
+    charged: (usage: Usage) =>
+      change("work.json", { attempts: charged(open.work.attempts, attempt.fence, usage) }),
+  };
+  return meterTurn(open, turn, ports);
+}
+
+/** The meter of a turn beside the tasks. */
+export function meterHelper(open: OpenGoal, helper: HelperTurn, ports: GoalPorts): GoalTurnMeter {
+  const turn = {
+    name: `the ${helper.role} turn`,
+    payload: { task_id: helper.task, role: helper.role, fence: helper.fence },
+    actor: "goal-controller",
+    charged: (usage: Usage) =>
+      change("work.json", { helper_turns: charged(open.work.helper_turns, helper.fence, usage) }),
+  };
+  return meterTurn(open, turn, ports);
+}
+
+function charged<T extends { fence: number }>(turns: readonly T[], fence: number, usage: Usage): T[] {
+  return turns.map((one) => (one.fence === fence ? { ...one, usage } : one));
+}
+
+/** A turn as its meter sees it. */
+interface Metered {
+  name: string;
+  actor: string;
+  /** What the event of its usage says of it. */
+  payload: Record<string, unknown>;
+  /** Charges it with what it has used by now, whoever lives to see its end. */
+  charged(usage: Usage): DocumentChange;
+}
+
+function meterTurn(open: OpenGoal, metered: Metered, ports: GoalPorts): GoalTurnMeter {
   const { clock } = ports;
   // The goal's limits are looked at anew each time: somebody may add to them while the turn runs.
   const ledger = new Ledger(() => budgetLimits(open.goal), spent(open.work), pricingOf(open, ports), ports);
   const turn = ledger.reserve(1);
-  if (!turn) throw new Error(`The attempt ${attempt.fence} was begun without a budget.`);
-  const log = new UsageLog((usage) => recordUsage(open, attempt, usage), ports);
+  if (!turn) throw new Error(`It was begun without a budget: ${metered.name}.`);
+  const log = new UsageLog((usage) => {
+    const { tokens, usd } = costOf(usage);
+    return open.update(() => [
+      {
+        kind: "usage_reported",
+        actor: metered.actor,
+        payload: { ...metered.payload, tokens, usd, usage },
+        changes: [metered.charged(usage)],
+      },
+    ]);
+  }, ports);
   const ended = new AbortController();
   const keepTime = async (): Promise<void> => {
     for (let leftMs = ledger.leftMs(); leftMs > 0; leftMs = ledger.leftMs()) {
@@ -52,7 +98,7 @@ export function meterAttempt(open: OpenGoal, attempt: Attempt, ports: GoalPorts)
       const usage = turn.settle(reported);
       const passed = ledger.exhausted();
       if (passed && passed.source !== "time" && before === undefined)
-        ports.tell(`attempt ${attempt.number}: told only at its end what it used: ${passed.reason}`);
+        ports.tell(`${metered.name}: told only at its end what it used: ${passed.reason}`);
       return usage;
     },
   };
@@ -61,11 +107,11 @@ export function meterAttempt(open: OpenGoal, attempt: Attempt, ports: GoalPorts)
 /** What a turn had cost that was cut off with its controller, as far as its transcript tells. */
 export function lostUsage(
   open: OpenGoal,
-  attempt: Attempt,
+  turn: { usage: Usage | null },
   transcript: string,
   ports: GoalPorts,
 ): Usage | null {
-  return usageInTranscript(transcript, attempt.usage, pricingOf(open, ports), ports);
+  return usageInTranscript(transcript, turn.usage, pricingOf(open, ports), ports);
 }
 
 function pricingOf(open: OpenGoal, ports: GoalPorts): Pricing {
@@ -75,15 +121,3 @@ function pricingOf(open: OpenGoal, ports: GoalPorts): Pricing {
 
 /** Clocks take no longer waits than some weeks. */
 const LOOK_MS_MAX = 3_600_000;
-
-/** The turn is charged with what it has used by now, whoever lives to see its end. */
-async function recordUsage(open: OpenGoal, attempt: Attempt, usage: Usage): Promise<void> {
-  const attempts = open.work.attempts.map((one) => (one.fence === attempt.fence ? { ...one, usage } : one));
-  const { tokens, usd } = costOf(usage);
-  await open.record({
-    kind: "usage_reported",
-    actor: WORKER,
-    payload: { task_id: attempt.task_id, worker_id: WORKER, fence: attempt.fence, tokens, usd, usage },
-    changes: [change("work.json", { attempts })],
-  });
-}

@@ -6,12 +6,13 @@ import { Goal } from "../format/goal.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { Proof } from "../format/proof.ts";
 import { problemsOf } from "../format/problems.ts";
-import { checkTaskGraph, TaskGraph } from "../format/task-graph.ts";
+import { checkTask, checkTaskGraph, GoalTask, TaskGraph } from "../format/task-graph.ts";
 import { Work } from "../format/work.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { applyChanges, Journal, type Documents } from "../store/journal.ts";
-import { OpenEnds } from "../store/open-ends.ts";
+import { OPEN_ENDS_MARKS, OpenEnds } from "../store/open-ends.ts";
 import type { RunPorts } from "../team/open.ts";
+import { BOOK_MARKS, BudgetBooks, checkpointEvents } from "./checkpoints.ts";
 import { scaffoldGraph, scaffoldWork } from "./scaffold.ts";
 
 /** What the goal runtime needs of the world: what team runs need. */
@@ -46,10 +47,18 @@ export class OpenGoal {
   readonly approvals: ApprovalBook;
   /** Files among the requests that are none, as far as they were told of. */
   readonly foreignRequests = new Set<string>();
+  readonly #books: BudgetBooks;
   readonly #ports: GoalPorts;
+  #updated: Promise<unknown> = Promise.resolve();
 
-  private constructor(id: string, journal: Journal, ends: OpenEnds, ports: GoalPorts) {
+  private constructor(
+    id: string,
+    journal: Journal,
+    { ends, books }: { ends: OpenEnds; books: BudgetBooks },
+    ports: GoalPorts,
+  ) {
     this.id = id;
+    this.#books = books;
     this.folder = journal.folder;
     this.journal = journal;
     this.orphanedSpawns = ends.spawns;
@@ -69,16 +78,21 @@ export class OpenGoal {
     signal: AbortSignal,
   ): Promise<OpenGoal> {
     const ends = new OpenEnds();
+    const books = new BudgetBooks(folder);
     const request = {
       runId: id,
       command,
       what: `Goal ${id}`,
       snapshots: GOAL_DOCUMENTS,
-      visit: (event: Event) => ends.visit(event),
+      visit: (event: Event) => {
+        ends.visit(event);
+        books.take([event]);
+      },
+      marks: [...OPEN_ENDS_MARKS, ...BOOK_MARKS],
     };
     const journal = await Journal.open(folder, request, ports, signal);
     for (const repair of journal.repairs) ports.tell(`repaired: ${repair}`);
-    const open = new OpenGoal(id, journal, ends, ports);
+    const open = new OpenGoal(id, journal, { ends, books }, ports);
     if (journal.position.seq > 0) await open.#check();
     return open;
   }
@@ -99,11 +113,14 @@ export class OpenGoal {
     return this.journal.documents.get("proof.json") as Proof | undefined;
   }
 
-  /** Appends events; resolves when they are durable. A change of `goal.json` also sets its `updated_at`. */
+  /**
+   * Appends events; resolves when they are durable. A change of `goal.json` also sets its `updated_at`, and where they mark a
+   * moment at which the budget is looked at, the same write says how it stands.
+   */
   async record(...events: NewEvent[]): Promise<number[]> {
     this.#checkGraph(events.flatMap(({ changes }) => changes ?? []));
     const now = instantOf(this.#ports.clock.now());
-    const stamped = events.map((event) => ({
+    const stamped: NewEvent[] = events.map((event) => ({
       ...event,
       ...(event.changes && {
         changes: event.changes.map((one) =>
@@ -111,7 +128,21 @@ export class OpenGoal {
         ),
       }),
     }));
-    return (await this.journal.append(...stamped)).map((event) => event.seq);
+    const checkpoints = checkpointEvents(this.id, stamped, this.journal.documents, now);
+    const written = await this.journal.append(...stamped, ...checkpoints);
+    this.#books.take(checkpoints);
+    return written.slice(0, events.length).map((event) => event.seq);
+  }
+
+  /**
+   * The same for events whose changes are made of what the documents hold: they are made when all such events before them
+   * are folded in, so that steps side by side do not overwrite each other's.
+   */
+  update(make: () => NewEvent[]): Promise<number[]> {
+    const recorded = this.#updated.then(() => this.record(...make()));
+    // Whoever asked learns of a failure; what comes next has its own.
+    this.#updated = recorded.catch(() => undefined);
+    return recorded;
   }
 
   /** A graph that is unsound is never recorded: what comes later trusts the log. */
@@ -119,12 +150,7 @@ export class OpenGoal {
     const touching = changes.filter(({ file }) => file === GRAPH);
     if (touching.length === 0) return;
     const before = this.journal.documents.get(GRAPH) as TaskGraph | undefined;
-    const copy: Documents = new Map([
-      [GRAPH, { ...before, ...(before && { tasks: before.tasks.map((task) => ({ ...task })) }) }],
-    ]);
-    applyChanges(copy, touching);
-    const read = TaskGraph.safeParse(copy.get(GRAPH));
-    const problems = read.success ? checkTaskGraph(read.data) : problemsOf(read.error);
+    const problems = graphProblems(before, touching);
     if (problems.length === 0) return;
     throw new OmkError(
       "state.damaged",
@@ -133,8 +159,13 @@ export class OpenGoal {
     );
   }
 
-  close(): Promise<void> {
-    return this.journal.close();
+  /** Hands the goal on, and writes the files that are made from its log for readers. */
+  async close(): Promise<void> {
+    try {
+      if (this.journal.isNewest()) await this.#books.write(this.journal.documents, this.#ports);
+    } finally {
+      await this.journal.close();
+    }
   }
 
   /** Validated once at the opening, and changed only by our own events since. */
@@ -174,4 +205,41 @@ export class OpenGoal {
       await this.record({ kind: "documents_added", actor: "goal-controller", changes });
     }
   }
+}
+
+/** What a graph with these changes would have wrong; nothing is changed. */
+export function graphProblems(before: TaskGraph | undefined, changes: readonly DocumentChange[]): string[] {
+  return (before && problemsOfTasks(before, changes)) ?? problemsOfGraph(before, changes);
+}
+
+function problemsOfGraph(before: TaskGraph | undefined, changes: readonly DocumentChange[]): string[] {
+  const copy: Documents = new Map([
+    [GRAPH, { ...before, ...(before && { tasks: before.tasks.map((task) => ({ ...task })) }) }],
+  ]);
+  applyChanges(copy, changes);
+  const read = TaskGraph.safeParse(copy.get(GRAPH));
+  return read.success ? checkTaskGraph(read.data) : problemsOf(read.error);
+}
+
+/** What makes a graph one: the rest of a task concerns that task alone. */
+const SHAPE = ["id", "dependencies"];
+
+/**
+ * The same where only tasks are changed that are there, and nothing that connects them: then the others need not be looked
+ * at, which matters with thousands of them. Undefined for any other change.
+ */
+function problemsOfTasks(before: TaskGraph, changes: readonly DocumentChange[]): string[] | undefined {
+  const changed = new Map<string, Record<string, unknown>>();
+  for (const { id, set, unset = [] } of changes) {
+    if (id === undefined || SHAPE.some((key) => key in set || unset.includes(key))) return undefined;
+    const task = changed.get(id) ?? before.tasks.find((one) => one.id === id);
+    if (!task) return undefined;
+    const copy: Record<string, unknown> = { ...task, ...set };
+    for (const key of unset) delete copy[key];
+    changed.set(id, copy);
+  }
+  return [...changed.values()].flatMap((task) => {
+    const read = GoalTask.safeParse(task);
+    return read.success ? checkTask(read.data) : problemsOf(read.error);
+  });
 }

@@ -5,6 +5,7 @@ import type { CommandRequest } from "../format/command.ts";
 import { instantOf } from "../format/stamp.ts";
 import { pendingRequests, removeRequest } from "../store/requests.ts";
 import { whileServing } from "../store/serve-requests.ts";
+import { applyDecision } from "./answer.ts";
 import { spent } from "./budget.ts";
 import { APPROVAL_NEEDED } from "./approvals.ts";
 import { budgetEnding, StopRequest } from "./endings.ts";
@@ -94,6 +95,9 @@ async function applyRequest(
       return undefined;
     case "approval_answer":
       await applyAnswer(open, request, ports);
+      return undefined;
+    case "answer":
+      await applyDecision(open, request, ports);
       return undefined;
     default:
       await open.record({

@@ -1,24 +1,35 @@
-/** The review wall: six sections over one result, written for a reader and kept as evidence. */
+/** Reviewing the present result: what was found is gathered, judged by the wall, written down and recorded. */
 import { join } from "node:path";
 
+import type { Settings } from "../config/settings.ts";
 import { instantOf } from "../format/stamp.ts";
-import { printable } from "../format/printable.ts";
-import type { ReviewArtifact } from "../format/proof.ts";
-import type { Work } from "../format/work.ts";
+import type { ReviewArtifact, ReviewFinding } from "../format/proof.ts";
+import type { TaskGraph } from "../format/task-graph.ts";
+import type { TreeChange, WorkTree } from "../git/work-tree.ts";
 import { replaceFile } from "../store/files.ts";
 import { keepEvidence } from "../store/evidence.ts";
+import { openTasks } from "./agent-tasks.ts";
+import { allowedBy, readAllowList } from "./allowed-secrets.ts";
 import { gatesState } from "./gate-state.ts";
-import { goalKind } from "./intake.ts";
+import { kindOf } from "./intake.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
-import { brokenLinks, isDocumentation, judgeOracle } from "./oracle.ts";
+import { oracleFacts } from "./oracle-facts.ts";
+import { judgeOracle } from "./oracle.ts";
+import { holdingWaivers } from "./review-findings.ts";
+import { generalReview, securityReview } from "./review-text.ts";
+import { reviewWall } from "./review-wall.ts";
 import { TASK } from "./scaffold.ts";
-import { scanBinary, scanChanges, type Finding } from "./secret-scan.ts";
-import { slopFindings } from "./slop.ts";
+import { scanChange } from "./secret-scan.ts";
+import { filesToMeasure, slopFindings, type FileLengths } from "./slop.ts";
 import type { Workspace } from "./workspace.ts";
 
 const PATCH_BYTES_MAX = 16 * 1024 * 1024;
-/** A file that a patch shows only as binary is searched for secrets up to this size. */
-const BINARY_BYTES_MAX = 4 * 1024 * 1024;
+/** Files whose whole length is looked at, and the size up to which that is done. */
+const MEASURED_FILES_MAX = 200;
+const MEASURED_BYTES_MAX = 1024 * 1024;
+
+const GENERAL = "goal-review.md";
+const SECURITY = "goal-security-review.md";
 
 /** Reviews the present result and records the wall, the findings and what the oracle's checks rest on. */
 export async function runReview(
@@ -27,287 +38,175 @@ export async function runReview(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<void> {
-  const { work, goal } = open;
-  const base = work.base?.tree ?? "";
-  const tree = work.result?.tree ?? base;
-  const changes = base === "" ? [] : await space.tree.changes(base, tree, signal);
-  const patch = await space.tree.patch(base, tree, PATCH_BYTES_MAX, signal);
-  const findings = scanChanges(patch, ports.redactor);
-  for (const { path, kind } of changes) {
-    if (kind === "deleted") continue;
-    const bytes = Buffer.from((await space.tree.read(tree, path, BINARY_BYTES_MAX, signal)) ?? "");
-    if (bytes.includes(0)) findings.push(...scanBinary(path, bytes, ports.redactor));
-  }
-  const slop = slopFindings(patch.text);
-  const run = open.journal.nextSeq;
-  const sections = reviewWall(work, goal.normalized_goal, findings, slop);
-  const docs = changes.map(({ path }) => path).filter(isDocumentation);
-  const oracle = judgeOracle({
-    normalizedGoal: goal.normalized_goal,
-    gates: work.gates,
-    docsLinks: docs.length === 0 ? undefined : { broken: await brokenLinks(space.tree, tree, docs, signal) },
-    reportAdded:
-      changes.some(({ path, kind }) => kind === "added" && isDocumentation(path)) && findings.length === 0,
-  });
-  const folder = join(open.folder, "artifacts", "reviews", String(run));
+  const { work } = open;
+  const tree = work.result?.tree ?? work.base?.tree ?? "";
+  const { review: wanted = {} } = ports.settings(space.tree.root);
+  const found = await gather(open, space, wanted, ports, signal);
+  const sections = wallOf(open, wanted, found);
+  const oracle = judgeOracle(await oracleFacts(open, space, ports, signal));
   const at = instantOf(ports.clock.now());
-  const texts = {
-    general: generalReview(open, sections, at),
-    security: securityReview(open, changes, findings, at),
-  };
-  const files = [
-    await keepEvidence(open, join(folder, "goal-review.md"), ports.redactor.text(texts.general), ports),
-    await keepEvidence(
-      open,
-      join(folder, "goal-security-review.md"),
-      ports.redactor.text(texts.security),
-      ports,
-    ),
-  ];
-  const reviewed = work.gates?.tree === tree && gatesState(work) === "green";
-  const clean = findings.length === 0;
-  const artifacts = [...goal.artifacts];
-  for (const [kind, path] of [
-    ["review", "artifacts/reviews/goal-review.md"],
-    ["security_review", "artifacts/reviews/goal-security-review.md"],
-  ] as const) {
-    if (!artifacts.some((one) => one.kind === kind)) artifacts.push({ kind, path, created_at: at });
-  }
-  const taskOf = (id: string, done: boolean, kind: string, path: string) => ({
-    event: {
-      kind: done ? "task_completed" : "task_failed",
-      actor: "goal-controller",
-      payload: { task_id: id, worker_id: "goal-controller", tree },
-    },
-    change: changeTask(
-      id,
-      {
-        status: done ? "done" : "blocked",
-        owner_role: "goal-controller",
-        evidence: [{ kind, path, summary: done ? "passed" : "blocked" }],
-        ...(done && { completed_at: at }),
-      },
-      done ? undefined : ["completed_at"],
-    ),
+  const head = { goalId: open.id, at };
+  const gates = open.work.gates?.results ?? [];
+  const security = sections.find(({ pass }) => pass === "security");
+  const reviewed = open.work.gates?.tree === tree && gatesState(open.work) === "green";
+  const isClean = security?.status === "passed";
+  const texts = [
+    [GENERAL, ports.redactor.text(generalReview(head, sections, tasksAfter(open, reviewed, isClean), gates))],
+    [SECURITY, ports.redactor.text(securityReview(head, security, found.changes, found.allowed))],
+  ] as const;
+  const folder = join(open.folder, "artifacts", "reviews", String(open.journal.nextSeq));
+  const files = [];
+  for (const [name, text] of texts) files.push(await keepEvidence(open, join(folder, name), text, ports));
+  const general = taskEnd(TASK.review, { isDone: reviewed, kind: "review", name: GENERAL, tree, at });
+  const secured = taskEnd(TASK.securityReview, {
+    isDone: isClean,
+    kind: "security_review",
+    name: SECURITY,
+    tree,
+    at,
   });
-  const general = taskOf(TASK.review, reviewed, "review", "artifacts/reviews/goal-review.md");
-  const security = taskOf(
-    TASK.securityReview,
-    clean,
-    "security_review",
-    "artifacts/reviews/goal-security-review.md",
-  );
   await open.record(
     {
       ...general.event,
       changes: [
         general.change,
-        security.change,
-        change("goal.json", { artifacts }),
+        secured.change,
+        change("goal.json", { artifacts: artifactsWith(open, at) }),
         change("work.json", {
-          review: { tree, gates_run: work.gates?.run ?? null, sections, oracle, at },
-          evidence: [...work.evidence, ...files],
+          review: { tree, gates_run: open.work.gates?.run ?? null, sections, oracle, at },
+          evidence: [...open.work.evidence, ...files],
         }),
       ],
     },
-    security.event,
+    secured.event,
   );
   // Under the names of 0.5.0, which scripts know: copies of the evidence, made when the log has it.
-  for (const [name, text] of [
-    ["goal-review.md", texts.general],
-    ["goal-security-review.md", texts.security],
-  ] as const) {
-    await replaceFile(join(open.folder, "artifacts", "reviews", name), ports.redactor.text(text), ports);
-  }
+  for (const [name, text] of texts)
+    await replaceFile(join(open.folder, "artifacts", "reviews", name), text, ports);
   const blocked = sections.filter((section) => section.status === "blocked").map((section) => section.pass);
+  const advice = found.slop.length;
   ports.tell(blocked.length === 0 ? "review: all sections passed" : `review: blocked: ${blocked.join(", ")}`);
+  if (advice > 0 && !blocked.includes("anti-slop"))
+    ports.tell(`review: ${advice} ${advice === 1 ? "remark" : "remarks"} in artifacts/reviews/${GENERAL}`);
 }
 
-/** The six sections in their fixed order. Pure. */
-function reviewWall(
-  work: Work,
-  normalizedGoal: string,
-  findings: readonly Finding[],
-  slop: readonly string[],
+/** What the configuration says about reviews. */
+type Wanted = NonNullable<Settings["review"]>;
+
+/** What only the trees can say. */
+interface Gathered {
+  changes: TreeChange[];
+  secrets: ReviewFinding[];
+  slop: ReviewFinding[];
+  /** How many entries the lists of allowed secrets have. */
+  allowed: number;
+}
+
+async function gather(
+  open: OpenGoal,
+  { tree }: Workspace,
+  { allowed_secrets: ownList = [] }: Wanted,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Gathered> {
+  const { work } = open;
+  const base = work.base?.tree ?? "";
+  const result = work.result?.tree ?? base;
+  if (base === "") return { changes: [], secrets: [], slop: [], allowed: 0 };
+  const changes = await tree.changes(base, result, signal);
+  const patch = await tree.patch(base, result, PATCH_BYTES_MAX, signal);
+  const entries = [...(await readAllowList(tree, base, ports, signal)), ...ownList];
+  const scanned = { tree, base, result, changes, patch };
+  const secrets = await scanChange(scanned, ports.redactor, allowedBy(entries), signal);
+  const lengths = await measure(tree, { base, result, patch: patch.text }, changes, signal);
+  return { changes, secrets, slop: slopFindings(patch.text, lengths), allowed: entries.length };
+}
+
+/** How long the files are that the change adds much to. */
+async function measure(
+  tree: Pick<WorkTree, "read">,
+  { base, result, patch }: { base: string; result: string; patch: string },
+  changes: readonly TreeChange[],
+  signal: AbortSignal,
+): Promise<Map<string, FileLengths>> {
+  const kinds = new Map(changes.map(({ path, kind }) => [path, kind]));
+  const lengths = new Map<string, FileLengths>();
+  const linesOf = async (treeId: string, path: string): Promise<number> => {
+    const bytes = await tree.read(treeId, path, MEASURED_BYTES_MAX, signal);
+    return bytes ? Buffer.from(bytes).toString("latin1").split("\n").length - 1 : 0;
+  };
+  for (const { path, added } of filesToMeasure(patch).slice(0, MEASURED_FILES_MAX)) {
+    const isNew = kinds.get(path) === "added";
+    // Of a new file, the patch has every line.
+    const after = isNew ? added : await linesOf(result, path);
+    lengths.set(path, { before: isNew ? 0 : await linesOf(base, path), after });
+  }
+  return lengths;
+}
+
+function wallOf(
+  { work, goal, graph }: OpenGoal,
+  wanted: Wanted,
+  { secrets, slop }: Gathered,
 ): ReviewArtifact[] {
-  const changed = work.result?.changed_files ?? [];
-  const gates = work.gates?.results ?? [];
-  const green = gatesState(work) === "green";
-  const said = gates.map((gate) => `${gate.name}=${gate.passed ? "passed" : "failed"}`);
-  const files = changed.map(({ path }) => path);
-  const performance = performanceSection(gates, normalizedGoal);
-  return [
-    section("architect", "goal-review.md", {
-      passed: work.attempts.some((attempt) => attempt.status === "ended"),
-      evidence: ["artifacts/reviews/goal-review.md"],
-      risk: "The structure of the change was not judged by a model.",
-      gap: 'the architect "review artifact" is missing evidence of execution',
-      next: "Let an agent work: `omk goal execute`.",
-    }),
-    section("code", "goal-review.md", {
-      passed: files.length > 0,
-      evidence: files.length > 0 ? files : ["no changed files were captured"],
-      risk: "Only the evidence was reviewed, not the style.",
-      gap: "code review is blocked until changed files exist",
-      next: "Let an agent change the project.",
-      fixable: true,
-    }),
-    section("test", "goal-review.md", {
-      passed: green,
-      evidence: said.length > 0 ? said : ["no gates ran on the result"],
-      risk: "Gates show what they test and nothing else.",
-      gap: "test review is blocked until the required gates pass on the result",
-      next: "Look at the failing gates' logs.",
-    }),
-    section("security", "goal-security-review.md", {
-      passed: findings.length === 0,
-      evidence: findings.length === 0 ? ["no secret in the added lines"] : findings.map(describeFinding),
-      risk: "Patterns find known shapes of secrets, not all.",
-      gap: `security review is blocked: ${findings.map(describeFinding).join("; ")}`,
-      next: "Remove the secrets from the change.",
-      fixable: true,
-    }),
-    performance,
-    section("anti-slop", "goal-review.md", {
-      passed: green && files.length > 0,
-      evidence: slop.length > 0 ? slop : ["nothing was found in the added lines"],
-      risk: "Findings advise; they do not block.",
-      gap: "anti-slop review is blocked until gates pass and changed files exist",
-      next: "Read the findings before accepting.",
-    }),
-  ];
-}
-
-/** Applicable when the goal is about performance or a gate measures it. */
-function performanceSection(
-  gates: readonly { name: string; verdict?: string | undefined }[],
-  goal: string,
-): ReviewArtifact {
-  const measuring = gates.filter((gate) => /perf|bench/i.test(gate.name));
-  const applicable = measuring.length > 0 || goalKind(goal) === "performance";
-  const made = section("performance", "goal-review.md", {
-    passed: measuring.some((gate) => gate.verdict === "passed"),
-    evidence: measuring.map((gate) => `${gate.name}=${gate.verdict}`),
-    risk: "One run on one machine is a hint, not a measurement.",
-    gap: "performance review is blocked until a performance gate passes",
-    next: "Add a gate that measures, for example --gate 'bench=npm run bench'.",
+  const tree = work.result?.tree ?? work.base?.tree;
+  return reviewWall({
+    executed: work.attempts.some(({ status }) => status === "ended") && openTasks(graph, work).length === 0,
+    changedFiles: (work.result?.changed_files ?? []).map(({ path }) => path),
+    gates: work.gates?.tree === tree ? (work.gates?.results ?? []) : [],
+    green: gatesState(work) === "green",
+    performanceWanted: kindOf(goal) === "performance" || wanted.require_performance === true,
+    secrets,
+    slop,
+    agentReview: work.agent_review?.tree === tree ? work.agent_review : undefined,
+    waivers: holdingWaivers(work.waivers, tree),
   });
-  if (applicable) return made;
-  const reason = "the goal is not about performance and no gate measures it";
-  return { ...made, status: "not_applicable", summary: reason, reason, known_gaps: [] };
 }
 
-function section(
-  pass: string,
-  file: string,
-  facts: {
-    passed: boolean;
-    evidence: readonly string[];
-    risk: string;
-    gap: string;
-    next: string;
-    fixable?: boolean;
-  },
-): ReviewArtifact {
+/** The tasks as they stand when this review is recorded. */
+function tasksAfter({ graph }: OpenGoal, reviewed: boolean, isClean: boolean): Pick<TaskGraph, "tasks"> {
+  const status = new Map([
+    [TASK.review as string, reviewed],
+    [TASK.securityReview, isClean],
+  ]);
   return {
-    pass,
-    status: facts.passed ? "passed" : "blocked",
-    path: `artifacts/reviews/${file}`,
-    summary: facts.passed ? `${pass}: the evidence is there` : facts.gap,
-    evidence: [...facts.evidence],
-    risks: [facts.risk],
-    known_gaps: facts.passed ? [] : [facts.gap],
-    recommended_next_step: facts.passed ? "Nothing; read the proof." : facts.next,
-    ...(!facts.passed && facts.fixable && { fixable: true }),
+    tasks: graph.tasks.map((task) => {
+      const isDone = status.get(task.id);
+      return isDone === undefined ? task : { ...task, status: isDone ? "done" : "blocked" };
+    }),
   };
 }
 
-/** On one line, whatever the file is called. */
-function describeFinding(finding: Finding): string {
-  return `${printable(finding.path, { oneLine: true })}:${finding.line} ${finding.kind}`;
-}
-
-const TITLES: Readonly<Record<string, string>> = {
-  architect: "Architect",
-  code: "Code",
-  test: "Test",
-  security: "Security",
-  performance: "Performance",
-  "anti-slop": "Anti-Slop",
-};
-
-function generalReview(open: OpenGoal, sections: readonly ReviewArtifact[], at: string): string {
-  const passed = sections.every((one) => one.status !== "blocked");
-  const bullets = (list: readonly string[]) => (list.length > 0 ? list.map((one) => `- ${one}`) : ["- none"]);
-  return text(
-    "# Goal Review",
-    "",
-    `Generated: ${at}`,
-    `Goal ID: \`${open.id}\``,
-    "",
-    "## Result",
-    "",
-    passed ? "passed: no section is blocked" : "blocked: see the sections below",
-    "",
-    "## Review Wall",
-    ...sections.flatMap((one) => [
-      "",
-      `## ${TITLES[one.pass] ?? one.pass}`,
-      "",
-      `Status: ${one.status}`,
-      "",
-      "Evidence:",
-      ...bullets(one.evidence),
-      "",
-      "Risks:",
-      ...bullets(one.risks),
-      "",
-      "Known gaps:",
-      ...bullets(one.known_gaps),
-      "",
-      `Recommended next step: ${one.recommended_next_step}`,
-    ]),
-    "",
-    "## Task Evidence",
-    "",
-    ...open.graph.tasks.map((task) => `- \`${task.id}\`: ${task.status}`),
-    "",
-    "## Gate Evidence",
-    "",
-    ...bullets(
-      (open.work.gates?.results ?? []).map((gate) => `${gate.name}: ${gate.verdict} (${gate.command_line})`),
+/** What ends one of the two tasks. */
+function taskEnd(
+  id: string,
+  { isDone, kind, name, tree, at }: { isDone: boolean; kind: string; name: string; tree: string; at: string },
+) {
+  const evidence = [{ kind, path: `artifacts/reviews/${name}`, summary: isDone ? "passed" : "blocked" }];
+  const status = isDone ? "done" : "blocked";
+  return {
+    event: {
+      kind: isDone ? "task_completed" : "task_failed",
+      actor: "goal-controller",
+      payload: { task_id: id, worker_id: "goal-controller", tree },
+    },
+    change: changeTask(
+      id,
+      { status, owner_role: "goal-controller", evidence, ...(isDone && { completed_at: at }) },
+      isDone ? undefined : ["completed_at"],
     ),
-  );
+  };
 }
 
-function securityReview(
-  open: OpenGoal,
-  changes: readonly { path: string; kind: string }[],
-  findings: readonly Finding[],
-  at: string,
-): string {
-  return text(
-    "# Goal Security Review",
-    "",
-    `Generated: ${at}`,
-    `Goal ID: \`${open.id}\``,
-    "",
-    "## Result",
-    "",
-    findings.length === 0 ? "passed" : "blocked",
-    "",
-    "## Changed Files Scanned",
-    "",
-    ...(changes.length === 0
-      ? ["- none"]
-      : changes.map(({ path, kind }) => `- ${printable(path, { oneLine: true })} (${kind})`)),
-    "",
-    "## Findings",
-    "",
-    ...(findings.length === 0 ? ["- no findings"] : findings.map((one) => `- ${describeFinding(one)}`)),
-  );
-}
-
-function text(...lines: string[]): string {
-  return `${lines.join("\n")}\n`;
+/** The goal's artifacts with the two files, each once. */
+function artifactsWith({ goal }: OpenGoal, at: string) {
+  const artifacts = [...goal.artifacts];
+  for (const [kind, name] of [
+    ["review", GENERAL],
+    ["security_review", SECURITY],
+  ] as const) {
+    if (!artifacts.some((one) => one.kind === kind))
+      artifacts.push({ kind, path: `artifacts/reviews/${name}`, created_at: at });
+  }
+  return artifacts;
 }

@@ -1,12 +1,13 @@
-/** What a new goal starts with: its task graph, its decisions, and the documents a person reads. */
-import type { Decision } from "../format/decision.ts";
-import type { ArtifactRef, Goal } from "../format/goal.ts";
+/** What a new goal starts with: its task graph, and what a plan makes of that. */
+import type { ArtifactRef } from "../format/goal.ts";
+import type { Plan, PlannedTask } from "../format/plan.ts";
 import type { GoalTask, TaskGraph } from "../format/task-graph.ts";
 import type { Work } from "../format/work.ts";
-import { goalKind, REQUIRED_CHECKS } from "./intake.ts";
+import { kindOf, type Wanted } from "./intake.ts";
+import { ANYWHERE } from "./write-sets.ts";
 
 /** Files every goal folder has, by artifact kind. */
-const FILES = {
+export const FILES = {
   prd: "prd.md",
   technical_plan: "technical-plan.md",
   task_graph: "task-graph.json",
@@ -31,15 +32,22 @@ export const TASK = {
 } as const;
 
 /** The artifacts a new goal lists, in 0.5.0's order. */
-export function scaffoldArtifacts(normalized: string, createdAt: string): ArtifactRef[] {
-  const greenfield = goalKind(normalized) === "greenfield";
+export function scaffoldArtifacts(goal: Wanted, createdAt: string): ArtifactRef[] {
+  const greenfield = kindOf(goal) === "greenfield";
   return Object.entries(FILES)
     .filter(([kind]) => greenfield || !kind.startsWith("greenfield_"))
     .map(([kind, path]) => ({ kind, path, created_at: createdAt }));
 }
 
-/** The graph of a goal with one agent task: implementation, then the gates on its result, then the reviews. */
-export function scaffoldGraph(goalId: string, createdAt: string): TaskGraph {
+/**
+ * The graph of a goal with one agent task: implementation, then the gates on its result, then the reviews. The planning is
+ * `pending` where an engine will do it.
+ */
+export function scaffoldGraph(
+  goalId: string,
+  createdAt: string,
+  planning: "done" | "pending" = "done",
+): TaskGraph {
   const base = { retry_count: 0, max_retries: 0, lease_expires_at: null, evidence: [] };
   const tasks: GoalTask[] = [
     {
@@ -62,14 +70,8 @@ export function scaffoldGraph(goalId: string, createdAt: string): TaskGraph {
       id: TASK.plan,
       title: "Plan the work and its proof",
       description: "Write down how the goal is reached and what has to be shown at its end.",
-      status: "done",
-      owner_role: "goal-controller",
-      completed_at: createdAt,
-      evidence: [FILES.technical_plan, FILES.task_graph, FILES.test_spec].map((path) => ({
-        kind: "artifact",
-        path,
-        summary: "written with the plan",
-      })),
+      status: planning,
+      ...(planning === "done" && planned(createdAt)),
       dependencies: [TASK.intake],
       read_set: [FILES.prd],
       write_set: [FILES.technical_plan, FILES.test_spec],
@@ -84,7 +86,7 @@ export function scaffoldGraph(goalId: string, createdAt: string): TaskGraph {
       status: "pending",
       dependencies: [TASK.plan],
       read_set: PLANNING_FILES,
-      write_set: ["project files"],
+      write_set: [ANYWHERE],
       risk: "high",
       acceptance: [
         "The agent's turn and the files it changed are recorded.",
@@ -152,172 +154,61 @@ export function scaffoldWork(): Work {
   };
 }
 
-/** The three decisions that creation takes, as `decisions.jsonl` keeps them. */
-export function scaffoldDecisions(goal: Goal, taskCount: number): Decision[] {
-  const common = {
-    version: 1,
-    goal_id: goal.goal_id,
-    created_at: goal.created_at,
-    actor: "goal-controller",
-    constraints: [
-      "Changes leave this machine only by the delivery policy of the goal.",
-      "A goal is ready only when recorded evidence says so.",
-    ],
+/** What a planned goal says of its planning. */
+function planned(at: string): Partial<GoalTask> {
+  return {
+    status: "done",
+    owner_role: "goal-controller",
+    completed_at: at,
+    evidence: [FILES.technical_plan, FILES.task_graph, FILES.test_spec].map((path) => ({
+      kind: "artifact",
+      path,
+      summary: "written with the plan",
+    })),
   };
-  return [
-    {
-      ...common,
-      phase: "planning",
-      kind: "planning_boundary",
-      decision: "The plan is written down before any agent starts.",
-      rationale: "Work that was interrupted can go on from files alone.",
-      artifacts: [FILES.prd, FILES.technical_plan, FILES.test_spec],
-    },
-    {
-      ...common,
-      phase: "decomposition",
-      kind: "task_graph_shape",
-      decision: `The graph starts with ${taskCount} tasks.`,
-      rationale: "Each task has its own state, dependencies and evidence.",
-      artifacts: [FILES.task_graph],
-    },
-    {
-      ...common,
-      phase: "execution",
-      kind: "execution_boundary",
-      decision: "The goal stays not ready until gates, execution and review have left evidence.",
-      rationale: "An agent's word is not evidence.",
-      artifacts: [FILES.task_graph, FILES.proof],
-    },
-  ];
 }
 
-/** The documents of a goal that people read, by path; each can be made again from the goal and its graph. */
-export function scaffoldTexts(goal: Goal, graph: TaskGraph): Map<string, string> {
-  const kind = goalKind(goal.normalized_goal);
-  const generated = `Generated: ${goal.created_at}`;
-  const idLine = `Goal ID: \`${goal.goal_id}\``;
-  const texts = new Map<string, string>();
-  texts.set(
-    FILES.prd,
-    lines(
-      "# Goal Brief",
-      "",
-      generated,
-      "",
-      "## Original Goal",
-      "",
-      goal.original_goal,
-      "",
-      "## Normalized Goal",
-      "",
-      goal.normalized_goal,
-      "",
-      "## Current Scope",
-      "",
-      "This is the scaffold: nothing has been changed yet. `omk goal execute` lets an agent work, `omk goal review`",
-      "looks at what it did.",
-    ),
+/**
+ * The tasks of a graph once the goal is planned. A plan of several slices gets one task for each, in the order of the plan;
+ * one slice is the goal's one task. Without a plan of an engine that stays as it is.
+ */
+export function graphOfPlan(
+  { tasks }: Pick<TaskGraph, "tasks">,
+  plan: Plan | undefined,
+  at: string,
+): GoalTask[] {
+  const done = tasks.map((task) => (task.id === TASK.plan ? { ...task, ...planned(at) } : task));
+  const execute = done.find(({ id }) => id === TASK.execute);
+  if (!plan || !execute) return done;
+  const { slices } = plan;
+  const ids = new Map(
+    slices.map(({ id }, at) => [id, slices.length === 1 ? TASK.execute : `${IMPLEMENT}${at}`]),
   );
-  texts.set(
-    FILES.technical_plan,
-    lines(
-      "# Technical Plan",
-      "",
-      generated,
-      "",
-      "## Controller Phases",
-      "",
-      "1. Intake: keep the goal as given.",
-      "2. Planning: decide what is done and how it will be shown.",
-      "3. Decomposition: one task an agent can do in one turn.",
-      "4. Verification design: the gates, and what they say before the work.",
-      "5. Local execution: agent turns, each followed by the gates on its result.",
-      "6. Review: the six sections of the wall.",
-      "7. Proof: one file that names all evidence by digest.",
-      "",
-      "## Execution Boundary",
-      "",
-      "omk records the files before and after each turn, the gates' output and every decision. Readiness still needs",
-      "review and acceptance.",
-      "",
-      idLine,
-    ),
-  );
-  texts.set(
-    FILES.test_spec,
-    lines(
-      "# Test Spec",
-      "",
-      generated,
-      "",
-      "## Required Proof Before Ready",
-      "",
-      "- Every required gate passes on the result.",
-      "- The proof cites each gate's output by digest.",
-      "- No known gap is left, or a person has accepted it.",
-      "",
-      "## Oracle Criteria",
-      "",
-      `Oracle kind: \`${kind}\``,
-      "",
-      ...REQUIRED_CHECKS[kind].map((check) => `- \`${check}\``),
-      "",
-      "## Readiness Levels",
-      "",
-      "- Engineering-ready: gates and reviews pass.",
-      "- Product-ready: the oracle's checks are shown and the result is accepted.",
-      "",
-      "## Scaffold Task Acceptance",
-      "",
-      ...graph.tasks.map((task) => `- \`${task.id}\`: ${task.acceptance.join("; ")}`),
-      "",
-      "## Current Status",
-      "",
-      `\`${goal.status}\` when this was written; \`omk goal status ${goal.goal_id}\` says how it is now.`,
-      "",
-      idLine,
-    ),
-  );
-  if (kind === "greenfield") greenfieldTexts(goal, texts);
-  return texts;
+  const work = slices.map((slice) => sliceTask(execute, slice, ids));
+  return done.flatMap((task) => {
+    if (task.id === TASK.execute) return work;
+    if (!task.dependencies.includes(TASK.execute)) return [task];
+    const others = task.dependencies.filter((id) => id !== TASK.execute);
+    return [{ ...task, dependencies: [...others, ...work.map(({ id }) => id)] }];
+  });
 }
 
-function greenfieldTexts(goal: Goal, texts: Map<string, string>): void {
-  texts.set(
-    FILES.greenfield_acceptance,
-    lines(
-      "# Greenfield Acceptance",
-      "",
-      goal.normalized_goal,
-      "",
-      "- acceptance: a test added with the change fails without it and passes with it.",
-      "- smoke: every required gate passes and at least one test ran.",
-      "- demo: a gate that covers `demo`, where the project has one.",
-    ),
-  );
-  texts.set(
-    FILES.greenfield_demo,
-    lines(
-      "#!/bin/sh",
-      "# Replace this with a command that shows the new behaviour, and make it a gate.",
-      "exit 0",
-    ),
-  );
-  texts.set(
-    FILES.greenfield_usage_examples,
-    lines(
-      "# Usage Examples",
-      "",
-      goal.normalized_goal,
-      "",
-      "- First run: write the command a new user types first.",
-      "- Expected output: write what it prints when all is well.",
-      "- Recovery: write what the user does when it fails.",
-    ),
-  );
-}
+/** What the ids of planned tasks begin with. */
+const IMPLEMENT = "goal-agent-implement-";
 
-function lines(...text: string[]): string {
-  return `${text.join("\n")}\n`;
+function sliceTask(execute: GoalTask, slice: PlannedTask, ids: ReadonlyMap<string, string>): GoalTask {
+  const { title, description, read_set, write_set, acceptance, risk } = slice;
+  const before = slice.dependencies.map((id) => ids.get(id)).filter((id) => id !== undefined);
+  return {
+    ...execute,
+    id: ids.get(slice.id) ?? slice.id,
+    title,
+    description,
+    owner_role: "executor",
+    dependencies: [TASK.plan, ...before],
+    read_set: read_set.length > 0 ? read_set : PLANNING_FILES,
+    write_set,
+    acceptance,
+    risk,
+  };
 }

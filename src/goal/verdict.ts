@@ -22,6 +22,8 @@ export type GapCode =
   | "gates_red"
   | "gates_unapproved"
   | "clean_checkout_red"
+  | "clean_checkout_lost"
+  | "part_unchanged"
   | "write_set_violated"
   | "protected_input_changed"
   | "base_copies_unusable"
@@ -43,6 +45,8 @@ export interface Facts {
   gatesUnapproved: boolean;
   /** The required gates on a fresh checkout of the result. */
   cleanCheckout: "passed" | "failed" | "unusable" | "not_run";
+  /** A fresh checkout of the base could be judged, one of the result could not: a person has to accept that. */
+  cleanCheckoutLost: boolean;
   /** Tasks of an agent that are not done. */
   openTasks: readonly string[];
   /** Changed paths that lie in no write set and that nobody has allowed. */
@@ -53,17 +57,20 @@ export interface Facts {
   ranOnResult: boolean;
   changedFiles: number;
   reviewed: boolean;
-  securityReviewed: boolean;
   /** What each blocked section of the review wall says. */
   blockedSections: readonly string[];
   /** Gates with the base's copies of changed test files. */
   baseCopies: "not_needed" | "passed" | "failed" | "unusable" | "not_run";
   protectedFiles: readonly string[];
+  /** How those gates ran, in words. */
+  inCopies?: string;
   /** Files that differ from what the gates saw, by a gate, a process left behind or another hand. */
   drifted: readonly string[];
   /** Repositories inside the project that the change adds or moves: their content is in no tree. */
   nestedRepositories: readonly string[];
   missingChecks: readonly string[];
+  /** Planned parts that changed none of their files, and that no person has accepted so. */
+  unchangedParts: readonly string[];
   kind: string;
   acceptance: "open" | "accepted" | { rejected: string };
 }
@@ -109,10 +116,12 @@ function findGaps(facts: Facts): Gap[] {
     add("no_claim_without_evidence", "readiness cannot be claimed without evidence of an agent's work");
   }
   if (facts.openTasks.length > 0) add("tasks_open", `tasks are not done: ${facts.openTasks.join(", ")}`);
-  if (executed && !facts.reviewed) add("review_missing", "review evidence is missing");
-  if (executed && !facts.securityReviewed)
+  if (executed && !facts.reviewed) {
+    // One review has both parts; readers of 0.5.0's proofs look for two gaps.
+    add("review_missing", "review evidence is missing");
     add("security_review_missing", "security review evidence is missing");
-  if (facts.reviewed || facts.securityReviewed) {
+  }
+  if (facts.reviewed) {
     for (const gap of facts.blockedSections) add("review_blocked", gap);
   }
   if (facts.gates === "none") add("no_gates", "no verification gates were detected or configured");
@@ -124,13 +133,25 @@ function findGaps(facts: Facts): Gap[] {
       facts.redGates.length > 0 ? facts.redGates.join(", ") : "no gate that is required has passed";
     add("gates_red", `required verification gates failed${claimed}: ${named}`);
   }
-  if (facts.gates === "green" && facts.gatesUnapproved) {
+  if (facts.gatesUnapproved) {
     add("gates_unapproved", "the gates were found in the result, and no person has approved them");
   }
-  if (facts.gates === "green" && facts.cleanCheckout === "failed") {
+  if (facts.cleanCheckout === "failed") {
     add(
       "clean_checkout_red",
       "required gates that pass in the project directory fail on a fresh checkout of the result",
+    );
+  }
+  if (facts.unchangedParts.length > 0) {
+    add(
+      "part_unchanged",
+      `parts of the plan changed none of their files: ${facts.unchangedParts.join(", ")}`,
+    );
+  }
+  if (facts.cleanCheckoutLost) {
+    add(
+      "clean_checkout_lost",
+      "a fresh checkout of the base could be judged, one of the result cannot, so files that are not part of it may decide",
     );
   }
   if (facts.outsideWriteSets.length > 0) {
@@ -148,7 +169,7 @@ function findGaps(facts: Facts): Gap[] {
   if (facts.baseCopies === "failed") {
     add(
       "protected_input_changed",
-      `gates fail with the base's copies of: ${facts.protectedFiles.join(", ")}`,
+      `gates fail ${facts.inCopies ?? `with the base's copies of ${facts.protectedFiles.join(", ")}`}`,
     );
   }
   if (facts.baseCopies === "unusable" || facts.baseCopies === "not_run") {
@@ -195,6 +216,8 @@ const TELLING: readonly GapCode[] = [
   "review_missing",
   "security_review_missing",
   "oracle_missing",
+  "part_unchanged",
+  "clean_checkout_lost",
   "gates_unapproved",
   "acceptance_needed",
 ];

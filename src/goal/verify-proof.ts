@@ -6,7 +6,8 @@ import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import { Goal } from "../format/goal.ts";
-import { Proof } from "../format/proof.ts";
+import { renderDocument, renderLine } from "../format/json.ts";
+import { Proof, type EvidenceFile } from "../format/proof.ts";
 import { TaskGraph } from "../format/task-graph.ts";
 import { Work } from "../format/work.ts";
 import type { Disk } from "../ports.ts";
@@ -19,11 +20,13 @@ import {
   checkStand,
   assureWhole,
   isUnchained,
+  UNKNOWN_RENDERING,
   type CheckedLog,
   type Fault,
   type ProofFault,
   type ProofFindings,
 } from "../store/verify.ts";
+import { sha256 } from "../store/event-line.ts";
 import { digestOf } from "../store/evidence.ts";
 import { factsOf } from "./facts.ts";
 import { GOAL_DOCUMENTS } from "./open.ts";
@@ -58,9 +61,11 @@ export function verifyProof(folder: string, goalId: string, ports: { disk: Disk 
   // A whole folder put in another one's place is a proof of something else.
   if (proof && proof.goal_id !== goalId) fault("proof.json", `it is the proof of ${proof.goal_id}`);
   if (written && written.run_id !== goalId) fault("events.jsonl", `it is the log of ${written.run_id}`);
-  for (const one of proof?.evidence ?? []) checkEvidence(folder, one, ports, fault);
+  for (const one of namedEvidence(proof, recorded)) checkEvidence(folder, one, ports, fault);
   const work = Work.safeParse(folded?.documents.get("work.json"));
   checkCopies(folder, work.data?.evidence ?? [], ports, fault);
+  checkMarkdown(folder, log, ports, fault);
+  checkApprovals(folder, log, ports, fault);
   checkStand(proof?.log, log.history, fault);
   checkSnapshots(folder, SNAPSHOTS, log, ports, fault);
   if (written === undefined && faults.length === 0) {
@@ -91,6 +96,15 @@ export function assureRecords(
   assureWhole({ id: open.id, folder: open.folder, position, evidence: open.work.evidence }, ports);
 }
 
+/** The evidence that the file names, and that the recorded proof names where the file is not that any more. */
+function namedEvidence(
+  proof: Proof | undefined,
+  recorded: Record<string, unknown> | undefined,
+): Iterable<EvidenceFile> {
+  const all = [...(proof?.evidence ?? []), ...(Proof.safeParse(recorded).data?.evidence ?? [])];
+  return new Map(all.map((one) => [renderLine(one), one])).values();
+}
+
 /** The proof's verdict against the facts in the log. */
 function checkVerdict(
   { written, history, folded }: CheckedLog,
@@ -118,6 +132,47 @@ function checkVerdict(
 function readProof(folder: string, ports: { disk: Disk }): Proof | undefined {
   const found = readDocument(join(folder, "proof.json"), ports);
   return found.state === "found" ? Proof.safeParse(found.record).data : undefined;
+}
+
+/**
+ * What people read must be made from a proof that was recorded. A crash may leave that of an earlier one, or none; before
+ * renderings had digests there was nothing to check one by.
+ */
+function checkMarkdown(
+  folder: string,
+  { renderings }: CheckedLog,
+  ports: { disk: Disk },
+  fault: Fault,
+): void {
+  const path = join(folder, "proof.md");
+  if (renderings.has(UNKNOWN_RENDERING) || ports.disk.stat(path)?.kind !== "file") return;
+  if (!renderings.has(digestOf(path, ports).sha256))
+    fault("proof.md", "it was made from no proof of this goal");
+}
+
+/** Requests of agents, each in a file made from the log; a crash may leave one as it was before. */
+function checkApprovals(
+  folder: string,
+  { history, folded }: CheckedLog,
+  ports: { disk: Disk },
+  fault: Fault,
+): void {
+  const files = join(folder, "approvals");
+  if (!folded || ports.disk.stat(files)?.kind !== "folder") return;
+  const wrong = new Map<string, string>();
+  for (const name of ports.disk.list(files).filter((one) => one.endsWith(".json"))) {
+    if (ports.disk.stat(join(files, name))?.kind === "file")
+      wrong.set(name, digestOf(join(files, name), ports).sha256);
+  }
+  for (const version of history.versions("approvals.jsonl")) {
+    for (const record of (version["tasks"] ?? []) as { id?: unknown }[]) {
+      const name = `${String(record.id)}.json`;
+      if (wrong.get(name) === undefined) continue;
+      if (sha256(renderDocument(record)) === wrong.get(name)) wrong.delete(name);
+    }
+    if (wrong.size === 0) return;
+  }
+  for (const name of wrong.keys()) fault(`approvals/${name}`, "it is not what the log says of any request");
 }
 
 /** Files under the names of 0.5.0 are copies of evidence; a crash may leave the copy of an earlier one. */

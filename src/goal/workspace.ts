@@ -34,10 +34,26 @@ export async function openWorkspace(
     const tree = await ports.openWorkTree({ projectDir: real, goalDir: open.folder, goalId: open.id });
     if (tree.kind === "folder")
       ports.tell(`no git repository in ${real}: the proof will have no git evidence`);
+    await assureBase(open, tree, signal);
     return { tree, release: () => held.release(true) };
   } catch (error) {
     await held.release(true);
     throw error;
+  }
+}
+
+/** Before anybody is paid: without what the goal started from nothing can be compared, and no turn would count. */
+async function assureBase(open: OpenGoal, tree: WorkTree, signal: AbortSignal): Promise<void> {
+  const { base } = open.work;
+  if (!base) return;
+  try {
+    await tree.files(base.tree, signal);
+  } catch (cause) {
+    if (!(cause instanceof OmkError) || cause.code !== "git.failed") throw cause;
+    const commit = base.commit === null ? "" : ` (commit ${base.commit})`;
+    const what = `What goal ${open.id} started from${commit} is not in ${tree.root} any more.`;
+    const hint = `Bring the repository back as it was and run the command again, or start anew with \`omk goal run\`. Nothing was changed.`;
+    throw new OmkError("git.failed", what, { cause, hint });
   }
 }
 

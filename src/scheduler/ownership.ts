@@ -50,6 +50,14 @@ export function footprintOf(task: { read_set: readonly string[]; write_set: read
 
 type Use = "writers" | "readers";
 
+/** A task at work that is met on a path, which is one of the footprint's and not of that task. */
+export interface Conflict {
+  task: string;
+  /** Whose use comes first is the footprint's, then that of the task. */
+  kind: "write-set conflict" | "read/write conflict" | "write/read conflict";
+  path: string;
+}
+
 interface TrieNode {
   children: Map<string, TrieNode>;
   /** Ids of tasks. */
@@ -82,12 +90,20 @@ export class OwnershipMap {
 
   /** A task at work that writes what the footprint touches, or reads what it writes. */
   blocker(footprint: Footprint): string | undefined {
-    for (const parts of footprint.writes) {
-      for (const task of this.#on(parts, "writers")) return task;
-      for (const task of this.#on(parts, "readers")) return task;
-    }
-    for (const parts of footprint.reads) for (const task of this.#on(parts, "writers")) return task;
+    for (const { task } of this.conflicts(footprint)) return task;
     return undefined;
+  }
+
+  /** Everybody at work whom the footprint meets, once for each path and way; writing against writing comes first. */
+  *conflicts(footprint: Footprint): Generator<Conflict> {
+    for (const [mine, kind, use] of [
+      [footprint.writes, "write-set conflict", "writers"],
+      [footprint.reads, "read/write conflict", "writers"],
+      [footprint.writes, "write/read conflict", "readers"],
+    ] as const) {
+      for (const parts of mine)
+        for (const task of this.#on(parts, use)) yield { task, kind, path: pathOf(parts) };
+    }
   }
 
   /** Everybody on a path, above it and below it. */
@@ -153,6 +169,11 @@ function emptyNode(): TrieNode {
 
 function normalized(paths: readonly string[]): string[] {
   return [...new Set(paths.map((path) => normalizedPath(path) ?? "."))].toSorted();
+}
+
+/** As it is shown. */
+function pathOf(parts: readonly string[]): string {
+  return parts.length === 0 ? PROJECT_FILES : parts.join("/");
 }
 
 function partsOf(path: string): string[] {

@@ -1,9 +1,11 @@
 /** Asking the controller of a goal or a run for something, or applying it here when there is none. */
 import { OmkError } from "../errors.ts";
 import type { CommandRequest } from "../format/command.ts";
+import type { Event } from "../format/event.ts";
 import type { Clock, Disk } from "../ports.ts";
 import type { FilePorts } from "./files.ts";
-import { foldFolder } from "./journal.ts";
+import { findEvents, logPath } from "./journal.ts";
+import type { LogPlace } from "./log-reader.ts";
 import { postRequest, requestTaken } from "./requests.ts";
 
 /**
@@ -17,7 +19,7 @@ export function refuseOwnAgent(
 ): void {
   if (spawnChain.length === 0) return;
   let isOwn = false;
-  foldFolder(folder, ports, ({ payload }) => {
+  findEvents(folder, spawnChain, ports, ({ payload }) => {
     isOwn ||= typeof payload?.["spawn_id"] === "string" && spawnChain.includes(payload["spawn_id"]);
   });
   if (!isOwn) return;
@@ -45,16 +47,38 @@ export async function askController(
   ports: FilePorts & { clock: Clock },
   signal: AbortSignal,
 ): Promise<Asked> {
+  const from = { seq: 0, bytes: ports.disk.stat(logPath(folder, ports))?.size ?? 0 };
   const id = await postRequest(folder, request, ports);
   const until = ports.clock.monotonicMs() + ANSWER_MS;
-  while (!(await applyHere())) {
-    // Its controller lives, and will apply the request or go.
-    if (await requestTaken(folder, id, TAKEOVER_MS, ports, signal)) break;
-    if (ports.clock.monotonicMs() >= until) return { outcome: "recorded" };
+  try {
+    while (!(await applyHere())) {
+      // Its controller lives, and will apply the request or go.
+      if (await requestTaken(folder, id, TAKEOVER_MS, ports, signal)) break;
+      if (ports.clock.monotonicMs() >= until) return { outcome: "recorded" };
+    }
+  } catch (error) {
+    // Nobody waits any more; the request is recorded all the same.
+    if (signal.aborted && error === signal.reason) return { outcome: "recorded" };
+    throw error;
   }
-  let because: string | undefined;
-  foldFolder(folder, ports, ({ kind, payload }) => {
-    if (kind === "request_refused" && payload?.["request_id"] === id) because = String(payload["reason"]);
-  });
-  return because === undefined ? { outcome: "applied" } : { outcome: "refused", because };
+  // Its answer lies behind what was there before, unless the log was cut back meanwhile.
+  const answer = answerIn(folder, id, from, ports) ?? answerIn(folder, id, undefined, ports);
+  return answer?.kind === "request_refused"
+    ? { outcome: "refused", because: String(answer.payload?.["reason"]) }
+    : { outcome: "applied" };
+}
+
+/** The event that says what became of a request. */
+function answerIn(
+  folder: string,
+  id: string,
+  from: LogPlace | undefined,
+  ports: { disk: Disk },
+): Event | undefined {
+  let answer: Event | undefined;
+  const take = (event: Event): void => {
+    if (event.payload?.["request_id"] === id && answer?.kind !== "request_refused") answer = event;
+  };
+  findEvents(folder, [id], ports, take, from);
+  return answer;
 }

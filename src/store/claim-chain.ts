@@ -188,13 +188,20 @@ function damaged(path: string, cause: unknown): OmkError {
   });
 }
 
+/** How whoever has the claim is stopped; from another terminal, too, where there is a command for that. */
+function stopOf(command: string): string {
+  const inItsTerminal = "Ctrl-C in its terminal";
+  if (command.startsWith("goal ")) return `omk goal pause (or cancel) <goal>, or ${inItsTerminal}`;
+  return command.startsWith("team ") ? `omk team shutdown <name>, or ${inItsTerminal}` : inItsTerminal;
+}
+
 function busy(what: string, record: ClaimRecord): OmkError {
   const { pid, host } = record.holder;
   return new OmkError(
     "state.busy",
     `${what} is being worked on by process ${pid} on ${host} (${record.command}).`,
     {
-      hint: "Wait for it to end, or stop it with Ctrl-C in its terminal, then run the command again.",
+      hint: `Wait for it to end, or stop it: ${stopOf(record.command)}. Then run the command again.`,
     },
   );
 }

@@ -42,16 +42,13 @@ const CHECK_LENGTH = ',"check":"'.length + 64 + '"}'.length;
 
 /** Reads one line (without its newline) and verifies its own digest; the chain is the reader's to follow. */
 export function readLine(line: Buffer): ReadLine {
-  const text = line.toString("utf8");
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = valueOf(line);
   } catch {
     // A torn or foreign line: reported as such, never fatal.
     return { kind: "bad", because: "it is not JSON" };
   }
-  // Documents may carry numbers of 0.5.0 that must come back as they were written (`5.0`).
-  if (text.includes('"changes":')) value = parseJson(text);
   if (!isEnvelope(value)) return { kind: "bad", because: "it is not an event" };
   if (value.check === undefined && value.seq === undefined) return { kind: "legacy", event: value };
   if (!isSealed(value)) return { kind: "bad", because: "its chain keys are incomplete" };
@@ -61,6 +58,52 @@ export function readLine(line: Buffer): ReadLine {
   }
   if (sha256(sealed) !== value.check) return { kind: "bad", because: "its digest does not fit" };
   return { kind: "event", event: value, digest: sha256(line) };
+}
+
+/** Documents may carry numbers of 0.5.0 that must come back as they were written (`5.0`); most lines carry none. */
+function valueOf(line: Buffer): unknown {
+  const text = line.toString("utf8");
+  return text.includes('"changes":') ? parseJson(text) : JSON.parse(text);
+}
+
+const PREV = ',"prev":"';
+const PREV_LENGTH = PREV.length + 64 + '"'.length;
+
+/** Whether a line, as Latin-1 text, ends the way ours do; nothing is said about its digests. */
+export function isChained(text: string): boolean {
+  const at = text.length - CHECK_LENGTH - PREV_LENGTH;
+  return (
+    at >= 0 &&
+    text.startsWith(PREV, at) &&
+    text.startsWith('","check":"', at + PREV_LENGTH - 1) &&
+    text.endsWith('"}')
+  );
+}
+
+/** Whether a line, as Latin-1 text, ends the way one does that continues the chain behind `prev`. */
+export function follows(text: string, prev: string): boolean {
+  return isChained(text) && text.startsWith(prev, text.length - CHECK_LENGTH - PREV_LENGTH + PREV.length);
+}
+
+/**
+ * The digest of a line that `follows` and is whole; undefined for any other. It is not parsed. That is so when the next line
+ * follows it in turn, for its writer knew the digest; otherwise its own digest has to say so.
+ */
+export function continuation(line: Buffer, text: string, next: string | undefined): string | undefined {
+  const digest = sha256(line);
+  if (next !== undefined && follows(next, digest)) return digest;
+  return text.slice(-66, -2) === sha256(line.subarray(0, line.length - CHECK_LENGTH)) ? digest : undefined;
+}
+
+/** The event of a line whose digest is known to be right; undefined when it is none all the same. */
+export function eventIn(line: Buffer): Event | undefined {
+  try {
+    const value = valueOf(line);
+    return isEnvelope(value) ? value : undefined;
+  } catch {
+    // Sealed, but not by us: whoever asks leaves it out.
+    return undefined;
+  }
 }
 
 /** The full schema is `format/event.ts`; this light check is tested to agree with it on what it reads. */

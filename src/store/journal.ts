@@ -3,11 +3,12 @@
  * writing by the one controller that holds the claim chain; readers fold for themselves and change nothing.
  */
 import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import type { DocumentChange, Event } from "../format/event.ts";
 import { parseJson, renderDocument } from "../format/json.ts";
+import { shellQuoted } from "../format/shell.ts";
 import type { Disk } from "../ports.ts";
 import { claimChain, type ChainPorts, type HeldChain } from "./claim-chain.ts";
 import type { SealedEvent } from "./event-line.ts";
@@ -21,7 +22,7 @@ import {
   rewritePrefix,
   sweepTemporaries,
 } from "./files.ts";
-import { readLog, type LogReading } from "./log-reader.ts";
+import { anyOf, readLog, scanLog, type LogLine, type LogPlace, type LogReading } from "./log-reader.ts";
 import type { Redactor } from "./redact.ts";
 
 /** What a journal needs of the world. */
@@ -37,6 +38,15 @@ const STATE_VERSION = 1;
 const DOCUMENT_BYTES_MAX = 32 * 1024 * 1024;
 /** Of a torn end; one write is far smaller. */
 const TAIL_BYTES_MAX = 16 * 1024 * 1024;
+/** The one document that does not say where in the log it stands. */
+const UNPLACED = "proof.json";
+/** A snapshot that is further behind the log is written anew although it would say the same. */
+const EVENTS_BEHIND_MAX = 2_000;
+/** More turns than any append needs to fold in what it has written. */
+const TURNS_MAX = 100;
+/** What a line holds that changes documents, and one whose payload and changes were too large for it. */
+const CHANGES = '"changes"';
+const BLOB = '"blob"';
 const LOG = "events.jsonl";
 const LEGACY_LOG = "event-log.jsonl";
 
@@ -57,27 +67,63 @@ export interface Folded {
   imported: boolean;
 }
 
-/** Folds the whole log of a folder, writing nothing. `visit` sees every valid event in order, and where its line ends. */
+/**
+ * Folds the whole log of a folder, writing nothing. `visit` sees every valid event in order, and where its line ends; with
+ * `marks` it need not see those whose lines hold none of these texts: then only what is needed is parsed.
+ */
 export function foldFolder(
   folder: string,
   ports: { disk: Disk },
   visit?: (event: Event, end: number) => void,
+  marks?: readonly string[],
 ): Folded {
   const documents: Documents = new Map();
   let imported = false;
-  const log = readLog(logPath(folder, ports), ports, (event, _line, end) => {
-    const whole = event.seq === undefined ? event : withBlob(folder, event, ports);
+  const take = (event: Event, end: number): void => {
+    const whole = wholeEvent(folder, event, ports);
     if (whole.changes) {
       imported = true;
       applyChanges(documents, whole.changes);
     }
     visit?.(whole, end);
-  });
+  };
+  const path = logPath(folder, ports);
+  const log =
+    visit && !marks
+      ? readLog(path, ports, (event, _line, end) => take(event, end))
+      : scanLog(path, ports, markedLines([CHANGES, BLOB, ...(marks ?? [])], take));
   return {
     documents,
     log,
     position: { seq: log.seq, digest: log.digest, bytes: log.validBytes },
     imported,
+  };
+}
+
+/**
+ * Calls `visit` with the valid events whose lines hold one of these texts (or keep what they say in a blob), in order, of
+ * the whole log or of its part behind a place.
+ */
+export function findEvents(
+  folder: string,
+  marks: readonly string[],
+  ports: { disk: Disk },
+  visit: (event: Event) => void,
+  from?: LogPlace,
+): void {
+  const lines = markedLines([BLOB, ...marks], (event) => visit(wholeEvent(folder, event, ports)));
+  scanLog(logPath(folder, ports), ports, lines, from);
+}
+
+function markedLines(
+  texts: readonly string[],
+  take: (event: Event, end: number) => void,
+): (line: LogLine) => void {
+  const marks = anyOf(texts);
+  return (line) => {
+    if (!line.holds(marks)) return;
+    const event = line.event();
+    if (event) take(event, line.end);
   };
 }
 
@@ -109,8 +155,8 @@ function taskOf(document: Record<string, unknown>, id: string): Record<string, u
 }
 
 /** The event with payload and changes fetched from `blobs/` when they were too large for the line. */
-function withBlob(folder: string, event: Event, ports: { disk: Disk }): Event {
-  const name = event.payload?.["blob"];
+export function wholeEvent(folder: string, event: Event, ports: { disk: Disk }): Event {
+  const name = event.seq === undefined ? undefined : event.payload?.["blob"];
   if (typeof name !== "string" || !/^[0-9a-f]{64}$/.test(name)) return event;
   const path = join(folder, "blobs", name);
   const bytes = readBounded(path, ports);
@@ -178,6 +224,10 @@ export class Journal {
   /** Documents that have a file; others are only in the log. */
   readonly #snapshots: ReadonlySet<string>;
   readonly #dirty = new Set<string>();
+  /** The event that each snapshot on disk includes, as far as it is known. */
+  readonly #savedSeq = new Map<string, number>();
+  /** The newest event that `documents` include; the log may be one moment ahead. */
+  #foldedSeq: number;
 
   private constructor(
     folder: string,
@@ -194,6 +244,7 @@ export class Journal {
     this.documents = documents;
     this.repairs = opened.repairs;
     this.#ports = ports;
+    this.#foldedSeq = log.position.seq;
   }
 
   /**
@@ -207,8 +258,9 @@ export class Journal {
       command: string;
       what: string;
       snapshots: readonly string[];
-      /** Sees every event of the log while it is folded. */
+      /** Sees the events of the log while it is folded: at least those whose lines hold one of `marks`. */
       visit?: (event: Event) => void;
+      marks?: readonly string[];
     },
     ports: JournalPorts,
     signal: AbortSignal,
@@ -220,7 +272,7 @@ export class Journal {
     try {
       sweepTemporaries(folder, ports.clock.now().getTime(), "all", ports);
       const repairs: string[] = [];
-      const folded = await repairLog(folder, chain.isClean, repairs, request.visit, ports);
+      const folded = await repairLog(folder, chain.isClean, repairs, request, ports);
       const path = join(folder, LOG);
       log = new EventLog(path, request.runId, chain, folded.position, ports);
       const journal = new Journal(
@@ -251,6 +303,11 @@ export class Journal {
     return this.#log.position;
   }
 
+  /** False once another process has taken over: then nothing more may be written. */
+  isNewest(): boolean {
+    return this.#chain.isNewest();
+  }
+
   /** The number the next event will get, if nothing else is being appended. */
   get nextSeq(): number {
     return this.#log.position.seq + 1;
@@ -260,6 +317,7 @@ export class Journal {
   async append(...events: NewEvent[]): Promise<SealedEvent[]> {
     const written = await this.#log.append(events);
     for (const event of written) {
+      this.#foldedSeq = event.seq;
       if (!event.changes) continue;
       applyChanges(this.documents, event.changes);
       for (const { file } of event.changes) if (this.#snapshots.has(file)) this.#dirty.add(file);
@@ -267,15 +325,26 @@ export class Journal {
     return written;
   }
 
-  /** Writes the snapshots of all documents that changed since the last time. */
+  /**
+   * Writes the snapshots of all documents that changed since the last time, and of those behind which so much has happened
+   * that readers would have much to catch up on.
+   */
   async save(): Promise<void> {
+    for (const [name, seq] of this.#savedSeq) {
+      if (name !== UNPLACED && this.position.seq - seq > EVENTS_BEHIND_MAX) this.#dirty.add(name);
+    }
     for (const name of Array.from(this.#dirty)) {
+      // Whoever appended them has yet to fold in events that are in the log: a matter of microtasks.
+      for (let turn = 0; this.#foldedSeq < this.position.seq && turn < TURNS_MAX; turn++)
+        await Promise.resolve();
       const document = this.documents.get(name);
       // Before the wait: what is folded in meanwhile makes it dirty again.
       this.#dirty.delete(name);
       if (!document) continue;
+      const { seq } = this.position;
       try {
         await replaceFile(join(this.folder, name), this.#snapshot(name, document), this.#ports);
+        this.#savedSeq.set(name, seq);
       } catch (error) {
         this.#dirty.add(name);
         throw error;
@@ -341,7 +410,10 @@ export class Journal {
             },
           );
         }
-        if (sameContent(name, found.record, document)) continue;
+        if (sameContent(name, found.record, document)) {
+          this.#savedSeq.set(name, seq ?? 0);
+          continue;
+        }
         // Older than the log: the usual case after a crash. Same age and different: somebody edited it.
         if (seq === this.position.seq) await this.#setAside(path, "it differs from what the log says");
       } else if (found.state === "unreadable") await this.#setAside(path, found.because);
@@ -361,14 +433,19 @@ export class Journal {
  * Folds the log after putting its end right: a torn one is cut off, and after an unclean end the whole part is written
  * into a new file, because its last bytes may be in memory only.
  */
+/** Where a folder is in nobody's way: beside the folder that is looked through for others of its kind. */
+function aside(folder: string): string {
+  return join(dirname(dirname(folder)), `damaged-${basename(folder)}`);
+}
+
 async function repairLog(
   folder: string,
   isClean: boolean,
   repairs: string[],
-  visit: ((event: Event) => void) | undefined,
+  { visit, marks }: { visit?: (event: Event) => void; marks?: readonly string[] },
   ports: JournalPorts,
 ): Promise<Folded> {
-  const folded = foldFolder(folder, ports, visit);
+  const folded = foldFolder(folder, ports, visit, marks);
   const { log } = folded;
   if (log.damage.length > 0) {
     const first = log.damage[0];
@@ -376,7 +453,9 @@ async function repairLog(
       "state.damaged",
       `${join(folder, LOG)} is damaged at line ${first?.line}: ${first?.because}.`,
       {
-        hint: "Reading still works. Restore the file from a copy to go on; nothing was changed.",
+        hint:
+          "Reading still works, and nothing was changed. Restore the file from a copy to go on, or put all of it aside: " +
+          `mv ${shellQuoted(folder)} ${shellQuoted(aside(folder))}`,
       },
     );
   }
@@ -408,7 +487,7 @@ export function renderSnapshot(
   document: Record<string, unknown>,
   position: LogPosition,
 ): string {
-  if (name === "proof.json") return renderDocument(document);
+  if (name === UNPLACED) return renderDocument(document);
   return renderDocument({ ...document, seq: position.seq, log_bytes: position.bytes });
 }
 

@@ -4,7 +4,10 @@ import type { Processes } from "../ports.ts";
 /** Kinds of events that say that a process was started; every other event with its spawn id says that it ended. */
 const SPAWN_STARTS: ReadonlySet<string> = new Set(["command_started", "task_started", "helper_started"]);
 
-/** Gathered while a log is folded: pass `visit` every event. */
+/** What the lines of events hold that leave something open or end it. */
+export const OPEN_ENDS_MARKS: readonly string[] = ['"spawn_id"', '"request_id"'];
+
+/** Gathered while a log is folded: pass `visit` every event, or those whose lines hold one of the marks. */
 export class OpenEnds {
   readonly #spawns = new Set<string>();
   /** Requests of other processes that were applied, so that a file left behind is not applied again. */

@@ -51,16 +51,25 @@ export interface CheckedLog {
   written: Event | undefined;
   /** Events behind that one. */
   later: Event[];
+  /** Digests of everything that was ever rendered for people from a proof. */
+  renderings: ReadonlySet<string>;
   /** No line of it is damaged, missing or cut off. */
   isWhole: boolean;
 }
+
+/** In place of a digest, where a proof was rendered and nothing says what came of it. */
+export const UNKNOWN_RENDERING = "unknown";
 
 /** Reads the whole log of a folder and names every line that is not as it was written. */
 export function checkLog(folder: string, ports: { disk: Disk }, fault: Fault): CheckedLog {
   const history = new LogHistory();
   const seen: { written: Event | undefined; later: Event[] } = { written: undefined, later: [] };
+  const renderings = new Set<string>();
   const folded = foldChecked(folder, ports, fault, (event, end) => {
     history.note(event, end);
+    // Earlier versions recorded no digest: what they rendered cannot be told from what others wrote.
+    const rendered = event.payload?.["markdown_sha256"] ?? UNKNOWN_RENDERING;
+    if (event.kind === "proof_written" && typeof rendered === "string") renderings.add(rendered);
     if (event.kind === "proof_written" && event.seq !== undefined) {
       seen.written = event;
       seen.later = [];
@@ -69,7 +78,7 @@ export function checkLog(folder: string, ports: { disk: Disk }, fault: Fault): C
   for (const { line, because } of folded?.log.damage ?? []) fault("events.jsonl", `line ${line}: ${because}`);
   if (folded?.log.torn === true) fault("events.jsonl", "its end is cut off or damaged");
   const isWhole = folded !== undefined && folded.log.damage.length === 0 && !folded.log.torn;
-  return { folded, history, ...seen, isWhole };
+  return { folded, history, ...seen, renderings, isWhole };
 }
 
 /** Folds the log of a folder; what keeps it from being read to its end is a fault, and then there is no fold. */
@@ -226,6 +235,21 @@ export class LogHistory {
   /** Whether a snapshot may have been written when the log stood there. */
   isPlace(seq: number, bytes: number): boolean {
     return this.#ends.get(seq)?.includes(bytes) === true;
+  }
+
+  /** Every version of a document, oldest first; each is only good until the next is asked for. */
+  *versions(name: string): Iterable<Record<string, unknown>> {
+    const documents: Documents = new Map();
+    for (const { files, text } of this.#changes) {
+      if (!files.includes(name)) continue;
+      const changes = parseJson(text) as NonNullable<Event["changes"]>;
+      applyChanges(
+        documents,
+        changes.filter(({ file }) => file === name),
+      );
+      const version = documents.get(name);
+      if (version) yield version;
+    }
   }
 
   /** A document as it was after an event; `now` is what it has become. */

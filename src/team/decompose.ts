@@ -1,7 +1,7 @@
 /** Splitting a task: one turn of the engine, whose answer is taken only when it is a sound list of subtasks. */
 import { z } from "zod";
 
-import { tryJson } from "../format/json.ts";
+import { listIn } from "../format/json-in-text.ts";
 import type { Task } from "../format/run.ts";
 import { instantOf } from "../format/stamp.ts";
 import { parseTaskId } from "../format/names.ts";
@@ -50,7 +50,7 @@ export function decomposePrompt(text: string, count: number, roleNotes: string):
 
 /** Reads a planner's answer: a JSON array, alone or inside other text. */
 export function parseDecomposition(text: string, count: number): Decomposition {
-  const found = arrayIn(text.trim());
+  const found = listIn(text.trim());
   if (!found) return refused("it holds no JSON array");
   if (found.length === 0) return refused("it is an empty list");
   if (found.length > count) return refused(`it has ${found.length} subtasks where ${count} were asked for`);
@@ -111,45 +111,6 @@ export function tasksOf(subtasks: readonly Subtask[], maxAttempts: number, now: 
 
 function refused(because: string): Decomposition {
   return { ok: false, because };
-}
-
-/** The array that an answer is, or the first list of objects in its prose. */
-function arrayIn(text: string): unknown[] | undefined {
-  const whole = arrayOf(text);
-  if (whole) return whole;
-  // Prose has brackets of its own ("[3 parts]", "see [1]"); only a list of objects begins like this.
-  const begin = /\[\s*\{/g;
-  for (let found = begin.exec(text); found; found = begin.exec(text)) {
-    const end = endOfBrackets(text, found.index);
-    // Cut off: a list further inside is a part of a subtask, and no plan.
-    if (end === undefined) return undefined;
-    const list = arrayOf(text.slice(found.index, end));
-    if (list) return list;
-    begin.lastIndex = end;
-  }
-  // No plan: what else is in brackets says what was answered instead.
-  return arrayOf(text.slice(text.indexOf("["), text.lastIndexOf("]") + 1));
-}
-
-function arrayOf(text: string): unknown[] | undefined {
-  const value = tryJson(text);
-  return Array.isArray(value) ? value : undefined;
-}
-
-/** Behind the bracket that closes the one at `start`; brackets in strings do not count. */
-function endOfBrackets(text: string, start: number): number | undefined {
-  let depth = 0;
-  let isString = false;
-  for (let at = start; at < text.length; at++) {
-    const sign = text[at];
-    if (isString) {
-      if (sign === "\\") at++;
-      else if (sign === '"') isString = false;
-    } else if (sign === '"') isString = true;
-    else if (sign === "[" || sign === "{") depth++;
-    else if ((sign === "]" || sign === "}") && --depth === 0) return at + 1;
-  }
-  return undefined;
 }
 
 /** Ids become names of files: one that is not fit for that is replaced, and so is every mention of it. */

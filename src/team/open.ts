@@ -14,13 +14,14 @@ import type { RunProof } from "../format/proof.ts";
 import { RunManifest, Task } from "../format/run.ts";
 import { RunAttempt, TeamWork } from "../format/team-work.ts";
 import { TeamState } from "../format/team.ts";
+import type { Observed, ObservedRun } from "../gate/observe.ts";
 import type { GateRun } from "../gate/run.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import type { Processes } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { ensureFolder, replaceFile } from "../store/files.ts";
 import { Journal, type Documents, type JournalPorts } from "../store/journal.ts";
-import { OpenEnds } from "../store/open-ends.ts";
+import { OPEN_ENDS_MARKS, OpenEnds } from "../store/open-ends.ts";
 import type { Redactor } from "../store/redact.ts";
 import { stateFolder } from "../store/state-root.ts";
 import { shownTask } from "./find.ts";
@@ -39,6 +40,8 @@ export interface RunPorts extends JournalPorts {
   engineNamed(name: string, baseDir: string): Engine;
   /** The configuration that holds in a project directory. Throws `config.invalid`. */
   settings(projectDir: string): Settings;
+  /** Runs a command to see what it does: for observations of a program. */
+  observe(run: ObservedRun, signal: AbortSignal): Promise<Observed>;
   /** Asks whoever sits at the terminal; absent without one. */
   askPerson?: AskPerson;
   /** The spawn ids that this process bears: not empty in what an agent has started. */
@@ -129,6 +132,7 @@ export class OpenRun {
         if (event.kind === "run_completed" || event.kind === "run_failed") wasProven = false;
         else if (event.kind === "proof_written") wasProven = true;
       },
+      marks: [...OPEN_ENDS_MARKS, '"run_completed"', '"run_failed"', '"proof_written"'],
     };
     const journal = await Journal.open(folder, request, ports, signal);
     for (const repair of journal.repairs) ports.tell(`repaired: ${repair}`);

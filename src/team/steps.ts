@@ -341,6 +341,11 @@ async function helperOnce(
         meter: loggedMeter(reservation, log),
         open,
         approvals: steps.approvals,
+        begin: async (spawn_id) => {
+          const payload = { role: ask.role, spawn_id };
+          const [seq = 0] = await open.record({ kind: "helper_started", actor: "omk-cli", payload });
+          return seq;
+        },
       },
       ports,
       signal,

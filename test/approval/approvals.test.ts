@@ -465,3 +465,20 @@ test("an agent that never asks is refused where requests are to be decided", () 
   for (const approval_policy of ["workspace", "yolo"] as const)
     expect(() => refuseUnasking(engine, { approval_policy })).not.toThrow();
 });
+
+describe("a request that somebody else ends while its agent waits", () => {
+  test.each([
+    ["before the turn is told to end", true],
+    ["and the turn goes on", false],
+  ])("%s is answered with a no at once", async (_when, stops) => {
+    const { approvals, book, disk, waiting } = await rig();
+    const stop = new AbortController();
+    const deciding = approvals.attempt(SCOPE).decide(request({ command: "npm publish" }), stop.signal);
+    await waiting();
+    await book.withdrawAll("the goal was cancelled");
+    if (stops) stop.abort(new Error("cancelled"));
+    expect(await deciding).toEqual({ decision: "reject", rule: "the turn has ended" });
+    expect(book.records).toMatchObject([{ status: "withdrawn" }]);
+    expect(kinds(disk).slice(-2)).toEqual(["approval_withdrawn", "approval_decided"]);
+  });
+});

@@ -16,6 +16,7 @@ import * as frames from "./frames.mjs";
 import * as gate from "./gate.mjs";
 import { lineOf } from "./measure.mjs";
 import * as plan from "./plan.mjs";
+import * as read from "./read.mjs";
 import * as sched from "./sched.mjs";
 import * as startup from "./startup.mjs";
 import * as store from "./store.mjs";
@@ -24,7 +25,7 @@ import * as turn from "./turn.mjs";
 import * as worktree from "./worktree.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const suites = [startup, store, follow, gate, frames, plan, sched, team, turn, worktree, demo];
+const suites = [startup, store, follow, read, gate, frames, plan, sched, team, turn, worktree, demo];
 
 /** The runtime's parts that are measured inside this process, as one CommonJS bundle like the shipped one. */
 async function bundleOf(folder) {

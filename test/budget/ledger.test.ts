@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { exhausted, Ledger, type BudgetLimits, type Reservation } from "../../src/budget/ledger.ts";
+import { Ledger, type Reservation } from "../../src/budget/ledger.ts";
+import { exhausted, type BudgetLimits } from "../../src/budget/limits.ts";
 import { BUILT_IN_PRICING } from "../../src/budget/prices.ts";
 import { costOf } from "../../src/budget/usage.ts";
 import type { EngineEvent, TurnUsage } from "../../src/engine/engine.ts";

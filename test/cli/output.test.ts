@@ -221,6 +221,7 @@ describe("the text of a command", () => {
         "Time added: 30m",
         "Tokens added: 5",
         "USD added: 1.500000",
+        "Nothing changes for tokens, dollars: the goal has no limit there.",
       );
       expectLines(
         await place.run("goal", "resume"),
@@ -256,7 +257,7 @@ describe("the text of a command", () => {
       /Decision needed: .*testable success criteria.*/,
       "",
       /Next: refine the goal.*/,
-      /.*omk goal run.*/,
+      /.*omk goal answer.*/,
     );
     const proof = place.json("proof.json") as {
       readiness: string;
@@ -293,6 +294,7 @@ describe("the text of a command", () => {
         "  Phase:  proof",
         /  State:  .+/,
         /  Proof:  .+proof\.json/,
+        "  Ended:  what there is does not show that the goal is reached",
         "",
         "Narrative:",
         / {2}0\. 📋 plan — .+/,

@@ -77,7 +77,7 @@ describe("a secret", () => {
             ],
           },
           {
-            match: { attempt: 2 },
+            match: { task: "goal-agent-security-cleanup-*" },
             steps: [{ delete: "config.js" }, { say: `The token ${IN_PATCH} is gone.` }],
           },
         ],
@@ -101,7 +101,8 @@ describe("a secret", () => {
       expect(ran.status).toBe(0);
 
       // The wall had seen the token of the patch and sent the agent back.
-      expect(place.json("proof.json")["attempts"]).toMatchObject([{ number: 1 }, { number: 2 }]);
+      const cleanup = { task_id: "goal-agent-security-cleanup-goal-agent-execute", number: 1 };
+      expect(place.json("proof.json")["attempts"]).toMatchObject([{ number: 1 }, cleanup]);
       expect(expectNoneKept(place.state)).toBeGreaterThan(20);
       const kept = readdirSync(place.goalFolder(), { recursive: true, encoding: "utf8" });
       const written = kept

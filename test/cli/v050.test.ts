@@ -267,7 +267,7 @@ describe("cancelling a goal of 0.5.0", () => {
           legacy_lines: 12,
         },
       });
-      expect(events.at(-1)).toMatchObject({ kind: "manual_interrupt" });
+      expect(events.slice(-2)).toMatchObject([{ kind: "manual_interrupt" }, { kind: "budget_checkpoint" }]);
       const log = readFileSync(join(place.folder050, "events.jsonl"));
       expect(log.subarray(0, logBefore.length).equals(logBefore)).toBe(true);
 

@@ -56,6 +56,15 @@ describe("settings", () => {
     expect(loadSettings({ projectDir: project, root, places: undefined }, world)).toEqual(defaultSettings());
   });
 
+  test("join what both say about reviews: lists add up, a single value of the project wins", async () => {
+    user('[review]\nrequire_performance = true\n[[review.allowed_secrets]]\npath = "a"\nreason = "mine"\n');
+    own('[[review.allowed_secrets]]\npath = "b"\nreason = "ours"\n');
+    expect(load().review).toMatchObject({ allowed_secrets: [{ path: "a" }] });
+    await trust();
+    const allowed_secrets = [{ path: "a" }, { path: "b" }];
+    expect(load().review).toMatchObject({ require_performance: true, allowed_secrets });
+  });
+
   test("are the user's, with keys of other versions kept", () => {
     user('engine = "opencode"\napproval_policy = "safe"\nnews = 1\n[approvals]\nx = 1\n');
     expect(load()).toMatchObject({ engine: "opencode", approval_policy: "safe", news: 1, notices: [] });

@@ -260,7 +260,6 @@ describe("with the real gh where it is installed", () => {
     ] as const;
     for (const [status, message, headers, failure] of answers) {
       standIn.fail("POST", { kind: "answer", status, message, headers });
-      // oxlint-disable-next-line no-await-in-loop -- one fault after the other
       const error = await failureOf(github.createPullRequest(wanted(), signal));
       expect([error.failure, error.status, error.mayHaveActed]).toEqual([
         failure,

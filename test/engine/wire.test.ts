@@ -862,6 +862,40 @@ describe("other requests", () => {
     expect(ofKind(events, "unknown")).toMatchObject([{ what: "request riddle" }]);
     expect(notices(events)).toContain("asked a question, which nobody is there to answer");
   });
+
+  test("an agent whose proposals are wanted is given a tool for them; what it sends is kept as it came", async () => {
+    const tool = (id: string, name: string, text: string): WireStep => ({
+      request: ["ToolCallRequest", { id, name, arguments: text }],
+    });
+    const { turn } = await played(
+      [
+        { tellInitialize: true },
+        { text: "\n" },
+        tool("a", "omk_propose_task", '{"id":"docs","title":"Write it down"}'),
+        { tell: "a" },
+        { text: "\n" },
+        tool("b", "omk_propose_task", "not an object"),
+        { tell: "b" },
+        FINISHED,
+      ],
+      { takesProposals: true },
+    );
+    const [greeting, good, bad] = turn.text.split("\n").map((line) => JSON.parse(line) as unknown);
+    expect(greeting).toMatchObject({ external_tools: [{ name: "omk_propose_task" }] });
+    expect(good).toMatchObject({ tool_call_id: "a", return_value: { is_error: false } });
+    expect(bad).toMatchObject({ tool_call_id: "b", return_value: { is_error: true } });
+    expect(turn.proposals).toEqual([{ id: "docs", title: "Write it down" }]);
+  });
+
+  test("a proposal that nobody asked for is no tool of omk's", async () => {
+    const { turn } = await played([
+      { request: ["ToolCallRequest", { id: "a", name: "omk_propose_task", arguments: "{}" }] },
+      { tell: "a" },
+      FINISHED,
+    ]);
+    expect(JSON.parse(turn.text)).toMatchObject({ return_value: { is_error: true } });
+    expect(turn.proposals).toEqual([]);
+  });
 });
 
 describe("usage", () => {

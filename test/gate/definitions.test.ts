@@ -5,7 +5,16 @@ import path from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 
 import { OmkError } from "../../src/errors.ts";
-import { loadGates, parseGateFlag, refuseSecrets, withGateFlags } from "../../src/gate/definitions.ts";
+import {
+  candidateSet,
+  changedDefinitions,
+  loadGates,
+  parseGateFlag,
+  refuseSecrets,
+  refuseUnknownGates,
+  withGateFlags,
+  withoutFlags,
+} from "../../src/gate/definitions.ts";
 import { createRedactor } from "../../src/store/redact.ts";
 import { createWorld } from "../../src/world.ts";
 
@@ -64,7 +73,7 @@ name = "build"
 command = "make"
 later_key = "left alone"
 
-[setup]
+[later_table]
 command = "npm ci"
 `),
     );
@@ -387,4 +396,88 @@ test("the library's own words about a broken file are not shown", () => {
   const error = failure(() => load({ ".omk/gates.toml": "[[gates]]\nname = 1\n[[gates]]\nargs = 3" }));
   expect(error.message).toMatch(/gates\.toml:2: gate 1: name must be text \(and \d more\)\.$/);
   expect(error.cause).toBeUndefined();
+});
+
+describe("[setup]", () => {
+  const GATE = '\n[[gates]]\nname = "tests"\ncommand = "make"\n';
+  const setup = (text: string) => load({ ".omk/gates.toml": text + GATE }).setup;
+
+  test.each([
+    ['[setup]\ncommands = [["npm", "ci"], ["make"]]\ntimeout_secs = 30', ["npm ci 30", "make 30"]],
+    [
+      '[[setup]]\ncommand = "npm"\nargs = ["ci"]\n[[setup]]\ncommand = "make"\ntimeout_secs = 9',
+      ["npm ci 0", "make 9"],
+    ],
+    ["[setup]\ncommands = []", []],
+    ["", undefined],
+  ])("as %j is read", (text, expected) => {
+    const said = setup(text)?.map(({ command, args, timeout_secs }) =>
+      [command, ...args, timeout_secs].join(" "),
+    );
+    expect(said).toEqual(expected);
+  });
+
+  test.each([
+    "[setup]\ncommands = [[]]",
+    '[setup]\ncommands = ["npm ci"]',
+    'setup = "npm ci"',
+    '[[setup]]\nargs = ["ci"]',
+  ])("as %j is refused", (text) => {
+    expect(failure(() => setup(text))).toMatchObject({
+      code: "gates.invalid",
+      message: expect.stringContaining('"setup" must be a table') as string,
+    });
+  });
+
+  test("is part of the digest, and may hold no secret", () => {
+    const plain = load({ ".omk/gates.toml": GATE });
+    const set = load({
+      ".omk/gates.toml": `[setup]\ncommands = [["curl", "ghp_${"a1B2c3D4e5".repeat(4)}"]]${GATE}`,
+    });
+    expect(set.digest).not.toBe(plain.digest);
+    const redactor = createRedactor({ environment: {} });
+    expect(failure(() => refuseSecrets(set, redactor)).code).toBe("gates.invalid");
+  });
+});
+
+describe("gates of a result", () => {
+  const owned = () =>
+    load({ "package.json": '{"scripts":{"test":"node --test","lint":"eslint ."}}' }, "types=tsc");
+
+  test("differ from the goal's by name, whatever their source, without those of --gate", () => {
+    const own = owned();
+    const now = load({
+      ".omk/gates.toml":
+        '[setup]\ncommands = [["make"]]\n[[gates]]\nname = "tests"\ncommand = "npm"\nargs = ["test"]\n[[gates]]\nname = "new"\ncommand = "make"\n',
+    });
+    expect(changedDefinitions(withoutFlags(own), now)).toEqual([
+      { name: "lint", how: "removed" },
+      { name: "new", how: "added" },
+      { name: "[setup]", how: "added" },
+    ]);
+    expect(changedDefinitions(own, own)).toEqual([]);
+    const weaker = { ...own, definitions: own.definitions.map((one) => ({ ...one, command: "true" })) };
+    expect(changedDefinitions(own, weaker).map(({ how }) => how)).toEqual(["changed", "changed", "changed"]);
+  });
+
+  test("are marked as candidates, by a digest of their own", () => {
+    const own = owned();
+    const found = candidateSet(own);
+    expect(found.source).toBe("candidate");
+    expect(new Set(found.definitions.map(({ source }) => source))).toEqual(new Set(["candidate"]));
+    expect(found.digest).not.toBe(own.digest);
+    expect(candidateSet(load({}))).toMatchObject({ source: "none", definitions: [] });
+  });
+
+  test("are refused by name where a person means another", () => {
+    const own = owned();
+    expect(() => refuseUnknownGates(own, ["lint", "types"], "--allow-red")).not.toThrow();
+    expect(failure(() => refuseUnknownGates(own, ["lnit"], "--allow-red"))).toMatchObject({
+      code: "usage.invalid",
+      hint: "The gates are: tests, lint, types.",
+    });
+    expect(failure(() => refuseUnknownGates(load({}), ["lint"], "--allow-red")).hint).toContain(
+      "has no gates",
+    );
+  });
 });

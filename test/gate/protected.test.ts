@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { isTestFile, protectedTestChanges } from "../../src/gate/protected.ts";
+import { isTestFile, protectedClass } from "../../src/gate/protected.ts";
 
 describe("a test file", () => {
   test.each([
@@ -52,18 +52,57 @@ describe("a test file", () => {
     "docs/test-plan.md",
     "package.json",
     "src/inspect.ts",
+    "__pycache__/test_sum.cpython-311-pytest-9.2.0.pyc",
+    "tests/__pycache__/conftest.cpython-311.pyc",
+    ".pytest_cache/v/cache/lastfailed",
   ])("is not %s", (path) => {
     expect(isTestFile(path)).toBe(false);
   });
 });
 
-test("tests may be added, but not touched unseen", () => {
-  const changes = [
-    { path: "a.test.js", kind: "added" },
-    { path: "b.test.js", kind: "modified" },
-    { path: "c.test.js", kind: "deleted" },
-    { path: "d.test.js", kind: "type_changed" },
-    { path: "sum.js", kind: "modified" },
-  ];
-  expect(protectedTestChanges(changes)).toEqual(["b.test.js", "c.test.js", "d.test.js"]);
+test.each([
+  ["src/sum.test.js", "test"],
+  ["conftest.py", "test"],
+  ["vitest.config.ts", "runner_configuration"],
+  ["packages/a/.npmrc", "runner_configuration"],
+  ["Makefile", "runner_configuration"],
+  [".cargo/config.toml", "runner_configuration"],
+  ["tox.ini", "runner_configuration"],
+  ["pnpm-workspace.yaml", "runner_configuration"],
+  [".pnpmfile.cjs", "runner_configuration"],
+  ["go.work", "runner_configuration"],
+  ["gradle/wrapper/gradle-wrapper.properties", "runner_configuration"],
+  [".config/nextest.toml", "runner_configuration"],
+  ["tsconfig.json", "gate_configuration"],
+  ["packages/a/tsconfig.build.json", "gate_configuration"],
+  ["babel.config.cjs", "gate_configuration"],
+  ["rust-toolchain.toml", "gate_configuration"],
+  [".env", "gate_configuration"],
+  [".env.example", undefined],
+  ["build.rs", undefined],
+  ["__pycache__/sum.cpython-311.pyc", undefined],
+  [".omk/gates.toml", "gate_configuration"],
+  ["eslint.config.js", "gate_configuration"],
+  [".flake8", "gate_configuration"],
+  [".husky/pre-commit", "gate_configuration"],
+  [".github/workflows/ci.yml", "ci"],
+  [".gitlab-ci.yml", "ci"],
+  [".circleci/config.yml", "ci"],
+  ["azure-pipelines.yml", "ci"],
+  ["Jenkinsfile", "ci"],
+  ["AGENTS.md", "agent_configuration"],
+  ["docs/CLAUDE.md", "agent_configuration"],
+  [".claude/settings.json", "agent_configuration"],
+  [".cursorrules", "agent_configuration"],
+  [".opencode/agent/reviewer.md", "agent_configuration"],
+  ["opencode.json", "agent_configuration"],
+  [".kimi/config.toml", "agent_configuration"],
+  [".omk/config.toml", "agent_configuration"],
+  ["src/sum.js", undefined],
+  ["docs/agents.md", undefined],
+  ["config.toml", undefined],
+  ["src/Jenkins.java", undefined],
+  ["package.json", undefined],
+])("%s is protected as %s", (path, expected) => {
+  expect(protectedClass(path)).toBe(expected);
 });

@@ -90,7 +90,7 @@ async function useAll(tree: WorkTree): Promise<{ before: string; after: string }
   const copy = path.join(folder, "copy");
   fs.mkdirSync(copy);
   const overlay = { tree: before, paths: ["changed-by-test.txt"] };
-  await tree.checkout(after, copy, { overlay, linkIgnored: true }, signal);
+  await tree.checkout(after, copy, { overlay, withIgnored: true }, signal);
   return { before, after };
 }
 

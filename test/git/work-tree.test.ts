@@ -305,7 +305,7 @@ test("nothing that a repository configures is ever run", async () => {
   const patch = await tree.patch(before, after, 10_000, signal);
   const copy = path.join(folder, "copy");
   fs.mkdirSync(copy);
-  await tree.checkout(after, copy, { linkIgnored: true }, signal);
+  await tree.checkout(after, copy, { withIgnored: true }, signal);
 
   expect(fs.existsSync(mark)).toBe(false);
   expect(patch.text).toContain("-a\n+changed\n");
@@ -416,9 +416,9 @@ test("a project below the repository's top sees its own files by the rules from 
   expect(git("show", "refs/omk/rescue/goal-1/result:three.txt")).toBe("3\n");
   const copy = path.join(folder, "copy");
   fs.mkdirSync(copy);
-  await tree.checkout(after, copy, { linkIgnored: true }, signal);
+  await tree.checkout(after, copy, { withIgnored: true }, signal);
   expect(fs.readdirSync(copy).toSorted()).toEqual(["deep", "one.txt", "three.txt", "x.tmp"]);
-  expect(fs.readlinkSync(path.join(copy, "x.tmp"))).toBe(path.join(project, "part", "x.tmp"));
+  expect(fs.lstatSync(path.join(copy, "x.tmp")).isFile()).toBe(true);
 
   fs.rmSync(path.join(project, "part"), { recursive: true });
   fs.mkdirSync(path.join(project, "part"));
@@ -494,7 +494,7 @@ test("a split index and paths in conflict are read like any others", async () =>
   expect(await textAt(tree, oid, "a.txt")).toContain("<<<<<<<");
 });
 
-test("a checkout takes some paths from another tree and links what is ignored", async () => {
+test("a checkout takes some paths from another tree, and a copy of what is ignored", async () => {
   repository({
     ".gitignore": "node_modules/\n.env\nlocal/\n",
     "sum.js": "base\n",
@@ -514,19 +514,17 @@ test("a checkout takes some paths from another tree and links what is ignored", 
   const copy = path.join(folder, "copy");
   fs.mkdirSync(copy);
   const paths = ["test/sum.test.js", "test/new.test.js"];
-  await tree.checkout(result, copy, { overlay: { tree: base, paths }, linkIgnored: true }, signal);
+  await tree.checkout(result, copy, { overlay: { tree: base, paths }, withIgnored: true }, signal);
 
   expect(fs.readFileSync(path.join(copy, "sum.js"), "utf8")).toBe("changed\n");
   expect(fs.readFileSync(path.join(copy, "test/sum.test.js"), "utf8")).toBe("base test\n");
   expect(fs.readdirSync(path.join(copy, "test"))).toEqual(["sum.test.js"]);
   expect(fs.statSync(path.join(copy, "tool.sh")).mode & 0o111).not.toBe(0);
-  expect(fs.readlinkSync(path.join(copy, "node_modules"))).toBe(path.join(project, "node_modules"));
-  expect(fs.readlinkSync(path.join(copy, "packages/a/node_modules"))).toBe(
-    path.join(project, "packages/a/node_modules"),
-  );
-  expect(fs.existsSync(path.join(copy, ".env"))).toBe(true);
-  // A folder that holds nothing else is linked as a whole.
-  expect(fs.readlinkSync(path.join(copy, "gone"))).toBe(path.join(project, "gone"));
+  for (const name of ["node_modules/dep/index.js", "packages/a/node_modules/x.js", ".env", "gone/local/x"]) {
+    expect(fs.realpathSync(path.join(copy, name))).toBe(path.join(fs.realpathSync(copy), name));
+    fs.writeFileSync(path.join(copy, name), "written in the copy\n");
+    expect(fs.readFileSync(path.join(project, name), "utf8")).toBe("i\n");
+  }
   expect(fs.readdirSync(copy).toSorted()).toEqual([
     ".env",
     ".gitignore",
@@ -539,7 +537,7 @@ test("a checkout takes some paths from another tree and links what is ignored", 
   ]);
 });
 
-test("ignored entries are never linked through a link that the tree brings along", async () => {
+test("ignored entries are never brought in through a link that the tree brings along", async () => {
   repository({ ".gitignore": "*.log\n", "sub/keep.txt": "k\n" });
   write("sub/x.log", "x\n");
   const tree = await open();
@@ -553,7 +551,7 @@ test("ignored entries are never linked through a link that the tree brings along
   fs.renameSync(path.join(project, "sub2"), path.join(project, "sub"));
   const copy = path.join(folder, "copy");
   fs.mkdirSync(copy);
-  await tree.checkout(oid, copy, { linkIgnored: true }, signal);
+  await tree.checkout(oid, copy, { withIgnored: true }, signal);
   expect(fs.readlinkSync(path.join(copy, "sub"))).toBe(outside);
   expect(fs.readdirSync(outside)).toEqual([]);
 });
@@ -649,7 +647,7 @@ test("state that lies inside the project is no part of it", async () => {
   expect((await tree.evidence(signal))?.dirty).toBe(false);
   const copy = path.join(goalDir, "copy");
   fs.mkdirSync(copy);
-  await tree.checkout(before, copy, { linkIgnored: true }, signal);
+  await tree.checkout(before, copy, { withIgnored: true }, signal);
   expect(fs.readdirSync(copy)).toEqual(["a.txt"]);
 });
 
@@ -693,4 +691,30 @@ test("git that is missing, a broken repository and an abort are told apart", asy
   fs.writeFileSync(path.join(project, ".git", "config"), "[broken\n");
   await expect(open()).rejects.toMatchObject({ code: "git.failed" });
   expect(await tree.evidence(signal)).toBeUndefined();
+});
+
+test("a checkout takes a text in place of what its tree has, also where that lies behind a link by now", async () => {
+  repository({ "test/a.txt": "a\n", "package.json": "base\n" });
+  const tree = await open();
+  const base = await tree.snapshot(signal);
+  fs.rmSync(path.join(project, "test"), { recursive: true });
+  fs.symlinkSync(folder, path.join(project, "test"));
+  write("package.json", "result\n");
+  const result = await tree.snapshot(signal);
+  const copy = path.join(folder, "copy");
+  fs.mkdirSync(copy);
+  const texts = new Map([["package.json", "both\n"]]);
+  await tree.checkout(result, copy, { overlay: { tree: base, paths: ["test/a.txt"], texts } }, signal);
+  expect(fs.readFileSync(path.join(copy, "package.json"), "utf8")).toBe("both\n");
+  expect(fs.lstatSync(path.join(copy, "test")).isDirectory()).toBe(true);
+  expect(fs.readFileSync(path.join(copy, "test", "a.txt"), "utf8")).toBe("a\n");
+});
+
+test("what is ignored is listed, whole folders as one, without what omk keeps in the project", async () => {
+  repository({ ".gitignore": "out/\n*.log\nstate/\n", "sub/kept.txt": "k\n" });
+  write("out/a/b.js", "");
+  write("sub/x.log", "");
+  goalDir = path.join(project, "state", "goals", "goal-1");
+  fs.mkdirSync(goalDir, { recursive: true });
+  expect(await (await open()).ignored(signal)).toEqual(["out/", "sub/x.log"]);
 });

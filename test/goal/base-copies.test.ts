@@ -1,8 +1,9 @@
 /** Gates with the base's copies of changed tests, over scripted gates: what counts as shown, and what does not. */
 import { describe, expect, test } from "vitest";
 
+import type { LinkedIgnored } from "../../src/git/ignored-files.ts";
 import type { TreeChange, WorkTree } from "../../src/git/work-tree.ts";
-import { runGoal } from "../../src/goal/by-hand.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
 import type { GoalPorts } from "../../src/goal/open.ts";
 import { SimulatedDisk } from "../support/simulated-disk.ts";
 import { PROJECT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
@@ -16,7 +17,7 @@ const TEST_CHANGE: TreeChange = {
 };
 
 /** A goal whose agent also changes a test; `inCopy` says what each gate does in a temporary copy. */
-async function driven(gate: string, inCopy: (overlaid: boolean) => boolean) {
+async function driven(gate: string, inCopy: (overlaid: boolean) => boolean, linked?: LinkedIgnored) {
   const disk = new SimulatedDisk({
     folders: [PROJECT],
     files: { [`${PROJECT}/.omk/gates.toml`]: `[[gates]]\n${gate}\n` },
@@ -32,7 +33,7 @@ async function driven(gate: string, inCopy: (overlaid: boolean) => boolean) {
         changes: (from, to) => Promise.resolve(from === to ? [] : [TEST_CHANGE]),
         checkout: (_tree, _folder, options) => {
           overlaid = options.overlay !== undefined;
-          return Promise.resolve();
+          return Promise.resolve(linked);
         },
       } satisfies WorkTree;
     },
@@ -51,7 +52,8 @@ async function driven(gate: string, inCopy: (overlaid: boolean) => boolean) {
     maxAttempts: 1,
   };
   const { open, ending } = await runGoal(request, ports, never, () => undefined);
-  return { ending, copies: open.work.gates?.base_copies };
+  const { stories } = plain;
+  return { ending, stories, copies: open.work.gates?.base_copies, work: open.work };
 }
 
 const TESTS = 'name = "tests"\ncommand = "npm"\nargs = ["test"]';
@@ -82,4 +84,11 @@ describe.each([
     expect(copies).toMatchObject({ status: "unusable" });
     expect(ending).toMatchObject({ status: "not_ready", reasonCode: "base_copies_unusable" });
   });
+});
+
+test("what gates change through a copy, in files too large to be copied, is told and recorded", async () => {
+  const linked = { paths: ["node_modules"], changed: () => ["node_modules/.cache"] };
+  const { work, stories } = await driven(TESTS, () => true, linked);
+  expect(stories.join("\n")).toContain("too large to copy: node_modules");
+  expect(work.gates?.side_effects).toContain("node_modules/.cache");
 });

@@ -3,7 +3,10 @@ import { describe, expect, test } from "vitest";
 
 import type { Engine, EngineEvent, Turn } from "../../src/engine/engine.ts";
 import { OmkError } from "../../src/errors.ts";
-import { executeGoal, resumeGoal, rejectByHand, runGoal, verifyGoal } from "../../src/goal/by-hand.ts";
+import { rejectByHand } from "../../src/goal/decisions-by-hand.ts";
+import { resumeGoal } from "../../src/goal/resume.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
+import { executeGoal, reviewGoal, verifyGoal } from "../../src/goal/steps-by-hand.ts";
 import { findGoal, listGoals } from "../../src/goal/find.ts";
 import { change, changeTask, OpenGoal, type GoalPorts } from "../../src/goal/open.ts";
 import { foldFolder } from "../../src/store/journal.ts";
@@ -67,6 +70,18 @@ async function failureOf(promise: Promise<unknown>): Promise<OmkError> {
   expect(error).toBeInstanceOf(OmkError);
   return error as OmkError;
 }
+
+describe("review", () => {
+  test("without the engine that the goal's reviewers need changes nothing", async () => {
+    const { ports } = await created({ agentReview: true });
+    const before = recordOf(ports);
+    ports.engineNamed = () => {
+      throw new OmkError("engine.missing", "No coding agent is configured.");
+    };
+    expect((await failureOf(reviewGoal(LATEST, ports, never))).code).toBe("engine.missing");
+    expect(recordOf(ports)).toMatchObject({ status: before["status"], updated_at: before["updated_at"] });
+  });
+});
 
 describe("execute", () => {
   test("without an engine that can be used changes nothing, and takes one by name", async () => {
@@ -238,6 +253,53 @@ test("a rejected goal says why in its record, until there is another result", as
   await executeGoal(LATEST, ports, never);
   await rejectByHand("latest", "still not", ports, never);
   expect(recordOf(ports)).toMatchObject({ failure: { reason: "still not" } });
+});
+
+test("files for readers that a controller died over are made again, and are those of the log", async () => {
+  const { ports, project } = await created();
+  project.turn = 1;
+  await verifyGoal(LATEST, ports, never);
+  await rejectByHand("latest", "not what I meant", ports, never);
+  const { folder } = findGoal(ROOT, "latest", ports);
+  const paths = [
+    "prd.md",
+    "technical-plan.md",
+    "decisions.jsonl",
+    "artifacts/integration/integrator-reject.json",
+    "artifacts/integration/rollback-rejected-slice.md",
+  ].map((name) => `${folder}/${name}`);
+  const texts = () => paths.map((path) => Buffer.from(ports.disk.readFile(path)).toString("utf8"));
+  const whole = texts();
+  for (const [at, path] of paths.entries()) {
+    if (at % 2 === 0) ports.disk.remove(path);
+    else await ports.disk.writeDerived(path, "of an earlier event");
+  }
+  await resumeGoal(LATEST, ports, never);
+  expect(texts()).toEqual(whole);
+});
+
+describe("a goal that is to be driven", () => {
+  const request = { ...REQUEST, engine: "simulated", untilReady: true };
+
+  test("is running from its first record on, so that its controller's death is seen whenever it comes", async () => {
+    const ports = simulatedPorts(new SimulatedDisk(GROUND), new SimulatedProject(1), 1);
+    const seen: unknown[] = [];
+    await runGoal(request, ports, never, ({ goal }) => seen.push(goal.status));
+    const { folder } = findGoal(ROOT, "latest", ports);
+    const changed: unknown[] = [];
+    foldFolder(folder, ports, ({ changes = [] }) => {
+      for (const { file, set } of changes)
+        if (file === "goal.json" && "status" in set) changed.push(set["status"]);
+    });
+    expect([seen, changed]).toEqual([["running"], ["running", "running", "running", "not_ready"]]);
+  });
+
+  test("and cannot be begun is not", async () => {
+    const ports = simulatedPorts(new SimulatedDisk(GROUND), new SimulatedProject(1), 1);
+    ports.openWorkTree = () => Promise.reject(new OmkError("git.unsupported", "Git is too old."));
+    expect((await failureOf(runGoal(request, ports, never, () => undefined))).code).toBe("git.unsupported");
+    expect(recordOf(ports)).toMatchObject({ status: "not_ready" });
+  });
 });
 
 test("a run in a directory where another works leaves no goal behind", async () => {

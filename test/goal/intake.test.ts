@@ -4,10 +4,13 @@ import { describe, expect, test } from "vitest";
 import type { OmkError } from "../../src/errors.ts";
 import {
   checkGoalText,
+  checkKind,
   goalKind,
+  kindOf,
   normalizeGoal,
   REQUIRED_CHECKS,
   testability,
+  testabilityOf,
 } from "../../src/goal/intake.ts";
 
 describe("the kind of a goal", () => {
@@ -28,7 +31,37 @@ describe("the kind of a goal", () => {
     ["Create a login page with tests", "greenfield"],
     ["Add a --json flag to list", "greenfield"],
     ["Count the words of a file", "greenfield"],
-    ["Fix the docs of the installer", "mixed"],
+    ["Fix the docs of the installer", "docs"],
+    ["Fix typo in README", "docs"],
+    ["Fix a typo in the documentation of sum", "docs"],
+    ["Fix a typo in the error message", "bugfix"],
+    ["Fix the bug in the docs generator", "bugfix"],
+    ["Fix the broken link checker", "bugfix"],
+    ["Fix the crash and update the README", "bugfix"],
+    ["Fix the performance of the parser", "performance"],
+    ["Fix the failing performance test", "bugfix"],
+    ["Rewrite the README", "docs"],
+    ["Rewrite the parser, then document it in the README", "rewrite"],
+    ["Audit the docs for wrong claims", "audit"],
+    ["Add a --json flag and document it in the README", "greenfield"],
+    ["Write docs for the API and add examples", "docs"],
+    ["Add examples to the README", "docs"],
+    ["Add an audit log to the admin page", "greenfield"],
+    ["Add a bug report template", "greenfield"],
+    ["Build a documentation site generator", "greenfield"],
+    ["Refactor the queue and fix the lost wakeup", "mixed"],
+    ["Add a migration that creates the users table", "migration"],
+    ["Optimise the search over all users", "performance"],
+    ["Please port sum.py to JavaScript", "rewrite"],
+    ["We should port this from Perl to Python", "rewrite"],
+    ["Porting the tool to Windows", "rewrite"],
+    ["Change the port from 80 to 8080", "greenfield"],
+    ["Port 8080 must be configurable", "greenfield"],
+    ["Listen on the TCP port given with --port", "greenfield"],
+    ["Show open ports in the list", "greenfield"],
+    ["Port forwarding to the container", "greenfield"],
+    ["修复登录页面的错误", "greenfield"],
+    ["Behebe den Fehler in der Summe", "greenfield"],
     ["Refactor and benchmark the queue", "mixed"],
   ];
   test.each(kinds)("of %j is %s", (text, kind) => {
@@ -85,6 +118,7 @@ describe("a goal that anybody can test", () => {
     "Improve it: the CLI must compile",
     "Implement state of art search",
     "Count the words",
+    "修复登录页面的错误",
   ];
   test.each(testable)("%j asks no question", (text) => {
     expect(testability(text)).toEqual({ testable: true });
@@ -108,6 +142,28 @@ describe("a goal that anybody can test", () => {
 
   test("takes no part of a word for a sign of a test", () => {
     expect(testability("make it better, a prefix for the latest contest").testable).toBe(false);
+  });
+});
+
+describe("an answer to the question what a goal means", () => {
+  const goal = (normalized_goal: string, ...answers: string[]) => ({
+    normalized_goal,
+    answers: answers.map((answer) => ({ question: "?", answer, at: "2026-01-01T00:00:00Z" })),
+  });
+
+  test("makes a goal testable by a sign in it, or by saying enough itself", () => {
+    expect(testabilityOf(goal("Make it better")).testable).toBe(false);
+    expect(testabilityOf(goal("Make it better", "npm test passes")).testable).toBe(true);
+    expect(testabilityOf(goal("Make it better", "pages load below two seconds")).testable).toBe(true);
+    expect(testabilityOf(goal("Make it better", "just improve it please")).testable).toBe(false);
+    expect(testabilityOf(goal("Make it better", "hmm", "the totals are right")).testable).toBe(true);
+  });
+
+  test("takes part in the kind, and a kind that was said outranks all words", () => {
+    expect(kindOf(goal("Make it better"))).toBe("greenfield");
+    expect(kindOf(goal("Make it better", "fix the rounding of totals"))).toBe("bugfix");
+    expect(kindOf({ ...goal("Rewrite all of it"), kind: "docs" })).toBe("docs");
+    expect(() => checkKind("bug")).toThrow(expect.objectContaining({ code: "usage.invalid" }) as OmkError);
   });
 });
 

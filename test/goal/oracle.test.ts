@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
 
 import type { GateResult } from "../../src/format/gate.ts";
-import type { Work } from "../../src/format/work.ts";
+import type { GoldenMismatch, Work } from "../../src/format/work.ts";
 import type { WorkTree } from "../../src/git/work-tree.ts";
-import { brokenLinks, isDocumentation, judgeOracle, type OracleFacts } from "../../src/goal/oracle.ts";
+import { brokenLinks, isDocumentation } from "../../src/goal/docs-links.ts";
+import { judgeOracle, type OracleFacts } from "../../src/goal/oracle.ts";
 
 const never = new AbortController().signal;
 
@@ -33,8 +34,14 @@ function gates(difference: Partial<NonNullable<Work["gates"]>> = {}): NonNullabl
 }
 
 function judge(normalizedGoal: string, difference: Partial<OracleFacts> = {}) {
-  const nothing = { gates: null, docsLinks: undefined, reportAdded: false };
-  return judgeOracle({ normalizedGoal, ...nothing, ...difference });
+  const nothing = {
+    gates: null,
+    addedTests: undefined,
+    docsLinks: undefined,
+    reportAdded: false,
+    golden: undefined,
+  };
+  return judgeOracle({ goal: { normalized_goal: normalizedGoal }, ...nothing, ...difference });
 }
 
 const counts = (tests: number) => ({ tests, passed: tests, failed: 0, skipped: 0 });
@@ -51,6 +58,12 @@ const BUG = "Fix the rounding of totals";
 const NEW = "Create a login page";
 const CLEAN = "Refactor the session module";
 const DOCS = "Write docs for the API";
+const OLD = "Rewrite the parser in Rust";
+const golden = (...mismatches: GoldenMismatch[]) => ({
+  tree: "t1",
+  observations: "d1",
+  results: [{ name: "help", mismatches }],
+});
 const AUDIT = "Audit the permissions of files";
 const FAST = "Improve performance of the start";
 
@@ -111,6 +124,34 @@ describe("a check of the oracle", () => {
       BUG,
       "regression",
       { gates: gates({ added_tests: added("unusable") }) },
+      "blocked",
+    ],
+    [
+      "no regression by added tests that check nothing",
+      BUG,
+      "regression",
+      { gates: gates({ added_tests: added("red_on_base") }), addedTests: { check: false, alone: false } },
+      "blocked",
+    ],
+    [
+      "no regression by added tests that are all of the change",
+      BUG,
+      "regression",
+      { gates: gates({ added_tests: added("red_on_base") }), addedTests: { check: true, alone: true } },
+      "blocked",
+    ],
+    [
+      "acceptance by added tests of which one checks",
+      NEW,
+      "acceptance",
+      { gates: gates({ added_tests: added("red_on_base") }), addedTests: { check: true, alone: false } },
+      "passed",
+    ],
+    [
+      "no acceptance by added tests that check nothing",
+      NEW,
+      "acceptance",
+      { gates: gates({ added_tests: added("red_on_base") }), addedTests: { check: false, alone: false } },
       "blocked",
     ],
     ["no regression without gates", BUG, "regression", {}, "blocked"],
@@ -238,6 +279,36 @@ describe("a check of the oracle", () => {
       DOCS,
       "docs",
       { docsLinks: { broken: [] }, gates: gates({ results: [gate({ verdict: "failed", passed: false })] }) },
+      "blocked",
+    ],
+    ["golden of a rewrite by observations that match", OLD, "golden", { golden: golden() }, "passed"],
+    ["no golden of a rewrite without observations", OLD, "golden", {}, "blocked"],
+    [
+      "no golden of a rewrite by gates alone",
+      OLD,
+      "golden",
+      { gates: gates({ results: [gate()] }) },
+      "blocked",
+    ],
+    [
+      "no golden with an observation that differs",
+      OLD,
+      "golden",
+      { golden: golden({ field: "stdout", expected: "a", actual: "b" }) },
+      "blocked",
+    ],
+    [
+      "golden with a difference that is wanted",
+      OLD,
+      "golden",
+      { golden: golden({ field: "stdout", expected: "a", actual: "b", intentional: "sorted now" }) },
+      "passed",
+    ],
+    [
+      "no golden of a refactoring whose observations differ, whatever its gates say",
+      CLEAN,
+      "golden",
+      { gates: gates(), golden: golden({ field: "exit_code", expected: "0", actual: "1" }) },
       "blocked",
     ],
     ["audit by an added report", AUDIT, "audit", { reportAdded: true }, "passed"],

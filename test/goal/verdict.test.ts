@@ -1,4 +1,5 @@
 /** The decision table: every combination of facts is tried, so no way to `ready` is left out. */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import type { GateResult } from "../../src/format/gate.ts";
@@ -11,6 +12,7 @@ import {
   onlyAcceptanceMissing,
   STATE_CONTROLLED,
   type Facts,
+  type GapCode,
 } from "../../src/goal/verdict.ts";
 
 const READY: Facts = {
@@ -19,13 +21,14 @@ const READY: Facts = {
   gates: "green",
   gatesUnapproved: false,
   cleanCheckout: "not_run",
+  cleanCheckoutLost: false,
+  unchangedParts: [],
   openTasks: [],
   outsideWriteSets: [],
   redGates: [],
   ranOnResult: true,
   changedFiles: 1,
   reviewed: true,
-  securityReviewed: true,
   blockedSections: [],
   baseCopies: "not_needed",
   protectedFiles: [],
@@ -44,84 +47,142 @@ function doneGraph() {
   return { ...graph, tasks: graph.tasks.map((task) => ({ ...task, status: "done" as const })) };
 }
 
+const READINESS = "ready: integration and oracle evidence passed";
 const BLOCKED = "security review is blocked: a.js:1 github-token";
 
-/** Everything the table can be asked. */
-function* allFacts(): Iterable<Facts> {
-  for (const executed of [true, false])
-    for (const gates of ["none", "not_run", "red", "green"] as const)
-      for (const ranOnResult of [true, false])
-        for (const changedFiles of [0, 2])
-          for (const reviewed of [true, false])
-            for (const securityReviewed of [true, false])
-              for (const blockedSections of [[], [BLOCKED]])
-                for (const baseCopies of ["not_needed", "passed", "failed", "unusable", "not_run"] as const)
-                  for (const missingChecks of [[], ["regression"]])
-                    for (const acceptance of ["open", "accepted", { rejected: "not what I meant" }] as const)
-                      yield {
-                        ...READY,
-                        executed,
-                        gates,
-                        redGates: gates === "red" ? ["tests (failed)"] : [],
-                        ranOnResult,
-                        changedFiles,
-                        reviewed,
-                        securityReviewed,
-                        blockedSections,
-                        baseCopies,
-                        protectedFiles: baseCopies === "not_needed" ? [] : ["sum.test.js"],
-                        missingChecks,
-                        acceptance,
-                      };
+/** Every value of every fact, the good ones first: all combinations of these are tried. */
+const VALUES: { [K in keyof Facts]?: readonly Facts[K][] } = {
+  executed: [true, false],
+  openTasks: [[], ["goal-agent-implement-2"]],
+  gates: ["green", "none", "not_run", "red"],
+  gatesUnapproved: [false, true],
+  cleanCheckout: ["passed", "unusable", "not_run", "failed"],
+  cleanCheckoutLost: [false, true],
+  unchangedParts: [[], ["goal-agent-implement-1"]],
+  outsideWriteSets: [[], ["other.js"]],
+  ranOnResult: [true, false],
+  changedFiles: [2, 0],
+  reviewed: [true, false],
+  blockedSections: [[], [BLOCKED]],
+  baseCopies: ["not_needed", "passed", "failed", "unusable", "not_run"],
+  drifted: [[], ["sum.js"]],
+  nestedRepositories: [[], ["vendor/x"]],
+  missingChecks: [[], ["regression"]],
+  acceptance: ["accepted", "open", { rejected: "not what I meant" }],
+};
+const FACTS = Object.keys(VALUES) as (keyof typeof VALUES)[];
+const COMBINATIONS = FACTS.reduce((count, name) => count * (VALUES[name]?.length ?? 1), 1);
+
+/** The combination of a number: each fact is a digit of it. */
+function factsOfNumber(number: number): Facts {
+  let rest = number;
+  const facts: Record<string, unknown> = { ...READY };
+  for (const name of FACTS) {
+    const values = VALUES[name] ?? [];
+    facts[name] = values[rest % values.length];
+    rest = Math.floor(rest / values.length);
+  }
+  return facts as unknown as Facts;
 }
 
-/** What `ready` means, said once more and differently. */
+/** When each gap is there, said once more and differently from the table. */
+const GAPS: Readonly<Record<GapCode, (facts: Facts) => boolean>> = {
+  agent_not_executed: ({ executed }) => !executed,
+  no_claim_without_evidence: ({ executed }) => !executed,
+  tasks_open: ({ openTasks }) => openTasks.length > 0,
+  review_missing: ({ executed, reviewed }) => executed && !reviewed,
+  security_review_missing: ({ executed, reviewed }) => executed && !reviewed,
+  review_blocked: ({ reviewed, blockedSections }) => reviewed && blockedSections.length > 0,
+  no_gates: ({ gates }) => gates === "none",
+  gates_not_run: ({ gates }) => gates === "not_run",
+  gates_red: ({ gates }) => gates === "red",
+  gates_unapproved: ({ gatesUnapproved }) => gatesUnapproved,
+  clean_checkout_red: ({ cleanCheckout }) => cleanCheckout === "failed",
+  clean_checkout_lost: ({ cleanCheckoutLost }) => cleanCheckoutLost,
+  part_unchanged: ({ unchangedParts }) => unchangedParts.length > 0,
+  write_set_violated: ({ outsideWriteSets }) => outsideWriteSets.length > 0,
+  gates_not_rerun: ({ executed, changedFiles, gates, ranOnResult }) =>
+    executed && changedFiles > 0 && gates === "green" && !ranOnResult,
+  nothing_changed: ({ executed, changedFiles }) => executed && changedFiles === 0,
+  protected_input_changed: ({ baseCopies }) => baseCopies === "failed",
+  base_copies_unusable: ({ baseCopies }) => baseCopies === "unusable" || baseCopies === "not_run",
+  result_changed: ({ drifted }) => drifted.length > 0,
+  nested_repository: ({ nestedRepositories }) => nestedRepositories.length > 0,
+  oracle_missing: ({ missingChecks }) => missingChecks.length > 0,
+  acceptance_needed: ({ acceptance }) => acceptance === "open",
+  rejected: ({ acceptance }) => typeof acceptance === "object",
+};
+
+/** Values of a fact with which a goal can be ready. */
+function isGood(name: keyof Facts, value: unknown): boolean {
+  if (name === "cleanCheckout") return value !== "failed";
+  if (name === "baseCopies") return value === "not_needed" || value === "passed";
+  return value === VALUES[name as keyof typeof VALUES]?.[0];
+}
+
+/** What `ready` means: every fact is good. */
 function isComplete(facts: Facts): boolean {
-  const tested = facts.gates === "green" && facts.ranOnResult;
-  const asTheyWere = facts.baseCopies === "not_needed" || facts.baseCopies === "passed";
-  const reviewed = facts.reviewed && facts.securityReviewed && facts.blockedSections.length === 0;
-  const worked = facts.executed && facts.changedFiles > 0;
-  return (
-    worked &&
-    tested &&
-    asTheyWere &&
-    reviewed &&
-    facts.missingChecks.length === 0 &&
-    facts.acceptance === "accepted"
-  );
+  return FACTS.every((name) => isGood(name, facts[name]));
 }
 
 describe("the verdict", () => {
-  test("is ready exactly when there is no gap, and there is no gap exactly when everything was shown", () => {
-    let tried = 0;
-    for (const facts of allFacts()) {
-      tried++;
+  test("is ready exactly when every fact is good, and each gap is there exactly when its fact is bad", () => {
+    const codes = Object.keys(GAPS) as GapCode[];
+    for (let number = 0; number < COMBINATIONS; number++) {
+      const facts = factsOfNumber(number);
       const { status, gaps, readinessCode, readiness } = decideVerdict(facts);
-      const where = JSON.stringify(facts);
-      expect(status === "ready", where).toBe(gaps.length === 0);
-      expect(status === "ready", where).toBe(isComplete(facts));
-      expect(readinessCode === "ready", where).toBe(status === "ready");
-      expect(readiness.startsWith(status === "ready" ? "ready: " : "not ready: "), where).toBe(true);
+      const found = gaps.map(({ code }) => code);
       // The sentence is that of the gap whose code it carries.
-      if (status !== "ready") {
-        const told = gaps.find(({ code }) => code === readinessCode);
-        expect(readiness, where).toBe(`not ready: ${told?.text}`);
-      }
+      const told = gaps.find(({ code }) => code === readinessCode)?.text;
+      const holds =
+        (status === "ready") === isComplete(facts) &&
+        (status === "ready") === (gaps.length === 0) &&
+        (status === "ready") === (readinessCode === "ready") &&
+        codes.every((code) => found.includes(code) === GAPS[code](facts)) &&
+        new Set(found).size === found.length &&
+        readiness === (status === "ready" ? READINESS : `not ready: ${told}`);
+      // `expect` for each of so many would take minutes.
+      if (!holds) expect.fail(`${JSON.stringify(facts)} is ${status}, ${readinessCode}: ${found.join(", ")}`);
     }
-    expect(tried).toBe(7_680);
+    expect(COMBINATIONS).toBeGreaterThan(450_000);
+  }, 120_000);
+
+  test("is never ready with one bad fact, whatever the others are", () => {
+    fc.assert(
+      fc.property(fc.nat(COMBINATIONS - 1), fc.constantFrom(...FACTS), fc.nat(4), (number, name, at) => {
+        const facts = factsOfNumber(number);
+        const bad = (VALUES[name] ?? []).filter((value) => !isGood(name, value));
+        const worse = { ...facts, [name]: bad[at % bad.length] };
+        expect(decideVerdict(worse).status).toBe("not_ready");
+      }),
+      { numRuns: 5_000 },
+    );
   });
 
   test("says that only acceptance is missing exactly when giving it would make the goal ready", () => {
-    for (const facts of allFacts()) {
-      if (typeof facts.acceptance === "object") continue;
-      expect(onlyAcceptanceMissing(facts)).toBe(isComplete({ ...facts, acceptance: "accepted" }));
-    }
+    fc.assert(
+      fc.property(fc.nat(COMBINATIONS - 1), (number) => {
+        const facts = factsOfNumber(number);
+        fc.pre(typeof facts.acceptance !== "object");
+        expect(onlyAcceptanceMissing(facts)).toBe(isComplete({ ...facts, acceptance: "accepted" }));
+      }),
+      { numRuns: 5_000 },
+    );
+    expect(onlyAcceptanceMissing({ ...READY, acceptance: "open" })).toBe(true);
+  });
+
+  test("explains itself by the rejection, whatever else is wrong", () => {
+    fc.assert(
+      fc.property(fc.nat(COMBINATIONS - 1), (number) => {
+        const verdict = decideVerdict({ ...factsOfNumber(number), acceptance: { rejected: "no" } });
+        expect(verdict.readinessCode).toBe("rejected");
+      }),
+    );
   });
 
   const gapOf: [string, Partial<Facts>, string, string][] = [
     ["no agent turn", { executed: false }, "agent_not_executed", "agent execution has not run"],
     ["no review", { reviewed: false }, "review_missing", "review evidence"],
-    ["no security review", { securityReviewed: false }, "security_review_missing", "security review"],
     ["a blocked section", { blockedSections: [BLOCKED] }, "review_blocked", "review is blocked"],
     [
       "gates that ran before the change only",
@@ -138,6 +199,12 @@ describe("the verdict", () => {
       "gates_red",
       "required verification gates failed",
     ],
+    ["tasks that are open", { openTasks: ["goal-agent-implement-2"] }, "tasks_open", "implement-2"],
+    ["gates nobody approved", { gatesUnapproved: true }, "gates_unapproved", "no person has approved"],
+    ["a red clean checkout", { cleanCheckout: "failed" }, "clean_checkout_red", "fresh checkout"],
+    ["a change outside", { outsideWriteSets: ["other.js"] }, "write_set_violated", "other.js"],
+    ["files changed since", { drifted: ["a.js"] }, "result_changed", "a.js"],
+    ["a repository inside", { nestedRepositories: ["vendor"] }, "nested_repository", "vendor"],
     [
       "base copies that fail",
       { baseCopies: "failed", protectedFiles: ["a.test.js"] },
@@ -195,7 +262,6 @@ describe("the verdict", () => {
       gates: "red",
       redGates: ["tests (failed)"],
       reviewed: false,
-      securityReviewed: false,
       acceptance: "open",
     });
     expect(readinessCode).toBe("gates_red");
@@ -422,6 +488,48 @@ describe("the facts of a goal", () => {
     const attested = (name: string) => ({ ...work.acceptance!, attested: { [name]: "tried it" } });
     expect(codesOf({ ...work, review, acceptance: attested("docs") })).toEqual(["oracle_missing"]);
     expect(codesOf({ ...work, review, acceptance: attested("regression") })).toEqual([]);
+  });
+
+  const waiver = (kind: "change" | "finding" | "gates", what: string, tree?: string) => ({
+    kind,
+    what,
+    ...(tree !== undefined && { tree }),
+    reason: "looked at it",
+    at: "2026-01-01T00:03:00Z",
+  });
+
+  test("with files outside the write sets keep it from being ready until a person lets each pass, in this result", () => {
+    const work = complete({ outside_write_sets: ["b.js", "c.js"] });
+    expect(codesOf(work)).toEqual(["write_set_violated"]);
+    const one = waiver("change", "b.js", TREE);
+    expect(codesOf({ ...work, waivers: [one] })).toEqual(["write_set_violated"]);
+    expect(codesOf({ ...work, waivers: [one, waiver("change", "c.js", TREE)] })).toEqual([]);
+    // What was let pass was another content.
+    expect(codesOf({ ...work, waivers: [one, waiver("change", "c.js", "t0")] })).toEqual([
+      "write_set_violated",
+    ]);
+    expect(codesOf({ ...work, waivers: [one, waiver("finding", "c.js")] })).toEqual(["write_set_violated"]);
+  });
+
+  test.each(["failed", "unusable"] as const)(
+    "with base copies that are %s are ready when a person let every such file pass, and not before",
+    (status) => {
+      const work = complete();
+      const base_copies = { status, files: ["a.test.js", "b.test.js"], results: [] };
+      const judged = { ...work, gates: { ...work.gates!, base_copies } };
+      const waivers = base_copies.files.map((path) => waiver("change", path, TREE));
+      expect(codesOf({ ...judged, waivers: waivers.slice(1) })).toHaveLength(1);
+      expect(codesOf({ ...judged, waivers })).toEqual([]);
+    },
+  );
+
+  test("with a red clean checkout of this result keep it from being ready; one that cannot be used blocks nothing", () => {
+    const work = complete();
+    const codes = (status: "passed" | "failed" | "unusable") =>
+      codesOf({ ...work, gates: { ...work.gates!, clean_checkout: { status, results: [] } } });
+    expect(codes("failed")).toEqual(["clean_checkout_red"]);
+    expect(codes("unusable")).toEqual([]);
+    expect(codes("passed")).toEqual([]);
   });
 
   test("name a blocked section of the wall by its gap", () => {

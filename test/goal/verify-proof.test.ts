@@ -1,10 +1,15 @@
 /** One finished goal on the simulated disk, of which every byte is bent once: `omk proof verify` must see each. */
+import { join } from "node:path";
+
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 
+import type { Disk } from "../../src/ports.ts";
 import { askGoal } from "../../src/goal/ask.ts";
-import { runGoal } from "../../src/goal/by-hand.ts";
+import { runGoal } from "../../src/goal/run-goal.ts";
+import type { OpenGoal } from "../../src/goal/open.ts";
 import { verifyProof } from "../../src/goal/verify-proof.ts";
+import { scanLog } from "../../src/store/log-reader.ts";
 import { Bender, withFiles, type OtherBytes } from "../support/bent-disk.ts";
 import { SimulatedDisk } from "../support/simulated-disk.ts";
 import { GROUND, PROJECT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
@@ -12,6 +17,7 @@ import { GROUND, PROJECT, simulatedPorts, SimulatedProject } from "../support/si
 const never = new AbortController().signal;
 
 let disk: SimulatedDisk;
+let open: OpenGoal;
 let folder: string;
 let id: string;
 let evidence: string[];
@@ -27,13 +33,26 @@ beforeAll(async () => {
     autoAccept: true,
     engine: "simulated",
   };
-  const { open, ending } = await runGoal(request, ports, never, () => undefined);
-  expect(ending.status).toBe("ready");
+  const ran = await runGoal(request, ports, never, () => undefined);
+  const { ending } = ran;
+  ({ open } = ran);
+  expect(ending, open.proof?.readiness).toMatchObject({ status: "ready" });
   ({ folder, id } = open);
   bender = new Bender(disk, folder, (other) => verifyProof(folder, id, { disk: other }));
   evidence = open.work.evidence.map(({ path }) => path).filter((path) => bender.bytesOf(path).length > 0);
   expect(evidence.length).toBeGreaterThan(4);
 });
+
+/** Made from the documents or the log, read by nothing that decides; and what says who controlled the goal. */
+const FOR_READERS =
+  /^(prd|technical-plan|test-spec|approvals)\.md$|^(decisions|budget-checkpoints|cost)\.jsonl$|^controller\/|^commands\/|^artifacts\/(oracle\/[^/]+|reviews\/[^/]+\.md|integration\/integrator-(accept|reject)\.json)$|^[a-z-]+\.(md|json)$/;
+
+function filesBelow(on: SimulatedDisk, top: string, below = ""): string[] {
+  return on.list(join(top, below)).flatMap((name) => {
+    const path = join(below, name);
+    return on.stat(join(top, path))?.kind === "folder" ? filesBelow(on, top, path) : [path];
+  });
+}
 
 function check(files: OtherBytes) {
   return verifyProof(folder, id, { disk: withFiles(disk, folder, files) });
@@ -46,37 +65,81 @@ describe("a proof", () => {
 
   test(
     "is found out, by name, when any bit-flipped byte is in it or in a document",
-    { timeout: 60_000 },
+    { timeout: 240_000 },
     () => {
       expect(
-        bender.bendTogether(["proof.json", "goal.json", "work.json", "task-graph.json"]),
+        bender.bendTogether(["proof.json", "proof.md", "goal.json", "work.json", "task-graph.json"]),
       ).toBeGreaterThan(20_000);
     },
   );
 
-  test("is found out, by name, when any byte of its evidence is another", { timeout: 60_000 }, () => {
+  test("is found out, by name, when any byte of its evidence is another", { timeout: 120_000 }, () => {
     expect(bender.bendTogether(evidence)).toBeGreaterThan(2_000);
   });
 
-  test(
-    "is found out when a byte of the log is another: all of one line, and a sample of all",
-    { timeout: 60_000 },
-    () => {
-      const text = Buffer.from(bender.bytesOf("events.jsonl"));
-      const lastLine = text.subarray(0, -1).lastIndexOf("\n") + 1;
-      const firstLine = text.indexOf("\n") + 1;
-      const secondLine = text.indexOf("\n", firstLine) + 1;
-      const places = fc.sample(fc.nat(text.length - 1), 2_000);
-      for (let at = firstLine; at < secondLine; at++) places.push(at);
-      // The end is where a flip might pass for a write that was cut off.
-      for (const at of [0, lastLine - 1, lastLine, text.length - 2, text.length - 1]) places.push(at);
-      for (const at of places) {
-        const { valid, faults } = check({ "events.jsonl": bender.bent("events.jsonl", at) });
-        expect(valid, `byte ${at}`).toBe(false);
-        expect(faults[0]?.file, `byte ${at}`).toBe("events.jsonl");
+  test("is found out when any byte of the log is another", { timeout: 240_000 }, () => {
+    const lines = Buffer.from(bender.bytesOf("events.jsonl")).toString("utf8").split("\n").slice(0, -1);
+    const path = join(folder, "events.jsonl");
+    const faultsIn = (other: { disk: Disk }): string[] => {
+      const { damage, torn } = scanLog(path, other, () => undefined);
+      return [...damage.map(({ line, because }) => `${line} ${because}`), ...(torn ? ["torn"] : [])];
+    };
+    let bends = 0;
+    // All but the last line are followed by one that names their digest, so a line and its neighbours tell.
+    for (const [at, line] of lines.slice(0, -1).entries()) {
+      const from = Math.max(0, at - 1);
+      const text = Buffer.from(
+        lines
+          .slice(from, at + 2)
+          .map((one) => `${one}\n`)
+          .join(""),
+      );
+      const start = at === 0 ? 0 : Buffer.byteLength(`${lines[from] ?? ""}\n`);
+      const other = { disk: withFiles(disk, folder, { "events.jsonl": text }) };
+      const known = new Set(faultsIn(other));
+      for (let byte = start; byte <= start + Buffer.byteLength(line); byte++) {
+        const was = text[byte] ?? 0;
+        text[byte] = was ^ 1;
+        const isSeen = faultsIn(other).some((fault) => !known.has(fault));
+        text[byte] = was;
+        if (!isSeen) expect.fail(`line ${at + 1}: byte ${byte - start} was bent unseen`);
+        bends++;
       }
-    },
-  );
+    }
+    // The last line is known by the snapshots; its end is where a flip might pass for a write that was cut off.
+    const size = bender.bytesOf("events.jsonl").length;
+    const last = size - Buffer.byteLength(lines.at(-1) ?? "") - 1;
+    const places = fc.sample(fc.nat(last - 1), 200);
+    for (let at = last; at < size; at++) places.push(at);
+    for (const at of places) {
+      const { valid, faults } = check({ "events.jsonl": bender.bent("events.jsonl", at) });
+      expect(valid, `byte ${at}`).toBe(false);
+      expect(faults[0]?.file, `byte ${at}`).toBe("events.jsonl");
+    }
+    expect(bends + size - last).toBe(size);
+  });
+
+  test("covers every file of the goal but those that are made for readers, and the claims of controllers", () => {
+    const checked = new Set([
+      "proof.json",
+      "proof.md",
+      "goal.json",
+      "work.json",
+      "task-graph.json",
+      "events.jsonl",
+    ]);
+    for (const path of open.work.evidence.map((one) => one.path)) checked.add(path);
+    const others = filesBelow(disk, folder).filter((path) => !checked.has(path));
+    expect(others.filter((path) => !FOR_READERS.test(path))).toEqual([]);
+  });
+
+  test("is found out when its rendering is that of another, and not when a crash has left none", () => {
+    const other = Buffer.from(
+      Buffer.from(bender.bytesOf("proof.md")).toString("utf8").replace("ready", "reedy"),
+    );
+    expect(check({ "proof.md": other })).toMatchObject({ valid: false, faults: [{ file: "proof.md" }] });
+    expect(check({ "proof.md": null })).toMatchObject({ valid: true });
+  });
 
   test("is found out when lines of the log are gone, doubled or exchanged", () => {
     const lines = Buffer.from(bender.bytesOf("events.jsonl")).toString("utf8").split("\n").slice(0, -1);

@@ -15,6 +15,7 @@ const STEP_MS_MAX = 5 * 60_000;
 const workplace = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), "omk-pack-"));
 try {
   const prefix = installPackage(workplace);
+  checkTypes(workplace, prefix);
   for (const { version, folder } of nodes()) checkWith(version, folder, prefix);
 } finally {
   fs.rmSync(workplace, { recursive: true, force: true });
@@ -147,9 +148,112 @@ function checkWith(version, folder, prefix) {
   expectEnd(demo, 0, "omk demo");
   assert.match(demo.stdout, /\bready\b/);
 
-  const script = 'import("omk").then((omk) => { if (Object.keys(omk).length === 0) process.exitCode = 1; })';
   const library = path.join(prefix, "lib", "node_modules");
   fs.symlinkSync(library, path.join(home, "node_modules"));
-  expectEnd(omk("node", "--input-type=module", "-e", script), 0, "importing omk as a library");
+  checkLibrary(home, (argv, options) => run(argv, { cwd: home, env, ...options }), expectEnd);
   say(`Node ${version}: version, goal list, demo and library are fine`);
+}
+
+/** Runs the program that the documentation shows, and one that reads what it made. */
+function checkLibrary(home, start, expectEnd) {
+  const shown = /```js\n([\s\S]*?)```/.exec(fs.readFileSync(path.join(root, "docs", "library.md"), "utf8"));
+  assert.ok(shown, "docs/library.md shows no program");
+  fs.writeFileSync(path.join(home, "example.mjs"), shown[1]);
+  const project = path.join(home, "project");
+  fs.mkdirSync(project);
+  const files = {
+    "package.json":
+      '{ "name": "sum", "private": true, "type": "module", "scripts": { "test": "node --test" } }\n',
+    "sum.js": "export const sum = (a, b) => a - b;\n",
+    "sum.test.js":
+      'import assert from "node:assert/strict";\nimport { test } from "node:test";\nimport { sum } from "./sum.js";\n' +
+      'test("adds", () => assert.equal(sum(2, 3), 5));\n',
+  };
+  for (const [name, text] of Object.entries(files)) fs.writeFileSync(path.join(project, name), text);
+  const git = (...args) => {
+    const done = run(["git", "-c", "user.name=a", "-c", "user.email=a@b.invalid", ...args], { cwd: project });
+    assert.equal(done.status, 0, `git ${args.join(" ")}: ${done.stderr}`);
+  };
+  git("init", "--quiet");
+  git("add", "--all");
+  git("commit", "--quiet", "-m", "as it is");
+  const steps = [{ edit: "sum.js", replace: "a - b", with: "a + b" }, { say: "sum adds now" }];
+  fs.writeFileSync(path.join(home, "script.json"), JSON.stringify({ version: 1, turns: [{ steps }] }));
+
+  const made = start(
+    ["env", `MY_AGENT=scripted:${path.join(home, "script.json")}`, "node", "../example.mjs"],
+    {
+      cwd: project,
+    },
+  );
+  expectEnd(made, 0, "the program in docs/library.md");
+  assert.equal(made.stdout, "ready ready [ 'sum.js' ]\n", made.stderr);
+
+  const reader = `
+    import { FileSystemGoalStateStore, GoalStateError, InMemoryGoalStateStore, OwnershipMap, OmkError } from "omk";
+    const store = new FileSystemGoalStateStore();
+    const goal = store.resolve("latest");
+    const proof = store.loadProof(goal.goal_id);
+    const memory = new InMemoryGoalStateStore([{ goal, proof }]);
+    let kind;
+    try { store.load("goal-that-is-not"); } catch (error) {
+      kind = error instanceof GoalStateError && error instanceof OmkError && error.kind;
+    }
+    console.log(goal.status, proof.status, memory.resolve("latest").goal_id === goal.goal_id, kind, typeof OwnershipMap);
+  `;
+  const read = start(["node", "--input-type=module", "-e", reader]);
+  expectEnd(read, 0, "reading goals as a library");
+  const { stdout } = read;
+  // The newest goal of this home is the one that was just made.
+  assert.equal(stdout, "ready ready true MissingFile function\n", read.stderr);
+
+  git("checkout", "--quiet", "--", ".");
+  const team = `
+    import { openOmk, TeamRunner } from "omk";
+    const engine = ${JSON.stringify(`scripted:${path.join(home, "script.json")}`)};
+    const teams = new TeamRunner(openOmk());
+    const { status, proof } = await teams.run({ team: "1:executor", text: "Fix the test", name: "fix", engine });
+    console.log(status, proof.changed_files.length, teams.list().teams.length, teams.resolve("fix").phase);
+  `;
+  const ran = start(["node", "--input-type=module", "-e", team], { cwd: project });
+  expectEnd(ran, 0, "a team by the library");
+  assert.equal(ran.stdout, "ready 1 1 Complete\n", ran.stderr);
+}
+
+/** Compiles a program against the packed types, with nothing else installed: they must lead nowhere but into the package. */
+function checkTypes(folder, prefix) {
+  const place = fs.mkdtempSync(path.join(folder, "types-"));
+  fs.symlinkSync(path.join(prefix, "lib", "node_modules"), path.join(place, "node_modules"));
+  const program = `
+    import { createGoal, Goal, InMemoryGoalStateStore, openOmk, resolveGoalProof, TeamRunner } from "omk";
+    import type { GoalStateStore } from "omk";
+    const omk = openOmk({ stateDir: "/nowhere" });
+    const { goal, status } = await createGoal({ text: "anything" }, omk);
+    export const same: Goal["status"] = status;
+    // @ts-expect-error: a status is one of a few words
+    export const wrong: "nothing" = goal.status;
+    // @ts-expect-error: it is a text
+    export const number: number = resolveGoalProof("latest", omk).readiness;
+    export const store: GoalStateStore = new InMemoryGoalStateStore([{ goal: Goal.parse({}) }]);
+    export const runner = new TeamRunner(omk).run({ team: "2:executor", text: "anything" });
+  `;
+  const compilerOptions = {
+    strict: true,
+    module: "nodenext",
+    target: "es2023",
+    lib: ["es2023", "dom"],
+    noEmit: true,
+    types: [],
+    skipLibCheck: false,
+  };
+  fs.writeFileSync(path.join(place, "package.json"), '{"type":"module"}\n');
+  fs.writeFileSync(path.join(place, "program.ts"), program);
+  fs.writeFileSync(
+    path.join(place, "tsconfig.json"),
+    JSON.stringify({ compilerOptions, files: ["program.ts"] }),
+  );
+  const tsc = path.join(root, "node_modules", "typescript", "bin", "tsc");
+  const done = run([process.execPath, tsc, "-p", place]);
+  assert.equal(done.status, 0, `compiling against the packed types:\n${done.stdout}${done.stderr}`);
+  say("types are fine");
 }

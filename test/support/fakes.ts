@@ -293,4 +293,5 @@ export const ASKING: EngineCapabilities = {
   interceptShell: false,
   usage: "exact",
   cost: true,
+  plans: false,
 };

@@ -2,6 +2,7 @@
  * A whole goal on the simulated disk: git, agent and gates are scripted ports, so nothing is left of the machine but
  * the files omk writes. The project itself (what the agent repaired) stands beside the disk and survives every crash.
  */
+import { OmkError } from "../../src/errors.ts";
 import { defaultSettings } from "../../src/config/settings.ts";
 import { createHash } from "node:crypto";
 
@@ -102,6 +103,7 @@ export function simulatedPorts(
       }
       return results;
     },
+    observe: () => Promise.reject(new Error("the simulated project has no program to observe")),
     settings: () => defaultSettings(),
     engineNamed: () => simulatedEngine(disk, project),
     tell: (line) => void stories.push(line),
@@ -120,9 +122,18 @@ function simulatedTree(project: SimulatedProject): WorkTree {
     snapshot: () => Promise.resolve(project.tree),
     changes: (from, to) => Promise.resolve(from === to ? [] : [change]),
     files: () => Promise.resolve(["sum.js"]),
-    read: () => Promise.resolve(undefined),
+    read: (_tree, path) =>
+      Promise.resolve(
+        path.endsWith(".js") ? Buffer.from("export const sum = (a, b) => a + b;\n") : undefined,
+      ),
     patch: () => Promise.resolve({ text: "", truncated: false }),
-    checkout: () => Promise.resolve(),
+    // Copies beside the project can be made; a folder without anything of it is nothing that this machine has.
+    checkout: (_tree, _folder, { withIgnored }) =>
+      withIgnored === true
+        ? Promise.resolve(undefined)
+        : Promise.reject(new OmkError("git.unsupported", "Nothing can be checked out here.")),
+    copyFolder: () => Promise.resolve(),
+    ignored: () => Promise.resolve([]),
     keep: (_tree, name) => Promise.resolve(`refs/omk/rescue/simulated/${name}`),
     undo: (from, to) => `git diff ${from} ${to}`,
     pinBase: () => Promise.resolve(),

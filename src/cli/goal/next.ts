@@ -12,6 +12,8 @@ export interface Standing {
   engine: string | undefined;
   /** Checks of the oracle that nothing shows. */
   missingChecks?: readonly string[];
+  /** Whether there are golden observations, which a gate can compare. */
+  isObserved?: boolean;
   /** The command that takes the work back. */
   undo?: string | undefined;
 }
@@ -30,7 +32,7 @@ export function nextSteps(standing: Standing): string[] {
       if (code === "approval_needed")
         return [`Next: answer what waits (omk approvals list --goal ${id}), then: omk goal resume ${id}`];
       return code === "not_testable"
-        ? ["Next: refine the goal and start it anew with omk goal run."]
+        ? [`Next: answer it: omk goal answer ${id} --decision "<how one can tell that it is reached>"`]
         : [`Next: omk goal resume ${id}`];
     case "blocked_on_external":
       return code === "agent_rate_limit" || code === "agent_provider"
@@ -52,13 +54,41 @@ function notReady(standing: Standing): string[] {
   const { id, code = "", missingChecks = [], undo } = standing;
   switch (code) {
     case "acceptance_needed":
+    case "clean_checkout_lost":
+    case "part_unchanged":
       return [`Next: look at the change, then: omk goal accept ${id} --summary "<why>"`];
     case "oracle_missing": {
+      if (missingChecks.includes("golden") && missingChecks.length === 1)
+        return [
+          `Next: what the old program does: omk goal golden record ${id} --at-base --name <name> --cmd '<command>'`,
+        ];
       const vouched = missingChecks.map((name) => ` --attest ${name}="<how you know>"`).join("");
       return [`Next: add a test, or vouch for it: omk goal accept ${id} --summary "<why>"${vouched}`];
     }
+    case "gates_unapproved":
+      return [`Next: look at the gates, then: omk goal accept ${id} --summary "<why>" --approve-gates`];
+    case "write_set_violated":
+    case "protected_input_changed":
+    case "base_copies_unusable":
+      return [
+        `Next: look at these files; to let one pass: omk goal accept ${id} --summary "<why>" --allow-change <path> --reason "<why>"`,
+        `Or another try: ${onwards(standing)}`,
+      ];
+    case "review_blocked":
+      return [
+        `Next: what was found: omk goal proof ${id}; to let it pass: omk goal accept ${id} --summary "<why>" --waive <finding> --reason "<why>"`,
+        `Or another try: ${onwards(standing)}`,
+      ];
     case "no_gates":
-      return [`Next: omk goal verify ${id} --gate 'tests=<your test command>'`];
+      return [
+        `Next: omk goal verify ${id} --gate 'tests=<your test command>'`,
+        // Named like the check that it then shows: there may be no test to show it.
+        ...(standing.isObserved === true
+          ? [
+              `Or, what was recorded as a gate: omk goal verify ${id} --gate 'compatibility=omk goal golden compare ${id}'`,
+            ]
+          : []),
+      ];
     case "gates_not_run":
     case "gates_not_rerun":
     case "result_changed":

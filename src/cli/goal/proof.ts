@@ -6,11 +6,17 @@ import { printFormatted, type FormatFlags } from "../formatted.ts";
 import { oneLine } from "../text.ts";
 
 /** Prints a goal's proof as text, Markdown or its record. */
-export function proofCommand(app: App, id: string, flags: FormatFlags): void {
+export async function proofCommand(app: App, id: string, flags: FormatFlags): Promise<void> {
   const goal = findGoal(app.root(), id, app.world);
+  // Only Markdown needs the schemas: the others are to answer at once.
+  const whole = flags.format === "md" ? await import("../../goal/proof-markdown.ts") : undefined;
+  const schema = flags.format === "md" ? (await import("../../format/proof.ts")).Proof : undefined;
   const render = {
     text: (proof: Record<string, unknown>) => text(goal.id, proof),
-    md: (proof: Record<string, unknown>) => markdown(goal.id, proof),
+    md: (proof: Record<string, unknown>) => {
+      const parsed = schema?.safeParse(proof);
+      return whole && parsed?.success ? whole.proofMarkdown(parsed.data) : markdown(goal.id, proof);
+    },
   };
   printFormatted(app, proofToShow(goal, app.world), render, flags);
 }
@@ -40,6 +46,27 @@ function gateLines(proof: Record<string, unknown>): string[] {
   });
 }
 
+/** The records of a list in a proof that was read without its schema. */
+function records(value: unknown): Record<string, unknown>[] {
+  const all: unknown[] = Array.isArray(value) ? value : [];
+  return all.filter((one): one is Record<string, unknown> => typeof one === "object" && one !== null);
+}
+
+function oracleLines(proof: Record<string, unknown>): string[] {
+  const evidence = proof["oracle_evidence"] as { checks?: unknown } | null | undefined;
+  return records(evidence?.checks).map((one) => {
+    const why = one["reason"] ?? one["gate"];
+    return `${stringOf(one["name"])}: ${stringOf(one["status"])}${why === undefined ? "" : ` (${stringOf(why)})`}`;
+  });
+}
+
+function attemptLines(proof: Record<string, unknown>): string[] {
+  return records(proof["attempts"]).map((one) => {
+    const task = one["task_id"] === undefined ? "" : ` of ${stringOf(one["task_id"])}`;
+    return `${stringOf(one["number"])}${task}: ${stringOf(one["outcome"] ?? one["status"])}`;
+  });
+}
+
 function total(proof: Record<string, unknown>): number {
   return (proof["task_graph_summary"] as { total_tasks?: number } | undefined)?.total_tasks ?? 0;
 }
@@ -54,6 +81,8 @@ function text(id: string, proof: Record<string, unknown>): string {
     `Tasks: ${total(proof)}`,
     ...listed("Gates", gateLines(proof)),
     ...listed("Changed files", strings(proof, "changed_files")),
+    ...listed("Oracle", oracleLines(proof)),
+    ...listed("Attempts", attemptLines(proof)),
     ...listed("Known gaps", strings(proof, "known_gaps")),
     ...listed("Decisions needed", strings(proof, "human_decisions_required")),
     ...(proof["recovery_status"] === undefined ? [] : [`Recovery: ${stringOf(proof["recovery_status"])}`]),

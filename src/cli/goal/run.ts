@@ -1,9 +1,13 @@
 /** `omk goal run`, `create`, `plan` and `resume`. */
 import { join } from "node:path";
 
-import { spent } from "../../goal/budget.ts";
-import { resumeGoal, runGoal, type Outcome } from "../../goal/by-hand.ts";
+import { isEstimated, spent } from "../../goal/budget.ts";
+import { resumeGoal } from "../../goal/resume.ts";
+import { runGoal } from "../../goal/run-goal.ts";
+import type { Outcome } from "../../goal/with-goal.ts";
 import type { GoalRequest } from "../../goal/create.ts";
+import { findGoalFolder } from "../../goal/find.ts";
+import { agentTasks } from "../../goal/agent-tasks.ts";
 import type { OpenGoal } from "../../goal/open.ts";
 import type { App } from "../app.ts";
 import { parseApprovalFlags, type GivenApprovalFlags } from "../approval-flags.ts";
@@ -11,6 +15,7 @@ import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
 import { shellQuoted } from "../../format/shell.ts";
 import { oneLine, textTime } from "../text.ts";
+import { idleFlags } from "./idle-flags.ts";
 import { engineFlag, nextSteps, type Standing } from "./next.ts";
 
 /** Makes a goal and, for `run --until-ready`, drives it to an ending. */
@@ -24,10 +29,9 @@ export async function createCommand(
   app.listen();
   const untilReady = flags["untilReady"] === true;
   const json = flags["json"] === true;
-  if (name === "run") app.output.story(plannerLine(flags["llmPlanner"] !== false));
-  if (flags["plannerTokenBudget"] !== undefined)
-    app.output.story("--planner-token-budget has no effect: this omk plans by rules, which cost no tokens");
+  for (const line of idleFlags(flags)) app.output.story(line);
   const created = (open: OpenGoal) => {
+    app.resumeWith = `omk goal resume ${open.id}`;
     // The id comes first, so that whatever happens next the user can name the goal.
     if (untilReady) app.output.story(`goal ${open.id}`);
   };
@@ -50,10 +54,11 @@ export async function createCommand(
   );
 }
 
-/** Which planner is used: one line on stderr that scripts of 0.5.0 look for. */
-function plannerLine(wanted: boolean): string {
-  if (!wanted) return "goal: using stub planner (--no-llm-planner)";
-  return "goal: llm planner unavailable (this omk plans by rules); falling back to stub planner";
+/** The goal that a command is about: `latest` is looked up once, and an interrupted user is told how to go on with it. */
+export function underWay(app: App, wanted: string): string {
+  const { id } = findGoalFolder(app.root(), wanted, app.world);
+  app.resumeWith = `omk goal resume ${id}`;
+  return id;
 }
 
 /** What commander gives for `resume`. */
@@ -68,7 +73,8 @@ export async function resumeCommand(app: App, id: string, flags: ResumeFlags): P
   const approvals = parseApprovalFlags(flags);
   app.listen();
   const { engine, untilReady } = flags;
-  const request = { wanted: id, untilReady, approvals, ...(engine !== undefined && { engine }) };
+  const wanted = underWay(app, id);
+  const request = { wanted, untilReady, approvals, ...(engine !== undefined && { engine }) };
   const outcome = await resumeGoal(request, await goalPorts(app), app.signal);
   const { goal } = outcome.open;
   app.exitStatus = goal.until_ready ? exitStatusOf(outcome.ending) : 0;
@@ -89,13 +95,19 @@ function renderCreated(name: "run" | "create" | "plan", { open }: Outcome): stri
   const { goal } = open;
   const title = name === "plan" ? "Goal plan created" : "Goal scaffold created";
   if (goal.status === "blocked_on_human") {
+    const next =
+      goal.reason_code === "not_testable"
+        ? [
+            "Next: refine the goal: say how a command or a test can tell when it is reached:",
+            `  omk goal answer ${open.id} --decision "<text>"`,
+          ]
+        : ["Next:", `  omk goal resume ${open.id}`];
     return [
       ...head(title, open),
       "",
       `Decision needed: ${oneLine(goal.failure?.reason ?? "")}`,
       "",
-      "Next: refine the goal so that a command or a test can tell when it is reached, for example:",
-      '  omk goal run "Fix the failing test in sum.test.js"',
+      ...next,
     ].join("\n");
   }
   const who = goal.engine ? "" : " --engine <engine>";
@@ -125,12 +137,26 @@ const ICONS: Readonly<Record<string, string>> = {
   blocked: "🚧",
 };
 
+/** How a run can end, in words. */
+const ENDINGS: Readonly<Record<string, string>> = {
+  ready: "the goal is reached, and the proof shows it",
+  not_ready: "what there is does not show that the goal is reached",
+  blocked_on_human: "it waits for a person; nothing is lost",
+  blocked_on_external: "it waits for something outside omk; nothing is lost",
+  needs_more_budget: "its budget is used up; nothing is lost",
+  failed_infra: "the machine or the agent's program failed, not the work",
+  paused: "it was stopped on the way; nothing is lost",
+  cancelled: "it was cancelled for good; changed files stay",
+};
+
 function renderRun({ open, ending }: Outcome): string {
   const next = nextSteps(standingOf(open, ending.status, ending.reasonCode));
   const { tokens, usd } = spent(open.work);
-  const cost = `  Spent:  ${tokens} tokens, $${usd.toFixed(4)}`;
+  const cost = `  Spent:  ${tokens} tokens, $${usd.toFixed(4)}${isEstimated(open.work) ? " (estimated)" : ""}`;
   const lines = [
+    // The first words are those that scripts look for, whatever the ending is; the last line of the head says which.
     ...head("Goal run completed", open),
+    `  Ended:  ${ENDINGS[ending.status] ?? ending.status}`,
     ...(tokens > 0 || usd > 0 ? [cost] : []),
     "",
     "Narrative:",
@@ -157,6 +183,7 @@ export function standingOf(open: OpenGoal, status: string, code: string): Standi
     untilReady: open.goal.until_ready,
     engine: open.goal.engine ?? undefined,
     missingChecks: checks.filter((check) => check.status === "blocked").map(({ name }) => name),
+    isObserved: (open.work.golden ?? []).length > 0,
     undo: open.work.undo,
   };
 }
@@ -175,9 +202,11 @@ function narrative(open: OpenGoal): [string, string][] {
       "verify",
       `base: ${work.baseline.gates.map((gate) => `${gate.name} ${gate.verdict}`).join(", ")}`,
     ]);
+  const several = agentTasks(open.graph).length > 1;
   for (const attempt of work.attempts) {
     const outcome = attempt.status === "ended" ? (attempt.outcome ?? "ended") : attempt.status;
-    steps.push(["execute", `attempt ${attempt.number}: ${outcome}`]);
+    const name = several ? `${attempt.task_id}, attempt ${attempt.number}` : `attempt ${attempt.number}`;
+    steps.push(["execute", `${name}: ${outcome}`]);
   }
   if (work.gates) {
     const counts = work.gates.results.map((gate) => `${gate.name} ${gate.verdict}`).join(", ");

@@ -2,15 +2,10 @@
 import { join } from "node:path";
 
 import { OmkError } from "../../errors.ts";
-import {
-  acceptByHand,
-  executeGoal,
-  rejectByHand,
-  reviewGoal,
-  verifyGoal,
-  type Outcome,
-} from "../../goal/by-hand.ts";
-import { ROLLBACK_PLAN } from "../../goal/accept.ts";
+import { acceptByHand, rejectByHand } from "../../goal/decisions-by-hand.ts";
+import { executeGoal, reviewGoal, verifyGoal } from "../../goal/steps-by-hand.ts";
+import type { Outcome } from "../../goal/with-goal.ts";
+import { ROLLBACK_PLAN } from "../../goal/reader-files.ts";
 import { TASK } from "../../goal/scaffold.ts";
 import type { App } from "../app.ts";
 import { parseApprovalFlags, type GivenApprovalFlags } from "../approval-flags.ts";
@@ -18,7 +13,7 @@ import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
 import { oneLine } from "../text.ts";
 import { nextSteps } from "./next.ts";
-import { standingOf } from "./run.ts";
+import { standingOf, underWay } from "./run.ts";
 
 /** What commander gives for a step; those about engine and approvals only `execute` has. */
 export interface StepFlags extends GivenApprovalFlags {
@@ -40,7 +35,13 @@ export async function stepCommand(
   const take = { verify: verifyGoal, execute: executeGoal, review: reviewGoal }[name];
   const render = { verify: renderVerify, execute: renderExecute, review: renderReview }[name];
   const { again, gate: gates = [], engine } = flags;
-  const request = { wanted: id, again, gates, approvals, ...(engine !== undefined && { engine }) };
+  const request = {
+    wanted: underWay(app, id),
+    again,
+    gates,
+    approvals,
+    ...(engine !== undefined && { engine }),
+  };
   const outcome = await take(request, await goalPorts(app), app.signal);
   app.exitStatus = outcome.achieved
     ? 0
@@ -50,17 +51,39 @@ export async function stepCommand(
   app.output.result(outcome.open.proof, () => render(outcome), flags.json);
 }
 
-/** Accepts a result, with attestations `check=statement`. */
-export async function acceptCommand(
-  app: App,
-  id: string,
-  flags: { summary: string; attest: string[]; json: boolean },
-): Promise<void> {
+/** What commander gives for `accept`. */
+export interface AcceptFlags {
+  summary: string;
+  attest: string[];
+  allowChange: string[];
+  waive: string[];
+  approveGates: boolean;
+  reason?: string;
+  json: boolean;
+}
+
+/** Accepts a result, with attestations `check=statement`, and with what a person lets pass. */
+export async function acceptCommand(app: App, id: string, flags: AcceptFlags): Promise<void> {
   const summary = notEmpty("--summary", flags.summary);
   const attested = Object.fromEntries(flags.attest.map(parseAttestation));
-  const outcome = await acceptByHand(id, { summary, attested }, await goalPorts(app), app.signal);
-  app.exitStatus = outcome.achieved ? 0 : 1;
-  app.output.result(outcome.open.proof, () => renderDecision(outcome, []), flags.json);
+  const { allowChange: changes, waive: findings, approveGates: gates, reason } = flags;
+  const pass = { changes, findings, gates, ...(reason !== undefined && { reason }) };
+  if (reason !== undefined && changes.length === 0 && findings.length === 0 && !gates) {
+    throw new OmkError("usage.invalid", "--reason says why something may pass, and nothing was named.", {
+      hint: "Name it with --allow-change <path>, --waive <finding> or --approve-gates.",
+    });
+  }
+  const outcome = await acceptByHand(id, { summary, attested, pass }, await goalPorts(app), app.signal);
+  app.exitStatus = exitStatusOf(outcome.ending);
+  app.output.result(outcome.open.proof, () => renderDecision(outcome, keptText(outcome)), flags.json);
+}
+
+/** An acceptance is for one result, whatever is still missing for it. */
+function keptText({ ending }: Outcome): string[] {
+  if (ending.status === "ready") return [];
+  return [
+    "The acceptance is kept: when the rest is there for the same files, the goal becomes ready without another one.",
+  ];
 }
 
 /** Rejects a result, with the reason. */

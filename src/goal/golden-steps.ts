@@ -1,0 +1,179 @@
+/** Golden observations as a person asks for them: recorded on the base, compared with the files as they are, listed. */
+import { join } from "node:path";
+
+import { OmkError } from "../errors.ts";
+import { GateSet } from "../format/gate.ts";
+import { problemsOf } from "../format/problems.ts";
+import { Work, type GoldenComparison, type GoldenObservation } from "../format/work.ts";
+import { refuseOwnAgent } from "../store/ask-controller.ts";
+import { ensureFolder } from "../store/files.ts";
+import { foldFolder } from "../store/journal.ts";
+import { recoverGoal } from "./drive.ts";
+import { findGoal } from "./find.ts";
+import { recordBase } from "./gate-steps.ts";
+import {
+  acceptDifference,
+  checkGoldenRequest,
+  compareAll,
+  recordGolden,
+  type GoldenRequest,
+} from "./golden.ts";
+import { unwantedMismatches } from "./golden-compare.ts";
+import { OpenGoal, type GoalPorts } from "./open.ts";
+import { concludeGoal } from "./proof.ts";
+import { applyRequests } from "./requests.ts";
+import { openWorkspace, projectDirOf, type Workspace } from "./workspace.ts";
+
+/** Records what a command does on the base. With `atBase` also when the project is no longer as it was then. */
+export async function recordByHand(
+  wanted: string,
+  request: GoldenRequest & { atBase?: boolean },
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<{ id: string; observation: GoldenObservation; voidsReview: boolean }> {
+  checkGoldenRequest(request, ports);
+  return changeGolden(wanted, "goal golden record", ports, signal, async (open) => {
+    const space = await openWorkspace(open, { command: "goal golden record" }, ports, signal);
+    try {
+      await layBase(open, space, request.atBase === true, signal);
+      const voidsReview = open.work.review !== null;
+      const observation = await recordGolden(open, space, request, ports, signal);
+      return { id: open.id, observation, voidsReview };
+    } finally {
+      await space.release();
+    }
+  });
+}
+
+/** Only what the program did before any work is worth comparing with. */
+async function layBase(
+  open: OpenGoal,
+  space: Workspace,
+  atBase: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { base, baseline, attempts } = open.work;
+  if (base && (atBase || (await space.tree.snapshot(signal)) === base.tree)) return;
+  // Nothing has been built on that base yet.
+  if (!base || (attempts.length === 0 && !baseline)) return recordBase({ open, space, signal });
+  throw new OmkError(
+    "goal.refused",
+    `The project is no longer as it was when the work of goal ${open.id} began.`,
+    {
+      hint: "With --at-base the command is run on a copy of the files as they were then.",
+    },
+  );
+}
+
+/** Marks a difference as wanted, from now on. */
+export async function acceptDifferenceByHand(
+  wanted: string,
+  given: { name: string; field: string; reason: string },
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  const reason = ports.redactor.text(given.reason);
+  await changeGolden(wanted, "goal golden compare", ports, signal, (open) =>
+    acceptDifference(open, { ...given, reason }),
+  );
+}
+
+/** Takes control for a change of the observations; what was concluded from others is concluded anew. */
+async function changeGolden<T>(
+  wanted: string,
+  command: string,
+  ports: GoalPorts,
+  signal: AbortSignal,
+  act: (open: OpenGoal) => Promise<T>,
+): Promise<T> {
+  const found = findGoal(ports.root, wanted, ports);
+  refuseOwnAgent(found.folder, command, ports);
+  projectDirOf(found.id, found.record);
+  const open = await OpenGoal.open(found.id, found.folder, command, ports, signal);
+  try {
+    await applyRequests(open, ports);
+    await recoverGoal(open, ports);
+    const { status } = open.goal;
+    if (status === "ready" || status === "cancelled")
+      throw new OmkError(
+        "goal.refused",
+        `${command} is refused: goal ${open.id} is ${status}, which is final.`,
+        {
+          hint: `To work on it again: omk goal verify ${open.id} --again`,
+        },
+      );
+    const reviewed = open.work.review !== null;
+    const done = await act(open);
+    if (reviewed && open.work.review === null && status === "not_ready")
+      await concludeGoal(open, undefined, undefined, ports);
+    return done;
+  } finally {
+    await open.close();
+  }
+}
+
+/** What is known of a goal's observations, read without control over it. */
+export function listGolden(
+  wanted: string,
+  ports: Pick<GoalPorts, "root" | "disk">,
+): {
+  id: string;
+  folder: string;
+  projectDir: string;
+  observations: GoldenObservation[];
+  setup: GateSet["setup"];
+} {
+  const { id, folder, record } = findGoal(ports.root, wanted, ports);
+  const { documents } = foldFolder(folder, ports);
+  const work = Work.partial().safeParse(documents.get("work.json") ?? {});
+  if (!work.success)
+    throw new OmkError(
+      "state.damaged",
+      `Goal ${id} has a work.json that this omk cannot read: ${problemsOf(work.error).join("; ")}.`,
+      { hint: "Other goals are not affected." },
+    );
+  const gates = GateSet.safeParse(documents.get("goal.json")?.["gates"]);
+  const setup = gates.success ? gates.data.setup : undefined;
+  return { id, folder, projectDir: projectDirOf(id, record), observations: work.data.golden ?? [], setup };
+}
+
+/** All observations against the files as they are. */
+export interface ComparedGolden {
+  id: string;
+  tree: string;
+  matches: boolean;
+  results: GoldenComparison["results"];
+}
+
+/**
+ * Compares the files as they are now. Changes nothing of the goal and needs no control over it, so it can be a gate; as a
+ * gate on a copy of the project it looks at that copy. `from` is where it was called.
+ */
+export async function compareByHand(
+  wanted: string,
+  from: string,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<ComparedGolden> {
+  const { id, folder, projectDir, observations, setup } = listGolden(wanted, ports);
+  if (observations.length === 0)
+    throw new OmkError("goal.refused", `Goal ${id} has no observations to compare with.`, {
+      hint: `Record one before the work begins: omk goal golden record ${id} --name help --cmd '<command>'`,
+    });
+  const copies = ports.disk.realPath(join(folder, "checkout"));
+  const here = ports.disk.realPath(from);
+  const inCopy = copies !== undefined && here !== undefined && here.startsWith(`${copies}/`);
+  // Its controller may be at work with the goal's own git at the same time.
+  const goalDir = join(folder, "checkout", `compare-${ports.random.name(12)}`);
+  await ensureFolder(goalDir, ports);
+  try {
+    const tree = await ports.openWorkTree({ projectDir: inCopy ? here : projectDir, goalDir, goalId: id });
+    const snapshot = await tree.snapshot(signal);
+    // Nobody's log names these processes: the child's own end takes them along.
+    const place = { folder, tree, setup, record: () => Promise.resolve() };
+    const results = await compareAll(place, observations, snapshot, ports, signal);
+    return { id, tree: snapshot, matches: unwantedMismatches({ results }).length === 0, results };
+  } finally {
+    ports.disk.removeTree(goalDir);
+  }
+}
