@@ -71,22 +71,6 @@ export function fingerprintOf(goalId: string, taskId: string): string {
   return hexOf(withBytes(seedOf(goalId), Buffer.from(taskId)));
 }
 
-/** Why a branch of this name cannot be, or undefined when it can. Names omk makes pass; those in files may not. */
-export function whyNoBranch(name: string): string | undefined {
-  if (name === "" || name === "@") return "it is empty or @";
-  if (name.startsWith("-")) return "it starts with a dash, as an option does";
-  if (name.startsWith("/") || name.endsWith("/")) return "it starts or ends with a slash";
-  for (const part of ["//", "..", "@{"]) if (name.includes(part)) return `it holds ${part}`;
-  if (name.endsWith(".")) return "it ends with a dot";
-  if (/\p{Cc}|\p{Cs}/u.test(name)) return "it holds a control character or half of one";
-  if (/[ ~^:?*[\\]/.test(name)) return "it holds a space or one of ~ ^ : ? * [ \\";
-  for (const part of name.split("/")) {
-    if (part.startsWith(".")) return "a part of it starts with a dot";
-    if (part.endsWith(".lock")) return "a part of it ends with .lock";
-  }
-  return undefined;
-}
-
 /** Why a worktree's folder cannot be called this, or undefined when it can. */
 export function whyNoWorktreeName(name: string): string | undefined {
   if (name === "") return "it is empty";

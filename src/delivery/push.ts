@@ -6,9 +6,9 @@ import { join } from "node:path";
 
 import { OmkError } from "../errors.ts";
 import { findRepository, splitNul, succeeded, textOf, type GitPorts } from "../git/private-git.ts";
+import { whyNoBranch } from "../git/ref-name.ts";
 import type { Processes, RunResult } from "../ports.ts";
 import { GitHubError, type GitHubFailure } from "./github.ts";
-import { whyNoBranch } from "./names.ts";
 import { outsideEnvironment } from "./outside.ts";
 import { githubRemote, parseRemote, type GitHubRemote } from "./remote.ts";
 

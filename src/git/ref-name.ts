@@ -3,7 +3,7 @@ import { OmkError } from "../errors.ts";
 
 const REF_BYTES_MAX = 240;
 
-/** The name of a branch that git and every file system take, or `git.failed`. */
+/** The name of a branch that git and every file system take, or `usage.invalid`. */
 export function checkedBranch(name: string): string {
   const because = whyNoBranch(name);
   if (because === undefined) return name;
@@ -16,7 +16,8 @@ export function checkedBranch(name: string): string {
   );
 }
 
-function whyNoBranch(name: string): string | undefined {
+/** Why a branch of this name cannot be, or undefined when it can. */
+export function whyNoBranch(name: string): string | undefined {
   if (name === "" || name === "@" || name === "HEAD") return "it stands for something else";
   if (Buffer.byteLength(name) > REF_BYTES_MAX) return "it is too long";
   if (/[\p{Cc}\p{Cs} ~^:?*[\\]/u.test(name)) return "it holds a character that git gives another meaning";
