@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { Place } from "../support/cli.ts";
-import { fixing, GOAL, partPlan, PARTS, THREE_PARTS } from "../support/three-parts.ts";
+import { failingTwice, fixing, GOAL, partPlan, PARTS, THREE_PARTS } from "../support/three-parts.ts";
 
 const RUN = ["goal", "run", GOAL, "--until-ready", "--auto-accept", "--engine"];
 
@@ -27,16 +27,7 @@ describe("a goal whose plan has three tasks", () => {
   test("does them in their order, one of them at its third attempt, and lists the attempts in its proof", async () => {
     using place = new Place(THREE_PARTS);
     await place.commitAll();
-    const engine = place.script({
-      turns: [
-        partPlan(),
-        fixing("sum"),
-        { match: { role: "work", task: "*-1", attempt: 1 }, steps: [{ crash: 3 }] },
-        { match: { role: "work", task: "*-1", attempt: 2 }, steps: [{ say: "half" }, { crash: "SIGKILL" }] },
-        fixing("mul"),
-        fixing("neg"),
-      ],
-    });
+    const engine = place.script({ turns: failingTwice() });
     const ran = await place.run(...RUN, engine);
     expect(ran).toMatchObject({ status: 0 });
     const proof = place.json("proof.json");
