@@ -31,6 +31,22 @@ export function approvalOptions(command: Command): Command {
     );
 }
 
+/** How long and how much, for every command that makes work. */
+export function limitOptions(command: Command): Command {
+  return command
+    .option(
+      "--max-attempts <n>",
+      "executions of a task before it counts as failed (1 to 20). Default: 3",
+      number,
+    )
+    .option(
+      "--budget-time <duration>",
+      "stop after this long at work: a number with the suffix s/m/h/d; without one, seconds",
+    )
+    .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
+    .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number);
+}
+
 /** Example command lines, as help texts end with. */
 export function examples(...lines: string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}\n`;

@@ -2,7 +2,7 @@
 import { Command, Option } from "commander";
 
 import type { App } from "./app.ts";
-import { approvalOptions, collect, examples, number } from "./flags.ts";
+import { approvalOptions, collect, examples, limitOptions, number } from "./flags.ts";
 import type { GoldenRecordFlags } from "./goal/golden.ts";
 import type { OpenPrFlags } from "./goal/open-pr.ts";
 import type { ResumeFlags } from "./goal/run.ts";
@@ -111,7 +111,7 @@ export function goalCommand(app: App): Command {
 
 /** `run`, `create` and `plan` take the same flags. */
 function creating(name: "run" | "create" | "plan", app: App): Command {
-  return approvalOptions(new Command(name))
+  return limitOptions(approvalOptions(new Command(name)))
     .argument("<goal>", "the outcome you want, in one sentence")
     .option(
       "--engine <engine>",
@@ -125,17 +125,6 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
       "what kind of goal it is, where its words tell another: bugfix, greenfield, docs, …: docs/goals.md",
     )
     .option("--agent-review", "let the engine review the result, reading only", false)
-    .option(
-      "--max-attempts <n>",
-      "executions of a task before it counts as failed (1 to 20). Default: 3",
-      number,
-    )
-    .option(
-      "--budget-time <duration>",
-      "stop after this long at work: a number with the suffix s/m/h/d; without one, seconds",
-    )
-    .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
-    .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number)
     .option("--max-agents <n>", "agents at work at once; must be > 0", number)
     .addOption(
       new Option("--policy <policy>", "what happens to the result")

@@ -2,7 +2,7 @@
 import { Command, Option } from "commander";
 
 import type { App } from "./app.ts";
-import { approvalOptions, collect, examples, number } from "./flags.ts";
+import { approvalOptions, collect, examples, limitOptions, number } from "./flags.ts";
 import type { FormatFlags } from "./formatted.ts";
 import type { HudFlags } from "./hud.ts";
 import type { RunShowFlags } from "./run.ts";
@@ -94,7 +94,7 @@ function withJson(name: string, description: string): Command {
 }
 
 function teamRunCommand(app: App): Command {
-  return approvalOptions(withJson("run", "let several workers do one task, to a proof"))
+  return limitOptions(approvalOptions(withJson("run", "let several workers do one task, to a proof")))
     .argument("[team]", "<count>:<role> with 1 to 16 workers, the name of a role, or team (3:executor)")
     .argument("[task...]", "what is to be done")
     .option("-n, --name <name>", "name of the team and its run; <role>-<8 digits> if left out")
@@ -110,17 +110,6 @@ function teamRunCommand(app: App): Command {
       "--engine <engine>",
       "who does the work: auto, a known agent, acp:<command line>, …: docs/engines.md",
     )
-    .option(
-      "--max-attempts <n>",
-      "executions of a task before it counts as failed (1 to 20). Default: 3",
-      number,
-    )
-    .option(
-      "--budget-time <duration>",
-      "stop after this long at work: a number with the suffix s/m/h/d; without one, seconds",
-    )
-    .option("--budget-tokens <tokens>", "stop after this many tokens; must be > 0", number)
-    .option("--budget-usd <usd>", "stop after this many dollars; must be > 0", number)
     .option("--idle-timeout <duration>", "an agent that says nothing for this long has failed. Default: 10m")
     .option("--lease <duration>", "a worker without a sign of life for this long loses its task")
     .option("--resume", "go on with a run that was interrupted", false)

@@ -8,7 +8,6 @@ import { Work, type GoldenComparison, type GoldenObservation } from "../format/w
 import { refuseOwnAgent } from "../store/ask-controller.ts";
 import { ensureFolder } from "../store/files.ts";
 import { foldFolder } from "../store/journal.ts";
-import { recoverGoal } from "./drive.ts";
 import { findGoal } from "./find.ts";
 import { recordBase } from "./gate-steps.ts";
 import {
@@ -19,9 +18,9 @@ import {
   type GoldenRequest,
 } from "./golden.ts";
 import { unwantedMismatches } from "./golden-compare.ts";
-import { OpenGoal, type GoalPorts } from "./open.ts";
+import type { GoalPorts, OpenGoal } from "./open.ts";
 import { concludeGoal } from "./proof.ts";
-import { applyRequests } from "./requests.ts";
+import { withGoal } from "./with-goal.ts";
 import { openWorkspace, projectDirOf, type Workspace } from "./workspace.ts";
 
 /** Records what a command does on the base. With `atBase` also when the project is no longer as it was then. */
@@ -86,13 +85,7 @@ async function changeGolden<T>(
   signal: AbortSignal,
   act: (open: OpenGoal) => Promise<T>,
 ): Promise<T> {
-  const found = findGoal(ports.root, wanted, ports);
-  refuseOwnAgent(found.folder, command, ports);
-  projectDirOf(found.id, found.record);
-  const open = await OpenGoal.open(found.id, found.folder, command, ports, signal);
-  try {
-    await applyRequests(open, ports);
-    await recoverGoal(open, ports);
+  const work = async (open: OpenGoal): Promise<T> => {
     const { status } = open.goal;
     if (status === "ready" || status === "cancelled")
       throw new OmkError(
@@ -107,9 +100,9 @@ async function changeGolden<T>(
     if (reviewed && open.work.review === null && status === "not_ready")
       await concludeGoal(open, undefined, undefined, ports);
     return done;
-  } finally {
-    await open.close();
-  }
+  };
+  const refuse = (folder: string) => refuseOwnAgent(folder, command, ports);
+  return withGoal(wanted, command, ports, signal, work, { refuse });
 }
 
 /** What is known of a goal's observations, read without control over it. */

@@ -98,7 +98,9 @@ function findingOf(
   changed: ReadonlySet<string>,
 ): ReviewFinding {
   const path = said.path.trim().replace(/^(?:\.\/)+/, "");
-  const kind = said.kind.replaceAll(/[^A-Za-z0-9_-]+/g, "-").replaceAll(/^-+|-+$/g, "") || "remark";
+  // A word: what else stands there (a token that a pattern does not know by its neighbours, say) is for the text.
+  const word = said.kind.replaceAll(/[^A-Za-z0-9_-]+/g, "-").replaceAll(/^-+|-+$/g, "");
+  const kind = /^[A-Za-z]+(?:[-_][A-Za-z]+){0,4}$/.test(word) && word.length <= 40 ? word : "remark";
   const text = cut(said.text);
   return {
     // Reviewers word the same thing anew each time; white space and case at least are no difference.

@@ -2,6 +2,7 @@
 import { refuseWaiting } from "../approval/waiting.ts";
 import type { Engine } from "../engine/engine.ts";
 import { OmkError } from "../errors.ts";
+import { refuseOwnAgent } from "../store/ask-controller.ts";
 import { refuseSecrets, withGateFlags } from "../gate/definitions.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { runAgentReview } from "./agent-review.ts";
@@ -67,6 +68,7 @@ export function verifyGoal(
 /** The event of further gates of the user's own. */
 function gatesDefined(open: OpenGoal, flags: readonly string[], ports: GoalPorts): NewEvent[] {
   if (flags.length === 0) return [];
+  refuseOwnAgent(open.folder, "goal verify --gate", ports);
   const gates = withGateFlags(open.goal.gates ?? { source: "none", digest: "", definitions: [] }, flags);
   refuseSecrets(gates, ports.redactor);
   const names = gates.definitions.filter(({ source }) => source === "flag").map(({ name }) => name);

@@ -17,15 +17,20 @@ export interface Outcome {
   isUntouched?: true;
 }
 
-/** Finds a goal by what a person calls it, takes control of it, and brings it to where its log says it stands. */
+/**
+ * Finds a goal by what a person calls it, takes control of it, and brings it to where its log says it stands. `refuse`
+ * throws what keeps the caller from that.
+ */
 export async function withGoal<T>(
   wanted: string,
   command: string,
   ports: GoalPorts,
   signal: AbortSignal,
   act: (open: OpenGoal) => Promise<T>,
+  { refuse }: { refuse?: (folder: string) => void } = {},
 ): Promise<T> {
   const found = findGoal(ports.root, wanted, ports);
+  refuse?.(found.folder);
   // Before it is opened: without the project nothing can be done there.
   projectDirOf(found.id, found.record);
   const open = await OpenGoal.open(found.id, found.folder, command, ports, signal);

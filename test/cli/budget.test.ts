@@ -148,7 +148,7 @@ describe("a goal's budget", () => {
     expect(place.json("work.json")["active_ms"]).toBeGreaterThan(beforeTurn);
     const resumed = await place.run("goal", "resume");
     expect(resumed.status, resumed.stdout + resumed.stderr).toBe(0);
-    expect(resumed.stdout).toMatch(/^ {2}Spent: {2}\d+ tokens, \$0\.\d{4}$/m);
+    expect(resumed.stdout).toMatch(/^ {2}Spent: {2}\d+ tokens, \$0\.\d{4} \(estimated\)$/m);
     const [killed, whole] = attempts(place);
     expect(killed).toMatchObject({ status: "interrupted", usage: { quality: "exact" } });
     const { tokens: all } = place.json("proof.json")["budget_spent"] as { tokens: number };

@@ -1,11 +1,11 @@
 /** Goals whose plan has several tasks: one after another, each with its own attempts and its own files. */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
 
 import { Place } from "../support/cli.ts";
-import { fixing, GOAL, partPlan, PARTS, THREE_PARTS } from "../support/three-parts.ts";
+import { failingTwice, fixing, GOAL, partPlan, PARTS, THREE_PARTS } from "../support/three-parts.ts";
 
 const RUN = ["goal", "run", GOAL, "--until-ready", "--auto-accept", "--engine"];
 
@@ -27,16 +27,7 @@ describe("a goal whose plan has three tasks", () => {
   test("does them in their order, one of them at its third attempt, and lists the attempts in its proof", async () => {
     using place = new Place(THREE_PARTS);
     await place.commitAll();
-    const engine = place.script({
-      turns: [
-        partPlan(),
-        fixing("sum"),
-        { match: { role: "work", task: "*-1", attempt: 1 }, steps: [{ crash: 3 }] },
-        { match: { role: "work", task: "*-1", attempt: 2 }, steps: [{ say: "half" }, { crash: "SIGKILL" }] },
-        fixing("mul"),
-        fixing("neg"),
-      ],
-    });
+    const engine = place.script({ turns: failingTwice() });
     const ran = await place.run(...RUN, engine);
     expect(ran).toMatchObject({ status: 0 });
     const proof = place.json("proof.json");
@@ -150,4 +141,61 @@ describe("a goal whose plan has three tasks", () => {
     expect(await place.run("goal", "accept", "--summary", "fine")).toMatchObject({ status: 0 });
     expect(attemptsIn(place.json("proof.json"))).toEqual(["0.1 finished", "1.1 finished", "2.1 finished"]);
   });
+
+  test("sees what a turn changed outside its write set when omk was killed in the middle of it", async () => {
+    using place = new Place(THREE_PARTS);
+    await place.commitAll();
+    const kill = [
+      { write: "README.md", text: "mine\n" },
+      { wait_for: "../omk.pid" },
+      { run: "kill -9 $(cat ../omk.pid); rm ../omk.pid" },
+      { hang: true },
+    ];
+    const engine = place.script({
+      turns: [
+        partPlan(),
+        {
+          match: { role: "work", task: "*-0", prompt: "An earlier turn was interrupted" },
+          ...withSteps("sum"),
+        },
+        { match: { role: "work", task: "*-0", prompt: "README.md" }, steps: [{ say: "it stays" }] },
+        { match: { role: "work", task: "*-0" }, steps: kill },
+        fixing("mul"),
+        fixing("neg"),
+      ],
+    });
+    const running = place.start(...RUN, engine, "--max-attempts", "1");
+    writeFileSync(join(place.folder, "omk.pid"), String(running.child.pid));
+    expect(await running.ended).toMatchObject({ signal: "SIGKILL" });
+    expect(await place.run("goal", "resume")).toMatchObject({ status: 1 });
+    expect(place.json("work.json")["outside_write_sets"]).toEqual(["README.md"]);
+    expect(place.json("proof.json")["status"]).toBe("not_ready");
+  });
+
+  test("is not ready by itself where a part changed nothing that was its to change", async () => {
+    using place = new Place(THREE_PARTS);
+    await place.commitAll();
+    const idle = { match: { role: "work", task: "*-2" }, steps: [{ say: "done already" }] };
+    const slices = [
+      { id: "sum", title: "Mend sum", description: "sum", write_set: ["sum.js"], acceptance: ["sum"] },
+      { id: "mul", title: "Mend mul", description: "mul", write_set: ["mul.js"], acceptance: ["mul"] },
+      { id: "docs", title: "Write notes", description: "notes", write_set: ["NOTES"], acceptance: ["notes"] },
+    ];
+    place.write({ "neg.js": "export function neg(a) {\n  return -a;\n}\n" });
+    const plan = { match: { role: "plan" }, steps: [{ say: JSON.stringify({ kind: "repair", slices }) }] };
+    const turns = [plan, fixing("sum"), fixing("mul"), idle];
+    expect(await place.run(...RUN, place.script({ turns }))).toMatchObject({ status: 3 });
+    expect(place.json("proof.json")).toMatchObject({
+      status: "not_ready",
+      readiness_code: "part_unchanged",
+      readiness: expect.stringContaining("goal-agent-implement-2") as string,
+    });
+    const accepted = await place.run("goal", "accept", "--summary", "no notes were needed");
+    expect(accepted).toMatchObject({ status: 0 });
+    expect(await place.run("proof", "verify")).toMatchObject({ status: 0 });
+  });
 });
+
+function withSteps(part: Parameters<typeof fixing>[0]): { steps: object[] } {
+  return { steps: fixing(part).steps };
+}

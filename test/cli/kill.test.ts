@@ -1,7 +1,4 @@
 /** Test 3 of the reliability suite: the built command line, killed at random moments, and again while it recovers. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -15,14 +12,6 @@ const STEPS = [
   { write: "sum.js", text: BROKEN_SUM["sum.js"].replace("a - b", "a + b") },
   ...REPAIR.slice(1),
 ];
-
-/** Lines of the log that are whole, as the disk has them now. */
-function wholeLines(place: Place): string[] {
-  const goals = join(place.state, "goals");
-  if (!existsSync(goals) || readdirSync(goals).length === 0) return [];
-  const log = join(place.goalFolder(), "events.jsonl");
-  return existsSync(log) ? readFileSync(log, "utf8").split("\n").slice(0, -1) : [];
-}
 
 /** Kills a command after so many milliseconds, unless it ends before. */
 async function killed(place: Place, afterMs: number, ...args: string[]): Promise<boolean> {
@@ -48,16 +37,16 @@ test(
       const engine = place.script({ turns: [{ steps: WRONG }, { match: { attempt: 2 }, steps: STEPS }] });
       const run = ["goal", "run", GOAL, "--until-ready", "--auto-accept", "--engine", engine];
       if (await killed(place, first, ...run)) kills++;
-      const before = wholeLines(place);
+      const before = place.wholeLines();
       if (before.length === 0) continue; // killed before there was a goal: nothing was promised
       if (kills % 2 === 0 && (await killed(place, second, "goal", "resume"))) kills++;
-      const between = wholeLines(place);
+      const between = place.wholeLines();
       expect(between.slice(0, before.length)).toEqual(before);
       const resumed = await place.run("goal", "resume");
       const where = `killed after ${first} ms: ${resumed.stdout}${resumed.stderr}`;
       expect(resumed.status, where).toBe(0);
       expect(place.json("goal.json")["status"], where).toBe("ready");
-      expect(wholeLines(place).slice(0, between.length), where).toEqual(between);
+      expect(place.wholeLines().slice(0, between.length), where).toEqual(between);
       expect(await place.run("proof", "verify"), where).toMatchObject({ status: 0 });
     }
     console.log(`kills: ${kills} processes killed with SIGKILL`);

@@ -129,6 +129,30 @@ describe("a greenfield goal", { timeout: 60_000 }, () => {
     expect(await goal(place, "Add a product function", [code])).toMatchObject({ status: 1 });
     expect(missing(place)).toContain("greenfield goal is missing: acceptance");
   });
+
+  test("tells the agent what is missing, which then adds it", async () => {
+    using place = await placed(SUM);
+    const engine = place.script({
+      turns: [
+        {
+          match: { prompt: "Nothing shows yet that the goal itself is reached (acceptance)" },
+          steps: [itsTest],
+        },
+        { steps: [code] },
+      ],
+    });
+    const ran = await place.run(
+      "goal",
+      "run",
+      "Add a product function",
+      "--until-ready",
+      "--auto-accept",
+      "--engine",
+      engine,
+    );
+    expect(ran).toMatchObject({ status: 0 });
+    expect(place.json("work.json")["attempts"]).toHaveLength(2);
+  });
 });
 
 describe("a rewrite goal", { timeout: 120_000 }, () => {

@@ -1,22 +1,11 @@
 /** The built command line with a goal of three planned tasks, killed at random moments: it always goes on to ready. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { Place } from "../support/cli.ts";
-import { fixing, GOAL, partPlan, THREE_PARTS } from "../support/three-parts.ts";
+import { failingTwice, GOAL, THREE_PARTS } from "../support/three-parts.ts";
 
 const KILLS = Number(process.env["OMK_TEST_PART_KILLS"] ?? 8);
-
-/** Lines of the log that are whole, as the disk has them now. */
-function wholeLines(place: Place): string[] {
-  const goals = join(place.state, "goals");
-  if (!existsSync(goals) || readdirSync(goals).length === 0) return [];
-  const log = join(place.goalFolder(), "events.jsonl");
-  return existsSync(log) ? readFileSync(log, "utf8").split("\n").slice(0, -1) : [];
-}
 
 test(
   `${KILLS} kills of goals with three tasks, one of which fails twice, lose nothing and end ready`,
@@ -27,16 +16,7 @@ test(
     for (let at = 0; at < moments.length;) {
       using place = new Place(THREE_PARTS);
       await place.commitAll();
-      const engine = place.script({
-        turns: [
-          partPlan(),
-          fixing("sum"),
-          { match: { role: "work", task: "*-1", attempt: 1 }, steps: [{ crash: 3 }] },
-          { match: { role: "work", task: "*-1", attempt: 2 }, steps: [{ crash: "SIGKILL" }] },
-          fixing("mul"),
-          fixing("neg"),
-        ],
-      });
+      const engine = place.script({ turns: failingTwice() });
       let lines: string[] = [];
       let status: number | null = null;
       // Killed and resumed, again and again, until it came to its end in between; five in a row without a word would be one.
@@ -52,7 +32,7 @@ test(
         clearTimeout(timer);
         if (ended.signal === "SIGKILL") kills++;
         else status = ended.status;
-        const now = wholeLines(place);
+        const now = place.wholeLines();
         expect(now.slice(0, lines.length), `after ${afterMs} ms`).toEqual(lines);
         lines = now;
       }

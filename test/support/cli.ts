@@ -1,7 +1,16 @@
 /** The built command line in a place of its own: a state folder, a project, and nothing of the user's environment. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -137,6 +146,14 @@ export class Place implements Disposable {
       .split("\n")
       .filter(Boolean)
       .map((line) => JSON.parse(line) as { seq: number; kind: string });
+  }
+
+  /** Lines of the newest goal's log that are whole, as the disk has them now; none before there is a goal. */
+  wholeLines(): string[] {
+    const goals = join(this.state, "goals");
+    if (!existsSync(goals) || readdirSync(goals).length === 0) return [];
+    const log = join(this.goalFolder(), "events.jsonl");
+    return existsSync(log) ? readFileSync(log, "utf8").split("\n").slice(0, -1) : [];
   }
 
   copyState(to: string): void {

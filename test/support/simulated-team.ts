@@ -152,7 +152,15 @@ export function simulatedTeam(disk: SimulatedDisk, project: TeamProject, stream:
           : base !== undefined && base !== "passed"
             ? "failed_on_base_too"
             : "failed";
-        kept.push({ ...one, passed: isGreen, verdict, exit_code: isGreen ? 0 : 1, output_path: path });
+        const counts = { tests: 1, passed: isGreen ? 1 : 0, failed: isGreen ? 0 : 1, skipped: 0 };
+        kept.push({
+          ...one,
+          passed: isGreen,
+          verdict,
+          counts,
+          exit_code: isGreen ? 0 : 1,
+          output_path: path,
+        });
       }
       return kept;
     },

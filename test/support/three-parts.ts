@@ -56,3 +56,15 @@ export function fixing(part: Part): { match: { role: string; task: string }; ste
     steps: [{ write: `${part}.js`, text: source(part, RIGHT[part]) }, { say: `${part} mended` }],
   };
 }
+
+/** All turns of a run whose second part fails twice: its agent crashes, and then is killed. */
+export function failingTwice(): object[] {
+  return [
+    partPlan(),
+    fixing("sum"),
+    { match: { role: "work", task: "*-1", attempt: 1 }, steps: [{ crash: 3 }] },
+    { match: { role: "work", task: "*-1", attempt: 2 }, steps: [{ say: "half" }, { crash: "SIGKILL" }] },
+    fixing("mul"),
+    fixing("neg"),
+  ];
+}

@@ -63,7 +63,10 @@ function notReady(standing: Standing): string[] {
           `Next: what the old program does: omk goal golden record ${id} --at-base --name <name> --cmd '<command>'`,
         ];
       const vouched = missingChecks.map((name) => ` --attest ${name}="<how you know>"`).join("");
-      return [`Next: add a test, or vouch for it: omk goal accept ${id} --summary "<why>"${vouched}`];
+      return [
+        `Next: another try: ${onwards(standing)}`,
+        `Or add a test, or vouch for it: omk goal accept ${id} --summary "<why>"${vouched}`,
+      ];
     }
     case "gates_unapproved":
       return [`Next: look at the gates, then: omk goal accept ${id} --summary "<why>" --approve-gates`];
