@@ -200,30 +200,14 @@ describe("omk goal run --until-ready", () => {
   });
 });
 
+// Further ones are in fakes.test.ts.
 describe("a false success", () => {
   const cases: [string, object[], string][] = [
-    ["claims it without doing anything", [{ say: "Fixed. All tests pass." }], "gates_red"],
-    ["empties the test file", [{ write: "sum.test.js", text: "" }, { say: "done" }], "any"],
     ["deletes the test file", [{ delete: "sum.test.js" }, { say: "done" }], "any"],
-    [
-      "weakens the assertion",
-      [{ edit: "sum.test.js", replace: "sum(2, 3), 5", with: "sum(2, 3), -1" }, { say: "done" }],
-      "protected_input_changed",
-    ],
-    [
-      "makes the runner find no tests",
-      [{ edit: "package.json", replace: "node --test", with: "node --test nothing/" }, { say: "done" }],
-      "any",
-    ],
     [
       "replaces the test script by true",
       [{ edit: "package.json", replace: "node --test", with: "true" }, { say: "done" }],
       "any",
-    ],
-    [
-      "makes the gate exit with 127",
-      [{ edit: "package.json", replace: "node --test", with: "exit 127" }, { say: "done" }],
-      "gates_red",
     ],
     ["says nothing and does nothing", [], "agent_not_executed"],
     [

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 
 import { BROKEN_SUM, Place, REPAIR } from "../support/cli.ts";
 
-const KILLS = Number(process.env["OMK_TEST_KILLS"] ?? 12);
+const KILLS = Number(process.env["OMK_TEST_KILLS"] ?? 6);
 const GOAL = "Fix the failing test in sum.test.js";
 const WRONG = [{ edit: "sum.js", replace: "a - b", with: "a * b" }, { say: "done" }];
 const STEPS = [

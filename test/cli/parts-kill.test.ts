@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { Place } from "../support/cli.ts";
 import { failingTwice, GOAL, THREE_PARTS } from "../support/three-parts.ts";
 
-const KILLS = Number(process.env["OMK_TEST_PART_KILLS"] ?? 8);
+const KILLS = Number(process.env["OMK_TEST_PART_KILLS"] ?? 3);
 
 test(
   `${KILLS} kills of goals with three tasks, one of which fails twice, lose nothing and end ready`,

@@ -30,7 +30,7 @@ import {
 import { crashStates, SimulatedDisk, type CrashState } from "../support/simulated-disk.ts";
 import { GROUND, PROJECT, ROOT, simulatedPorts, SimulatedProject } from "../support/simulated-goal.ts";
 
-const BOUNDS = crashBounds({ states: 10_000, ends: 500 });
+const BOUNDS = crashBounds({ states: 4_000, ends: 150 });
 const never = new AbortController().signal;
 
 const REQUEST = {
