@@ -79,11 +79,14 @@ export class Bender {
     return this.#check(withFiles(this.#disk, this.#folder, files));
   }
 
-  /** Bends byte 0 of all files at once, then byte 1 and so on: each time every file that was bent must be named. */
-  bendTogether(names: readonly string[]): number {
+  /**
+   * Bends one byte of all files at once, then the next and so on: each time every file that was bent must be named. With a
+   * stride only every so many bytes one is tried, from the first on.
+   */
+  bendTogether(names: readonly string[], { first = 0, stride = 1 } = {}): number {
     const sizes = names.map((name) => this.bytesOf(name).length);
     let bends = 0;
-    for (let at = 0; at < Math.max(...sizes); at++) {
+    for (let at = first; at < Math.max(...sizes); at += stride) {
       const chosen = names.filter((_, index) => at < (sizes[index] ?? 0));
       const { valid, faults } = this.check(
         Object.fromEntries(chosen.map((name) => [name, this.bent(name, at)])),
