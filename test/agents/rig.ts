@@ -49,8 +49,10 @@ export class AgentPlace extends Place implements AsyncDisposable {
     return this.run(...this.goalArguments(engine, ...flags));
   }
 
+  /** Without a plan: the model's script is about the work, and what it does not expect it would do while it plans. */
   goalArguments(engine: string, ...flags: string[]): string[] {
-    return ["goal", "run", GOAL, "--until-ready", "--auto-accept", "--engine", engine, ...GATE, ...flags];
+    const run = ["goal", "run", GOAL, "--until-ready", "--auto-accept", "--no-llm-planner"];
+    return [...run, "--engine", engine, ...GATE, ...flags];
   }
 
   /** What a file of the project holds, or null. */
