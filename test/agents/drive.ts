@@ -47,6 +47,36 @@ export function drives(driven: Driven): void {
     expect(await place.run("proof", "verify", "latest")).toMatchObject({ status: 0 });
   });
 
+  test("plans a goal before it works on it, and only reads while it does", async (context) => {
+    const slice = {
+      id: "hello",
+      title: "Say hello",
+      description: "Create hello.txt that says hello.",
+      write_set: ["hello.txt"],
+      acceptance: ["hello.txt says hello"],
+    };
+    const plan = { classification: { kind: "greenfield" }, summary: "One file.", slices: [slice] };
+    await using place = await AgentPlace.open(driven.agent, context, [
+      { name: "plan", when: /You plan work that coding agents/, steps: [{ say: JSON.stringify(plan) }] },
+      ...hello({ write: WRITE_HELLO }),
+    ]);
+
+    const ran = await place.run(
+      ...place.goalArguments(driven.engine).filter((one) => one !== "--no-llm-planner"),
+    );
+
+    expect(ran.stderr).toContain("goal: using llm planner");
+    expect(ran, ran.stderr).toMatchObject({ status: 0 });
+    expect(place.json("work.json")["plan"]).toMatchObject({
+      source: "engine",
+      plan: { slices: [{ id: "hello" }] },
+    });
+    expect(place.json("work.json")["helper_turns"]).toMatchObject([
+      { role: "plan", outcome: "finished", changed: [] },
+    ]);
+    expect(place.left).toEqual([]);
+  });
+
   test("works on two parts of a team's task at the same time", async (context) => {
     await using place = await AgentPlace.open(
       driven.agent,
