@@ -121,6 +121,10 @@ export const Goal = z.looseObject({
   allow_red: z.array(z.string()).optional(),
   /** Whether the engine reviews the result, reading only. */
   agent_review: z.boolean().optional(),
+  /** Whether an accepted result is laid over the files of the project directory as well. */
+  apply: z.boolean().optional(),
+  /** Whether the base branch's protection is to demand the goal's gates before a merge. */
+  enforce_protection: z.boolean().optional(),
   /** What people answered to questions of the goal, oldest first. */
   answers: z.array(z.looseObject({ question: z.string(), answer: z.string(), at: Instant })).optional(),
   /** Why the goal has its status, as a code. */

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { GateResult, GateSet } from "./gate.ts";
 import { Instant } from "./instant.ts";
 import { OracleEvidence } from "./integration.ts";
+import { DeliveryWork } from "./delivery.ts";
 import { Plan } from "./plan.ts";
 import {
   AddedTests,
@@ -16,6 +17,7 @@ import {
   ReviewFinding,
   Usage,
 } from "./proof.ts";
+import { SliceWork } from "./slices.ts";
 
 /** How one path differs between two trees. */
 export const TreeChange = z.looseObject({
@@ -52,6 +54,10 @@ export const Attempt = z.looseObject({
   agent: z.looseObject({ name: z.string().nullable(), version: z.string().nullable() }).optional(),
   /** Whether it used up one of the attempts that the goal allows. */
   counted: z.boolean(),
+  /** In a folder of its own: the commit that the folder held at first. Trees are of the project, also where it is a part of a repository. */
+  start_commit: z.string().optional(),
+  /** What the folder held at the end, under `refs/omk/rescue/`; absent until it was saved. */
+  rescue: z.looseObject({ ref: z.string(), commit: z.string() }).optional(),
 });
 export type Attempt = z.infer<typeof Attempt>;
 
@@ -274,6 +280,10 @@ export const Work = z.looseObject({
   golden_comparison: GoldenComparison.optional(),
   /** The command that takes the work back, to be run in the project directory. */
   undo: z.string().optional(),
+  /** Where attempts work in folders of their own. */
+  slices: SliceWork.optional(),
+  /** How far the accepted result has come on its way to where the goal's policy wants it. */
+  delivery: DeliveryWork.optional(),
   /** Every evidence file so far. */
   evidence: z.array(EvidenceFile).default([]),
   /** How long the goal has worked; it does not count while it rests. */

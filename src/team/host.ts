@@ -6,6 +6,7 @@ import { engineNamed } from "../engine/select.ts";
 import { OmkError } from "../errors.ts";
 import { observeCommand } from "../gate/observe.ts";
 import { runGates } from "../gate/run.ts";
+import { openPrivateGit } from "../git/private-git.ts";
 import { openWorkTree } from "../git/work-tree.ts";
 import type { World } from "../ports.ts";
 import { createRedactor, type Redactor } from "../store/redact.ts";
@@ -54,6 +55,8 @@ export function portsOf(host: Host): RunPorts {
     uid,
     environment,
     openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
+    openGit: (request) => openPrivateGit({ ...request, environment }, world),
+    callerEnvironment,
     runGates: (run, signal) =>
       runGates({ ...run, callerEnvironment }, world, (text) => redactor.text(text), signal),
     observe: (run, signal) => observeCommand({ ...run, callerEnvironment }, world, signal),

@@ -16,6 +16,7 @@ import { RunAttempt, TeamWork } from "../format/team-work.ts";
 import { TeamState } from "../format/team.ts";
 import type { Observed, ObservedRun } from "../gate/observe.ts";
 import type { GateRun } from "../gate/run.ts";
+import type { PrivateGit } from "../git/private-git.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import type { Processes } from "../ports.ts";
 import type { NewEvent } from "../store/event-log.ts";
@@ -36,6 +37,10 @@ export interface RunPorts extends JournalPorts {
   /** Variables that children may see. */
   environment: Readonly<Record<string, string>>;
   openWorkTree(request: { projectDir: string; goalDir: string; goalId: string }): Promise<WorkTree>;
+  /** The private git directory itself, where attempts work in folders of their own: in place of `openWorkTree`, not beside it. */
+  openGit(request: { projectDir: string; goalDir: string; goalId: string }): Promise<PrivateGit>;
+  /** The caller's whole environment, for programs that reach the network with the user's logins. Never for agents or gates. */
+  callerEnvironment: Readonly<Record<string, string | undefined>>;
   runGates(run: GateRun, signal: AbortSignal): Promise<GateResult[]>;
   engineNamed(name: string, baseDir: string): Engine;
   /** The configuration that holds in a project directory. Throws `config.invalid`. */

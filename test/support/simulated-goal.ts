@@ -72,6 +72,8 @@ export function simulatedPorts(
     uid: undefined,
     environment: {},
     openWorkTree: () => Promise.resolve(simulatedTree(project)),
+    openGit: () => Promise.reject(new Error("the simulated project has no git of its own")),
+    callerEnvironment: {},
     runGates: async (run) => {
       const results: GateResult[] = [];
       for (const [at, gate] of run.definitions.entries()) {

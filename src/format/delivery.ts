@@ -1,0 +1,57 @@
+/** How far an accepted result has come on its way out: part of `work.json`. Every entry was looked up or made by a step that is in the log. */
+import { z } from "zod";
+
+import { Instant } from "./instant.ts";
+
+/** Where a goal's pull requests go, as recorded when delivery began. */
+export const DeliveryTarget = z.looseObject({
+  host: z.string(),
+  owner: z.string(),
+  name: z.string(),
+  /** What git is given; without credentials. */
+  url: z.string(),
+  base_branch: z.string(),
+});
+export type DeliveryTarget = z.infer<typeof DeliveryTarget>;
+
+/** A branch on the remote, as omk left it. */
+export const PushedBranch = z.looseObject({ branch: z.string(), commit: z.string(), at: Instant });
+export type PushedBranch = z.infer<typeof PushedBranch>;
+
+/** A pull request of a slice, or of the integrator. */
+export const DeliveredPull = z.looseObject({
+  /** The slice; null for the integrator's. */
+  slice_id: z.string().nullable(),
+  branch: z.string(),
+  number: z.int().min(1),
+  url: z.string(),
+  commit: z.string(),
+  state: z.enum(["open", "merged", "closed"]),
+});
+export type DeliveredPull = z.infer<typeof DeliveredPull>;
+
+/** What was merged, and by what each slice is seen to have landed. */
+export const Merge = z.looseObject({
+  commit: z.string(),
+  /** `parent`: the head is a parent of the merge commit. `tree`: the merge commit has exactly the head's files. */
+  landed: z.enum(["parent", "tree"]),
+  slices: z.array(z.looseObject({ slice_id: z.string(), commit: z.string(), landed: z.boolean() })),
+  at: Instant,
+});
+export type Merge = z.infer<typeof Merge>;
+
+/** All of it. It is about one result: `tree` is what was accepted. */
+export const DeliveryWork = z.looseObject({
+  tree: z.string(),
+  /** The branch of the user's repository that holds the result, and its commit. */
+  result: z.looseObject({ ref: z.string(), commit: z.string() }).optional(),
+  /** Whether the result was laid over the user's files. */
+  applied: z.looseObject({ written: z.int().min(0), removed: z.int().min(0), at: Instant }).optional(),
+  target: DeliveryTarget.optional(),
+  pushed: z.array(PushedBranch).default([]),
+  pulls: z.array(DeliveredPull).default([]),
+  merge: Merge.optional(),
+  /** Set when everything that the policy asks for is done. */
+  done_at: Instant.optional(),
+});
+export type DeliveryWork = z.infer<typeof DeliveryWork>;
