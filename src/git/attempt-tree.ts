@@ -84,9 +84,7 @@ export async function makeAttemptTree(
   try {
     disk.makeFolder(folder);
     await git.call(["read-tree", "-m", "-u", base], { index, workTree: folder, cwd: folder }, signal);
-    makeRepository(git, folder, { branch, base });
-    // A copy: the agent's git and omk's refresh theirs each for itself.
-    writeNew(git, join(folder, ".git", "index"), disk.readFile(index));
+    makeRepository(git, folder, { branch, base, index });
     // From now on it is whole.
     await git.call(["update-ref", `${ATTEMPT_REFS}${id}`, base], {}, signal);
   } catch (error) {
@@ -231,8 +229,15 @@ function digestOf(git: PrivateGit, path: string): string | undefined {
   return disk.stat(path)?.kind === "file" ? sha256(disk.readFile(path)) : undefined;
 }
 
-/** Makes the repository that the agent sees: the branch, everything before it, and nothing of the user's settings. */
-function makeRepository(git: PrivateGit, folder: string, head: { branch: string; base: string }): void {
+/**
+ * Makes the repository that the agent sees: the branch, everything before it, and nothing of the user's settings. Its index
+ * is a copy of the given one: the agent's git and omk's refresh theirs each for itself.
+ */
+export function makeRepository(
+  git: PrivateGit,
+  folder: string,
+  head: { branch: string; base: string; index: string },
+): void {
   const { disk } = git.ports;
   const own = join(folder, ".git");
   for (const path of [".", "refs", "refs/heads", "info", "objects", "objects/info", "objects/pack"])
@@ -249,6 +254,7 @@ function makeRepository(git: PrivateGit, folder: string, head: { branch: string;
   const shallow = join(git.gitDir, "shallow");
   if (disk.stat(shallow)) files["shallow"] = readText(shallow, git.ports);
   for (const [name, text] of Object.entries(files)) writeNew(git, join(own, name), Buffer.from(text));
+  writeNew(git, join(own, "index"), disk.readFile(head.index));
 }
 
 /** What works behind an agent's back is off: it would still run when the folder goes. */
@@ -281,7 +287,7 @@ function writeNew(git: PrivateGit, path: string, bytes: Uint8Array): void {
 }
 
 /** Removes a folder; what resists goes to quarantine. */
-function putAway(git: PrivateGit, folder: string): Removal {
+export function putAway(git: PrivateGit, folder: string): Removal {
   try {
     git.ports.disk.removeTree(folder);
     return { outcome: "removed" };

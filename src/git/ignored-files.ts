@@ -18,6 +18,8 @@ interface Bringing {
   paths: readonly string[];
   /** The `PATH` on which `cp` is found. */
   searchPath: string;
+  /** Whether a path that is too much to copy is linked; else it is left out. Absent: all are. */
+  mayLink?: (path: string) => boolean;
 }
 
 /** What copying needs of the world. */
@@ -61,7 +63,7 @@ interface Found {
 
 /** Brings the paths in; undefined where everything could be copied. */
 export async function bringIgnored(
-  { root, folder, paths, searchPath }: Bringing,
+  { root, folder, paths, searchPath, mayLink = () => true }: Bringing,
   ports: CopyPorts,
   signal: AbortSignal,
   limits: CopyLimits = LIMITS,
@@ -82,8 +84,11 @@ export async function bringIgnored(
   const linked: Found[] = [];
   for (const one of found) {
     const fits = one.entries <= left.entries && one.bytes <= left.bytes;
-    (fits ? copied : linked).push(one);
-    if (!fits) continue;
+    if (!fits) {
+      if (mayLink(one.path)) linked.push(one);
+      continue;
+    }
+    copied.push(one);
     left.entries -= one.entries;
     left.bytes -= one.bytes;
   }

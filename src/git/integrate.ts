@@ -6,8 +6,11 @@ import { checkedBranch } from "./ref-name.ts";
 /** Whether two commits can be merged, and the tree that is then theirs. */
 export type Probe =
   | { outcome: "fits"; tree: string }
-  /** `files` in byte order; `kinds` are git's own words for what is in the way, e.g. `CONFLICT (modify/delete)`. */
-  | { outcome: "conflict"; files: string[]; kinds: string[] };
+  /**
+   * `files` in byte order; `kinds` are git's own words for what is in the way, e.g. `CONFLICT (modify/delete)`; `tree` has
+   * what git could make of both, with conflict markers.
+   */
+  | { outcome: "conflict"; tree: string; files: string[]; kinds: string[] };
 
 /** What a merge came to. */
 export type Merged =
@@ -83,7 +86,7 @@ export async function probeMerge(
     }
     at += count + 3;
   }
-  return { outcome: "conflict", files: inByteOrder(files), kinds: [...kinds].toSorted() };
+  return { outcome: "conflict", tree, files: inByteOrder(files), kinds: [...kinds].toSorted() };
 }
 
 function inByteOrder(names: readonly string[]): string[] {

@@ -28,9 +28,16 @@ function resultBranch(goalId: string): string {
   return `omk/result/${goalId}`;
 }
 
+/** What the result branch names now; undefined where there is none. */
+export async function resultTip(git: PrivateGit, signal: AbortSignal): Promise<string | undefined> {
+  const ref = `refs/heads/${resultBranch(git.goalId)}`;
+  const named = textOf(await git.callOnRefs(["for-each-ref", "--format=%(objectname)", ref], {}, signal));
+  return named === "" ? undefined : named;
+}
+
 /**
  * Puts a commit onto the result branch of the user's repository (of the private directory where there is none) and returns
- * the ref. `expected` is what it named before (null: it was not there). `git.failed` when another hand has moved the
+ * the ref. `expected` is what it named before (null: it was not there). `delivery.refused` when another hand has moved the
  * branch, or has it checked out: neither HEAD nor index nor a file of the user's ever changes.
  */
 export async function publishResult(
@@ -41,17 +48,17 @@ export async function publishResult(
   const { commit, base, expected } = given;
   const branch = resultBranch(git.goalId);
   const ref = `refs/heads/${branch}`;
-  const now = textOf(await git.callOnRefs(["for-each-ref", "--format=%(objectname)", ref], {}, signal));
+  const now = await resultTip(git, signal);
   if (now === commit) return ref;
-  if (now !== (expected ?? "")) {
-    throw new OmkError("git.failed", `The branch ${branch} is not where omk left it.`, {
-      hint: `Rename it with \`git branch -m ${branch} <other name>\`, then resume the goal.`,
+  if (now !== (expected ?? undefined)) {
+    throw new OmkError("delivery.refused", `The branch ${branch} is not where omk left it.`, {
+      hint: `Rename it with \`git branch -m ${branch} <other name>\`, then resume the goal or run.`,
     });
   }
   const at = checkedOutAt(git, ref);
   if (at !== undefined) {
-    throw new OmkError("git.failed", `The branch ${branch} is checked out in ${at}.`, {
-      hint: "Switch to another branch there, then resume the goal.",
+    throw new OmkError("delivery.refused", `The branch ${branch} is checked out in ${at}.`, {
+      hint: "Switch to another branch there, then resume the goal or run.",
     });
   }
   await git.copyToUser(commit, signal, (await git.userHas(base, signal)) ? [base] : []);

@@ -33,6 +33,8 @@ export class TrackedFolder {
   readonly #git: PrivateGit;
   /** Of the index as this process wrote it last. */
   #indexDigest: string | undefined;
+  /** Looks come one after another: each starts from what the one before has left. */
+  #latest: Promise<unknown> = Promise.resolve();
 
   constructor(given: Tracking) {
     this.#given = given;
@@ -45,7 +47,14 @@ export class TrackedFolder {
   }
 
   /** The folder as it is now, as a tree of the whole work tree. */
-  async snapshot(signal: AbortSignal): Promise<string> {
+  snapshot(signal: AbortSignal): Promise<string> {
+    const look = this.#latest.then(() => this.#snapshot(signal));
+    // Whoever asked learns of a failure; the next look has its own.
+    this.#latest = look.catch(() => undefined);
+    return look;
+  }
+
+  async #snapshot(signal: AbortSignal): Promise<string> {
     for (let tries = 1; ; tries++) {
       try {
         return await this.#snapshotOnce(signal);

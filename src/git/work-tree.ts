@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { join, posix } from "node:path";
 
 import { OmkError } from "../errors.ts";
+import type { RunResult } from "../ports.ts";
 import { shellQuoted } from "../format/shell.ts";
 import { bringIgnored, copy, type LinkedIgnored } from "./ignored-files.ts";
 import { keepCommit } from "./kept.ts";
@@ -96,22 +97,78 @@ export async function openWorkTree(
 
 /** The project directory of an open private git directory. */
 export function workTreeOf(git: PrivateGit): WorkTree {
-  return new ProjectTree(git);
+  return new FolderTree(git, new ProjectFiles(git));
 }
 
-class ProjectTree implements WorkTree {
-  readonly root: string;
-  readonly kind: "repository" | "folder";
+/** The folder whose files a work tree is about. */
+export interface LookedAt {
+  /** The top of the folder: paths of whole trees start there. */
+  readonly top: string;
+  /** Where the index of the latest look is kept. */
+  readonly latest: string;
+  /** The files as they are now, as a tree of everything below `top`. */
+  snapshot(signal: AbortSignal): Promise<string>;
+  /** Changes when somebody else has moved what the files are compared with. */
+  position(signal: AbortSignal): Promise<string>;
+}
+
+/** The project directory itself, as whole trees of its repository. */
+export class ProjectFiles implements LookedAt {
+  readonly top: string;
+  readonly latest: string;
   readonly #git: PrivateGit;
   readonly #folder: TrackedFolder;
 
   constructor(git: PrivateGit) {
-    this.root = git.root;
-    this.kind = git.user ? "repository" : "folder";
+    const { top, prefix } = git;
+    this.top = top;
+    this.latest = join(git.gitDir, "index");
     this.#git = git;
     const seed = (index: string, signal: AbortSignal) => this.#seed(index, signal);
-    const { top, prefix } = git;
-    this.#folder = new TrackedFolder({ git, top, prefix, latest: join(git.gitDir, "index"), seed });
+    this.#folder = new TrackedFolder({ git, top, prefix, latest: this.latest, seed });
+  }
+
+  snapshot(signal: AbortSignal): Promise<string> {
+    return this.#folder.snapshot(signal);
+  }
+
+  async position(signal: AbortSignal): Promise<string> {
+    const hash = createHash("sha256");
+    if (!this.#git.user) return hash.update("folder").digest("hex");
+    hash.update(`${(await this.#git.headRef(signal)) ?? ""}\0${(await this.#git.head(signal)) ?? ""}\0`);
+    return hash.update(await this.#git.staged(signal)).digest("hex");
+  }
+
+  /** What the user's index holds is tracked, also where an ignore rule matches it. Entries in conflict are one entry. */
+  async #seed(index: string, signal: AbortSignal): Promise<void> {
+    if (!this.#git.user) return;
+    const prefix = Buffer.from(this.#git.prefix);
+    const lines: Buffer[] = [];
+    for (const line of splitNul(await this.#git.staged(signal))) {
+      const tab = line.indexOf("\t");
+      if (!line.subarray(tab + 1, tab + 1 + prefix.length).equals(prefix)) continue;
+      lines.push(Buffer.from(line.toString("latin1", 0, tab).replace(/ \d$/, " 0")), line.subarray(tab), NUL);
+    }
+    await this.#git.call(
+      ["update-index", "-z", "--index-info"],
+      { index, stdin: Buffer.concat(lines) },
+      signal,
+    );
+  }
+}
+
+/** A folder that shows the project, through the goal's private git directory. */
+export class FolderTree implements WorkTree {
+  readonly root: string;
+  readonly kind: "repository" | "folder";
+  readonly #git: PrivateGit;
+  readonly #files: LookedAt;
+
+  constructor(git: PrivateGit, files: LookedAt) {
+    this.root = join(files.top, git.prefix.replace(/\/$/, ""));
+    this.kind = git.user ? "repository" : "folder";
+    this.#git = git;
+    this.#files = files;
   }
 
   async evidence(signal: AbortSignal): Promise<{ branch: string; head: string; dirty: boolean } | undefined> {
@@ -128,15 +185,12 @@ class ProjectTree implements WorkTree {
     }
   }
 
-  async position(signal: AbortSignal): Promise<string> {
-    const hash = createHash("sha256");
-    if (!this.#git.user) return hash.update("folder").digest("hex");
-    hash.update(`${(await this.#git.headRef(signal)) ?? ""}\0${(await this.head(signal)) ?? ""}\0`);
-    return hash.update(await this.#git.staged(signal)).digest("hex");
+  position(signal: AbortSignal): Promise<string> {
+    return this.#files.position(signal);
   }
 
   async snapshot(signal: AbortSignal): Promise<string> {
-    return this.#git.projectIn(await this.#folder.snapshot(signal), signal);
+    return this.#git.projectIn(await this.#files.snapshot(signal), signal);
   }
 
   changes(from: string, to: string, signal: AbortSignal): Promise<TreeChange[]> {
@@ -214,12 +268,12 @@ class ProjectTree implements WorkTree {
   }
 
   async ignored(signal: AbortSignal): Promise<string[]> {
-    const { gitDir, goalDir, ports, prefix } = this.#git;
-    const index = join(gitDir, "index");
+    const { goalDir, ports, prefix } = this.#git;
+    const { latest: index, top } = this.#files;
     if (!ports.disk.stat(index)) await this.snapshot(signal); // what is tracked is not ignored
     const scope = prefix === "" ? [] : ["--", prefix];
     const args = ["ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory", ...scope];
-    return splitNul(await this.#git.call(args, { index }, signal))
+    return splitNul(await this.#git.call(args, { index, workTree: top, cwd: top }, signal))
       .map(String)
       .filter((name) => name.startsWith(prefix) && name !== prefix)
       .map((name) => name.slice(prefix.length))
@@ -245,23 +299,6 @@ class ProjectTree implements WorkTree {
       await this.#git.callOnRefs(["update-ref", `refs/omk/base/${this.#git.goalId}`, commit], {}, signal);
   }
 
-  /** What the user's index holds is tracked, also where an ignore rule matches it. Entries in conflict are one entry. */
-  async #seed(index: string, signal: AbortSignal): Promise<void> {
-    if (!this.#git.user) return;
-    const prefix = Buffer.from(this.#git.prefix);
-    const lines: Buffer[] = [];
-    for (const line of splitNul(await this.#git.staged(signal))) {
-      const tab = line.indexOf("\t");
-      if (!line.subarray(tab + 1, tab + 1 + prefix.length).equals(prefix)) continue;
-      lines.push(Buffer.from(line.toString("latin1", 0, tab).replace(/ \d$/, " 0")), line.subarray(tab), NUL);
-    }
-    await this.#git.call(
-      ["update-index", "-z", "--index-info"],
-      { index, stdin: Buffer.concat(lines) },
-      signal,
-    );
-  }
-
   async #overlay(
     overlay: NonNullable<CheckoutOptions["overlay"]>,
     index: string,
@@ -282,12 +319,42 @@ class ProjectTree implements WorkTree {
     );
   }
 
-  /** As `git status` sees it, but by the private directory: the user's would run filters on changed files. */
   async #isDirty(head: string, signal: AbortSignal): Promise<boolean> {
-    await this.#git.call(["update-ref", "--no-deref", "HEAD", head], {}, signal);
-    const args = ["status", "--porcelain", "-z", "--no-renames", "--ignore-submodules=dirty"];
-    const index = join(this.#git.user?.gitDir ?? "", "index");
-    const run = await this.#git.run(args, { index, outputBytesMax: 4_096 }, signal);
+    const run = await statusOf(this.#git, { head, scope: [], outputBytesMax: 4_096 }, signal);
     return run.truncated || checked("status", run).length > 0;
   }
+}
+
+/** As `git status` sees the user's files, but by the private directory: the user's would run filters on changed files. */
+async function statusOf(
+  git: PrivateGit,
+  { head, scope, outputBytesMax }: { head: string; scope: readonly string[]; outputBytesMax: number },
+  signal: AbortSignal,
+): Promise<RunResult> {
+  await git.call(["update-ref", "--no-deref", "HEAD", head], {}, signal);
+  const args = ["status", "--porcelain", "-z", "--no-renames", "--ignore-submodules=dirty", ...scope];
+  const index = join(git.user?.gitDir ?? "", "index");
+  return git.run(args, { index, outputBytesMax }, signal);
+}
+
+/** So much of a list of changed paths is read. */
+const LISTED_BYTES_MAX = 64 * 1024;
+
+/** Paths of the project that differ from the commit HEAD names or are not in it; the last is `…` where there are more. */
+export async function uncommittedPaths(git: PrivateGit, signal: AbortSignal): Promise<string[]> {
+  const head = await git.head(signal);
+  if (head === undefined) return [];
+  const { prefix } = git;
+  const given = {
+    head,
+    scope: prefix === "" ? [] : ["--", prefix.slice(0, -1)],
+    outputBytesMax: LISTED_BYTES_MAX,
+  };
+  const run = await statusOf(git, given, signal);
+  if (!run.truncated) checked("status", run);
+  const listed = splitNul(Buffer.from(run.stdout)).map((entry) => entry.toString("utf8", 3));
+  const paths = (run.truncated ? listed.slice(0, -1) : listed).map((path) =>
+    path.startsWith(prefix) ? path.slice(prefix.length) : path,
+  );
+  return run.truncated ? [...paths, "…"] : paths;
 }

@@ -20,6 +20,7 @@ import {
 import { applyResult, publishResult } from "../../src/git/result.ts";
 import { openWorkTree, workTreeOf, type WorkTree } from "../../src/git/work-tree.ts";
 import { createWorld } from "../../src/world.ts";
+import { EVIL_ATTRIBUTES, plantInGitDir, plantSettings, Trap } from "../support/planted.ts";
 
 const world = createWorld();
 const { signal } = new AbortController();
@@ -177,46 +178,23 @@ async function deliver(spoil: (folder: string) => void): Promise<void> {
 }
 
 test("nothing that a repository or an agent has planted runs on the way of slices to the user", async () => {
-  const attributes = "* filter=evil diff=evil merge=evil ident text eol=crlf\n";
   const lines = `${Array.from({ length: 10 }, (_, n) => n).join("\n")}\n`;
-  repository({ ".gitattributes": attributes, "a.txt": lines });
-  const { script, wasRun } = trap();
-  const hooks = path.join(folder, "hooks");
-  fs.mkdirSync(hooks);
-  const names =
-    "applypatch-msg commit-msg fsmonitor-watchman post-checkout post-commit post-index-change post-merge post-rewrite pre-auto-gc pre-commit pre-merge-commit pre-push pre-rebase prepare-commit-msg reference-transaction";
-  for (const name of names.split(" ")) fs.copyFileSync(script, path.join(hooks, name));
-  const evil = `[core]\n\tfsmonitor = ${script}\n\thooksPath = ${hooks}\n\tpager = ${script}\n\teditor = ${script}
-\tsshCommand = ${script}\n\taskPass = ${script}\n\tgitProxy = ${script}\n\talternateRefsCommand = ${script}
-\tattributesFile = ${path.join(folder, "attributes")}\n\tautocrlf = true
-[credential]\n\thelper = !${script}\n[sequence]\n\teditor = ${script}
-[filter "evil"]\n\tclean = ${script}\n\tsmudge = ${script}\n\tprocess = ${script}\n\trequired = true
-[diff "evil"]\n\ttextconv = ${script}\n\tcommand = ${script}\n[diff]\n\texternal = ${script}
-[merge]\n\tdefault = evil\n[merge "evil"]\n\tdriver = ${script} %O %A %B\n[merge "text"]\n\tdriver = ${script} %O %A %B
-[alias]\n\tmerge-tree = !${script}\n\tread-tree = !${script}\n\tupdate-ref = !${script}
-[gpg]\n\tprogram = ${script}\n[commit]\n\tgpgSign = true\n[log]\n\tshowSignature = true
-[gc]\n\tauto = 1\n[uploadpack]\n\tpackObjectsHook = ${script}\n[submodule]\n\trecurse = true
-[remote "origin"]\n\turl = ext::${script}\n\tuploadpack = ${script}\n\tvcs = evil\n`;
-  fs.writeFileSync(path.join(folder, "included"), evil);
-  fs.writeFileSync(path.join(folder, "attributes"), attributes);
-  const spoilAt = (own: string): void => {
-    fs.appendFileSync(path.join(own, "config"), `${evil}[include]\n\tpath = ${folder}/included\n`);
-    fs.mkdirSync(path.join(own, "info"), { recursive: true });
-    fs.writeFileSync(path.join(own, "info", "attributes"), attributes);
-    fs.mkdirSync(path.join(own, "hooks"), { recursive: true });
-    for (const name of names.split(" ")) fs.copyFileSync(script, path.join(own, "hooks", name));
+  repository({ ".gitattributes": EVIL_ATTRIBUTES, "a.txt": lines });
+  using trap = new Trap();
+  const spoil = (own: string): void => {
+    plantSettings(path.join(own, "config"), trap);
+    plantInGitDir(own, trap);
   };
-  git("config", `includeIf.gitdir:${folder}/.path`, path.join(folder, "included"));
-  spoilAt(path.join(project, ".git"));
-  fs.writeFileSync(path.join(home, ".gitattributes"), attributes);
+  spoil(path.join(project, ".git"));
+  fs.writeFileSync(path.join(home, ".gitattributes"), EVIL_ATTRIBUTES);
 
-  await deliver((attempt) => spoilAt(path.join(attempt, ".git")));
+  await deliver((attempt) => spoil(path.join(attempt, ".git")));
 
-  expect(wasRun()).toBe(false);
+  expect(trap.marks()).toEqual([]);
   expect(fs.readFileSync(path.join(project, "a.txt"), "utf8")).toBe("one\n1\n2\n3\n4\n5\n6\n7\ntwo\n9\n");
   // Git on its own falls into it.
   expect(() => git("merge", "--no-edit", "omk/result/goal-1")).toThrow("merge --no-edit");
-  expect(wasRun()).toBe(true);
+  expect(trap.marks()).not.toEqual([]);
 });
 
 test("the caller's own GIT variables lead nowhere", async () => {

@@ -101,3 +101,18 @@ test("bytes count as well, and an aborted or failing copy is said", async () => 
   const without = { root, folder: copy, paths: ["big.bin"], searchPath: "/nowhere" };
   await expect(bringIgnored(without, world, signal, PLENTY)).rejects.toMatchObject({ code: "state.io" });
 });
+
+test("what is too much to copy and may not be linked is left out, and the rest is not the poorer for it", async () => {
+  for (const name of ["target/debug/a.o", "target/debug/b.o", "data/a", "data/b"]) write(`project/${name}`);
+  write("project/.env");
+  const given = {
+    root,
+    folder: copy,
+    paths: ["target/", "data/", ".env"],
+    mayLink: (one: string) => one === "data",
+  };
+  const searchPath = process.env["PATH"] ?? "";
+  const linked = await bringIgnored({ ...given, searchPath }, world, signal, { entries: 2, bytes: 1_000 });
+  expect(linked?.paths).toEqual(["data"]);
+  expect(fs.readdirSync(copy).toSorted()).toEqual([".env", "data"]);
+});
