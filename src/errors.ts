@@ -18,6 +18,7 @@ const EXIT_STATUS = {
   "engine.missing": 4,
   "engine.script": 78,
   "gates.invalid": 78,
+  "setup.failed": 74,
   "tasks.invalid": 78,
   "role.invalid": 78,
   "config.invalid": 78,

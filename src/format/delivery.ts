@@ -1,6 +1,7 @@
 /** How far an accepted result has come on its way out: part of `work.json`. Every entry was looked up or made by a step that is in the log. */
 import { z } from "zod";
 
+import { GateResult } from "./gate.ts";
 import { Instant } from "./instant.ts";
 
 /** Where a goal's pull requests go, as recorded when delivery began. */
@@ -27,8 +28,35 @@ export const DeliveredPull = z.looseObject({
   url: z.string(),
   commit: z.string(),
   state: z.enum(["open", "merged", "closed"]),
+  /** When it was opened, or found. */
+  at: Instant.optional(),
 });
 export type DeliveredPull = z.infer<typeof DeliveredPull>;
+
+/** The accepted result brought together with what the base branch has become: what the integrator's branch names. */
+export const Integration = z.looseObject({
+  /** The base branch when that was done. */
+  base: z.string(),
+  /** The accepted result itself where it continues the base, else their merge. */
+  commit: z.string(),
+  /** The project's tree of it. */
+  tree: z.string(),
+  /** The gates on it; null where it has the files of the accepted result, on which they ran. */
+  gates: z.array(GateResult).nullable(),
+  at: Instant,
+});
+export type Integration = z.infer<typeof Integration>;
+
+/** What GitHub's checks said of the integrator's head. `none`: nothing judges it, and nothing is demanded. */
+export const DeliveryChecks = z.looseObject({
+  commit: z.string(),
+  state: z.enum(["green", "red", "pending", "none"]),
+  failed: z.array(z.looseObject({ name: z.string(), url: z.string().nullable() })).default([]),
+  pending: z.array(z.string()).default([]),
+  counted: z.int().min(0),
+  at: Instant,
+});
+export type DeliveryChecks = z.infer<typeof DeliveryChecks>;
 
 /** What was merged, and by what each slice is seen to have landed. */
 export const Merge = z.looseObject({
@@ -46,10 +74,22 @@ export const DeliveryWork = z.looseObject({
   /** The branch of the user's repository that holds the result, and its commit. */
   result: z.looseObject({ ref: z.string(), commit: z.string() }).optional(),
   /** Whether the result was laid over the user's files. */
-  applied: z.looseObject({ written: z.int().min(0), removed: z.int().min(0), at: Instant }).optional(),
+  applied: z
+    .looseObject({
+      /** What the user's files got. */
+      tree: z.string(),
+      written: z.int().min(0),
+      removed: z.int().min(0),
+      at: Instant,
+    })
+    .optional(),
   target: DeliveryTarget.optional(),
   pushed: z.array(PushedBranch).default([]),
   pulls: z.array(DeliveredPull).default([]),
+  integration: Integration.optional(),
+  /** Under `manual`: the command by which a person merges. */
+  merge_command: z.string().optional(),
+  checks: DeliveryChecks.optional(),
   merge: Merge.optional(),
   /** Set when everything that the policy asks for is done. */
   done_at: Instant.optional(),

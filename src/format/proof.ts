@@ -1,11 +1,13 @@
 /** `proof.json`: what was shown, by which evidence, and what is missing. */
 import { z } from "zod";
 
+import { DeliveryWork } from "./delivery.ts";
 import { GateResult } from "./gate.ts";
 import { ArtifactRef, GoalStatus } from "./goal.ts";
 import { Instant } from "./instant.ts";
 import { IntegrationEvidence, OracleEvidence } from "./integration.ts";
 import { Count } from "./number.ts";
+import { FolderSetAside } from "./slices.ts";
 import { Delivery, TaskGraphSummary } from "./task-graph.ts";
 
 /** Something that a review found in a change. `id` stays the same when the same thing is found again. */
@@ -150,6 +152,36 @@ const ProvenTask = z.looseObject({
   attempts: z.int().min(0),
 });
 
+/** A slice as the proof lists it: what became of it, and the commits that show it. */
+export const ProvenSlice = z.looseObject({
+  id: z.string(),
+  status: z.enum([
+    "waiting",
+    "open",
+    "working",
+    "waiting_to_land",
+    "landed",
+    "in_conflict",
+    "conflict_solved",
+    "left_out",
+  ]),
+  branch: z.string().nullable(),
+  attempts: z.int().min(0),
+  /** Its own result. */
+  commit: z.string().nullable(),
+  /** The merged result with it. */
+  landed: z.string().nullable(),
+  waits_for: z.array(z.string()).optional(),
+  /** Why its newest attempt was not taken, as a code. */
+  not_taken: z.string().optional(),
+  conflict: z
+    .looseObject({ files: z.array(z.string()), evidence: z.string(), solved_by: z.string().nullable() })
+    .optional(),
+  /** A person accepted the result without it. */
+  left_out: z.looseObject({ reason: z.string(), at: Instant }).optional(),
+});
+export type ProvenSlice = z.infer<typeof ProvenSlice>;
+
 /** A turn of the engine beside the tasks, as the proof lists it. */
 const ProvenHelperTurn = z.looseObject({
   role: z.string(),
@@ -210,8 +242,13 @@ export const Proof = z.looseObject({
   gaps: z.array(Gap).optional(),
   /** What the work started from. */
   base: z.looseObject({ commit: z.string().nullable(), tree: z.string().nullable() }).optional(),
-  /** What the work left. */
-  result: z.looseObject({ tree: z.string().nullable() }).optional(),
+  /** What the work left; the commit where slices were merged to it. */
+  result: z.looseObject({ tree: z.string().nullable(), commit: z.string().optional() }).optional(),
+  /** Where attempts worked in folders of their own: every slice, and what could not be taken away of their folders. */
+  slices: z.array(ProvenSlice).optional(),
+  set_aside: z.array(FolderSetAside).optional(),
+  /** Every step of the result on its way to where the goal's policy wants it. */
+  delivery: DeliveryWork.optional(),
   /** The gates on the base. */
   baseline: z.array(GateResult).optional(),
   base_copies: BaseCopies.optional(),

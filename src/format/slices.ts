@@ -1,6 +1,7 @@
 /** What became of a goal's slices so far: part of `work.json` where attempts work in folders of their own. */
 import { z } from "zod";
 
+import { Instant } from "./instant.ts";
 import { OverlapSerialization } from "./slice-plan.ts";
 
 /** One thing that was wrong with an attempt at a slice: a heading that is always told, and details that may be cut. */
@@ -44,6 +45,8 @@ export const SliceState = z.looseObject({
   start: z.string(),
   /** What its commit continues: its start, or for a task that solves a conflict the two that were to be merged. */
   parents: z.array(z.string()),
+  /** How many attempts the goal had when the slice was given this start: those before say nothing about it. */
+  attempts_from: z.int().min(0).default(0),
   /** The attempts that were not taken, oldest first. */
   rounds: z.array(SliceRound).default([]),
   /** Its result, once its own checks let it pass. */
@@ -54,6 +57,8 @@ export const SliceState = z.looseObject({
   landed: z.string().nullable().default(null),
   /** Why it could not be merged. */
   conflict: SliceConflict.optional(),
+  /** What an attempt under way was seen to have in the way of a merged result. */
+  foreseen: z.looseObject({ onto: z.string(), files: z.array(z.string()) }).optional(),
 });
 export type SliceState = z.infer<typeof SliceState>;
 
@@ -72,5 +77,7 @@ export const SliceWork = z.looseObject({
   overlap_serializations: z.array(OverlapSerialization).default([]),
   slices: z.array(SliceState).default([]),
   set_aside: z.array(FolderSetAside).default([]),
+  /** Until when the time at work is counted. */
+  counted_at: Instant.optional(),
 });
 export type SliceWork = z.infer<typeof SliceWork>;

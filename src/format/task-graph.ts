@@ -33,6 +33,8 @@ export const GoalTask = z.looseObject({
   acceptance: z.array(z.string()),
   /** Ours: the longest one turn at it may take, where that is less than omk's own limit. */
   budget_secs: z.int().min(1).optional(),
+  /** Ours: a person accepted the goal's result without this task. */
+  left_out: z.looseObject({ reason: z.string(), at: Instant }).optional(),
   delivery: Delivery.optional(),
 });
 export type GoalTask = z.infer<typeof GoalTask>;

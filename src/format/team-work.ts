@@ -30,8 +30,49 @@ export const RunAttempt = z.looseObject({
   ended_at: Instant.nullable(),
   /** Its transcript. */
   evidence: z.array(EvidenceFile).default([]),
+
+  // ---- Where attempts have folders of their own. Commits and trees are those of the whole repository.
+
+  /** The name of its folder. */
+  worktree: z.string().optional(),
+  /** The commit that its result is a change of. */
+  onto: z.string().optional(),
+  /** The commit its folder was made on: another one where it goes on with the files of an attempt that was cut off. */
+  start: z.string().optional(),
+  /** When its folder was looked at for the last time; commits of what was found bear this time. */
+  left_at: Instant.optional(),
+  /** Its folder's files when it was set up, where that changed any. */
+  prepared: z.string().optional(),
+  /** What was in its folder at the end, less what only the set-up wrote. */
+  left_tree: z.string().optional(),
+  /** What keeps everything that was in its folder: a ref. */
+  rescue: z.string().optional(),
+  /** What is in no commit, so that its folder was not removed. */
+  unsaved: z.array(z.string()).optional(),
+  /** Its result, whether or not it could be merged. */
+  commit: z.string().optional(),
+  /** What it changed, as paths of the project. */
+  changed_files: z.array(TreeChange).optional(),
+  /** Why its result could not be merged. */
+  conflict: z
+    .looseObject({ onto: z.string(), files: z.array(z.string()), kinds: z.array(z.string()) })
+    .optional(),
+  /** Where its folder is, as it was not removed. */
+  set_aside: z.string().optional(),
 });
 export type RunAttempt = z.infer<typeof RunAttempt>;
+
+/** Where attempts have folders of their own: what has come together so far. Commits of the whole repository. */
+const Merged = z.looseObject({
+  /** What the work starts from. */
+  base: z.string(),
+  /** The base with every result that was taken. */
+  head: z.string(),
+  /** The commits of those results, by task, each on what that task started from. */
+  results: z.record(z.string(), z.string()),
+  /** The tasks in the order in which they were taken. */
+  order: z.array(z.string()),
+});
 
 /** `team-work.json`. */
 export const TeamWork = z.looseObject({
@@ -53,6 +94,11 @@ export const TeamWork = z.looseObject({
   idle_ms: z.number().min(1),
   /** How long a silent worker keeps its task; null follows from `idle_ms`. */
   lease_ms: z.number().min(1).nullable(),
+  /** Whether all workers share the project directory (`none`, also when absent) or each attempt has a folder of its own. */
+  isolation: z.enum(["none", "worktree"]).optional(),
+  merged: Merged.optional(),
+  /** Folders that were neither whole nor removed: where they are now. */
+  set_aside: z.array(z.string()).optional(),
   /** The gates that count, fixed when the run was made. */
   gates: GateSet,
   /** What the work starts from; `start` is the tree after the gates ran on it, which may have written something. */
@@ -84,6 +130,10 @@ export const TeamWork = z.looseObject({
   evidence: z.array(EvidenceFile),
   /** The command that takes the work back, to be run in the project directory. */
   undo: z.string().optional(),
+  /** The branch that holds the result, and the commands that show it and that take it, to be run in the project directory. */
+  branch: z
+    .looseObject({ name: z.string(), commit: z.string(), show: z.string(), take: z.string() })
+    .optional(),
   /** How long the run has worked; it does not count while it rests. */
   active_ms: z.number().min(0),
 });

@@ -1,7 +1,7 @@
 /** `work.json`: what the loop has done for a goal so far, so that a killed run goes on where it stood. */
 import { z } from "zod";
 
-import { GateResult, GateSet } from "./gate.ts";
+import { GateResult, GateSet, GateVerdict } from "./gate.ts";
 import { Instant } from "./instant.ts";
 import { OracleEvidence } from "./integration.ts";
 import { DeliveryWork } from "./delivery.ts";
@@ -18,6 +18,7 @@ import {
   Usage,
 } from "./proof.ts";
 import { SliceWork } from "./slices.ts";
+import { SteeringWork } from "./steering.ts";
 
 /** How one path differs between two trees. */
 export const TreeChange = z.looseObject({
@@ -56,6 +57,17 @@ export const Attempt = z.looseObject({
   counted: z.boolean(),
   /** In a folder of its own: the commit that the folder held at first. Trees are of the project, also where it is a part of a repository. */
   start_commit: z.string().optional(),
+  /** The project once its set-up had run in the folder, where that changed files which git does not ignore. */
+  prepared_tree: z.string().optional(),
+  /** The gates that ran on its result before that was taken; what they said in full is in the logs of the run. */
+  gates: z
+    .looseObject({
+      run: z.string(),
+      results: z.array(
+        z.looseObject({ name: z.string(), verdict: GateVerdict.optional(), duration_ms: z.int().min(0) }),
+      ),
+    })
+    .optional(),
   /** What the folder held at the end, under `refs/omk/rescue/`; absent until it was saved. */
   rescue: z.looseObject({ ref: z.string(), commit: z.string() }).optional(),
 });
@@ -78,6 +90,8 @@ export const HelperTurn = z.looseObject({
   start_tree: z.string().optional(),
   /** Paths that changed while it was only to read; absent until somebody looked. */
   changed: z.array(z.string()).optional(),
+  /** Paths that it wrote in a folder of omk's own, where nothing of it stays. */
+  discarded: z.array(z.string()).optional(),
 });
 export type HelperTurn = z.infer<typeof HelperTurn>;
 
@@ -282,6 +296,8 @@ export const Work = z.looseObject({
   undo: z.string().optional(),
   /** Where attempts work in folders of their own. */
   slices: SliceWork.optional(),
+  /** What of the user's repository steers git there, as the work began. */
+  steering: SteeringWork.optional(),
   /** How far the accepted result has come on its way to where the goal's policy wants it. */
   delivery: DeliveryWork.optional(),
   /** Every evidence file so far. */

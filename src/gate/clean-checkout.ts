@@ -44,7 +44,7 @@ export async function tryCleanBase(
 ): Promise<CleanJudgement> {
   const { subject, ports } = steps;
   const { root } = subject.tree;
-  if (`${subject.folder}/`.startsWith(`${root}/`)) {
+  if ([root, subject.project ?? root].some((one) => `${subject.folder}/`.startsWith(`${one}/`))) {
     return unusable(
       steps,
       "omk keeps its state inside the project, so a checkout there would see what lies around it",

@@ -43,6 +43,8 @@ export interface GateSubject {
   nextSeq(): number;
   record(...events: NewEvent[]): Promise<number[]>;
   tree: WorkTree;
+  /** The user's own project, where `tree` shows it in another folder. */
+  project?: string;
   /** Whether a person let the change of this protected file pass. */
   isAllowed?(path: string): boolean;
   /** Gates that may be red where the base is. */
@@ -59,6 +61,8 @@ interface GateSetRequest {
   only?: "tests";
   /** Commands that are no gates, in place of the subject's: they judge nothing. */
   commands?: readonly GateDefinition[];
+  /** What they are run for, as whoever watches is told; what the name says where this is absent. */
+  purpose?: string;
 }
 
 /** One run of gates: its name, its results in the order of the definitions, and their logs. */
@@ -91,7 +95,7 @@ export async function runGateSet(
       where: request.where,
       base: new Map(subject.baseline.map((gate) => [gate.name, gate])),
       onStart: async (gate, spawnId) => {
-        const what = `${request.commands ? "" : "gate "}${gate.name} (${purposeOf(request.name)})`;
+        const what = `${request.commands ? "" : "gate "}${gate.name} (${request.purpose ?? purposeOf(request.name)})`;
         ports.tell(`${what}: ${[gate.command, ...gate.args].join(" ")}`);
         const { name } = gate;
         const payload = { gate_id: name, name, run: id, tree: request.tree, spawn_id: spawnId };

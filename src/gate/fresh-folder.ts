@@ -1,0 +1,139 @@
+/**
+ * How fresh checkouts are made ready for work: what `[setup]` says, else what git ignores in the user's project, as copies of
+ * the base have it, else what the lock file asks for.
+ */
+import { OmkError } from "../errors.ts";
+import type { GateDefinition, GateResult, SetupCommand } from "../format/gate.ts";
+import { bringIgnored } from "../git/ignored-files.ts";
+import type { WorkTree } from "../git/work-tree.ts";
+import type { Processes } from "../ports.ts";
+import type { EvidenceFile } from "../store/evidence.ts";
+import { setupCommands } from "./setup.ts";
+import { runGateSet, type GateStepPorts, type GateSubject } from "./steps.ts";
+
+/** A folder to be made ready. */
+export interface FreshFolder {
+  /** The project in it. */
+  cwd: string;
+  /** The tree of the project that it holds. */
+  tree: string;
+  /** Tells it from all others of the goal or run; a part of the names of its logs. */
+  name: string;
+}
+
+/** Whose folders they are. */
+interface Owner {
+  subject: GateSubject;
+  /** What `[setup]` says. */
+  setup: readonly SetupCommand[] | undefined;
+  /** The user's own directory. */
+  project: Pick<WorkTree, "root" | "ignored" | "files">;
+  /** The `PATH` on which `cp` is found. */
+  searchPath: string;
+  /** The command that goes on when what the set-up needs was mended. */
+  resume: string;
+  /** Writes down that commands ran in a folder, and their logs. */
+  recordRun(folder: FreshFolder, evidence: readonly EvidenceFile[]): Promise<void>;
+}
+
+/** What builds write: each folder makes its own, and through a link builds side by side would write into the user's. */
+const BUILD_OUTPUT =
+  /(?:^|\/)(?:target|build|out|dist|obj|coverage|tmp|temp|logs|\.next|\.nuxt|\.gradle|\.turbo|\.parcel-cache|\.cache)$/;
+/** Paths that are named. */
+const NAMED_MAX = 5;
+
+/** Makes folders ready; several may be under way at once. */
+export class FreshFolders {
+  readonly #owner: Owner;
+  readonly #ports: GateStepPorts & { processes: Pick<Processes, "run"> };
+  /** The list of what is ignored in the project, which one at a time makes. */
+  #listed: Promise<unknown> = Promise.resolve();
+  readonly #told = new Set<string>();
+
+  constructor(owner: Owner, ports: GateStepPorts & { processes: Pick<Processes, "run"> }) {
+    this.#owner = owner;
+    this.#ports = ports;
+  }
+
+  /** `setup.failed` when a command of `[setup]` does. */
+  async prepare(folder: FreshFolder, signal: AbortSignal): Promise<void> {
+    const { setup, project, resume } = this.#owner;
+    if (setup) {
+      const failed = await this.#run(setupCommands(setup, []), folder, signal);
+      if (failed) throw setupFailed(failed, resume);
+      return;
+    }
+    if (await this.#bring(folder, signal)) return;
+    const commands = setupCommands(undefined, await project.files(folder.tree, signal));
+    const failed = await this.#run(commands, folder, signal);
+    // Nobody asked for it, and the user's own project has nothing installed either: the gates say what that comes to.
+    if (failed)
+      this.#ports.tell(`set-up by the lock file failed, and the work goes on without: ${said(failed)}`);
+  }
+
+  /** Runs the commands until one fails, which is returned. */
+  async #run(
+    commands: readonly GateDefinition[],
+    folder: FreshFolder,
+    signal: AbortSignal,
+  ): Promise<GateResult | undefined> {
+    const owner = this.#owner;
+    const { cwd, tree, name } = folder;
+    for (const [at, command] of commands.entries()) {
+      const what = { name: `${name}-setup-${at + 1}`, purpose: "a fresh folder", commands: [command] };
+      const run = await runGateSet(
+        owner.subject,
+        { tree, where: "worktree", cwd, ...what },
+        this.#ports,
+        signal,
+      );
+      await owner.recordRun(folder, run.evidence);
+      const failed = run.results.find(({ passed }) => !passed);
+      if (failed) return failed;
+    }
+    return undefined;
+  }
+
+  /** Brings what git ignores in the user's project; false when there is nothing of that kind. */
+  async #bring({ cwd }: FreshFolder, signal: AbortSignal): Promise<boolean> {
+    const { project, searchPath } = this.#owner;
+    const { root } = project;
+    const listed = this.#listed.then(() => project.ignored(signal));
+    // Whoever asked learns of a failure; the next one looks again.
+    this.#listed = listed.catch(() => undefined);
+    const paths = await listed;
+    if (paths.length === 0) return false;
+    const leftOut: string[] = [];
+    const mayLink = (path: string): boolean => {
+      const isOutput = BUILD_OUTPUT.test(path);
+      if (isOutput) leftOut.push(path);
+      return !isOutput;
+    };
+    const linked = await bringIgnored({ root, folder: cwd, paths, searchPath, mayLink }, this.#ports, signal);
+    this.#tellLarge("shared with the project", linked?.paths ?? []);
+    this.#tellLarge("left out", leftOut);
+    return true;
+  }
+
+  /** Says once what becomes of what is too large to copy. */
+  #tellLarge(how: string, paths: readonly string[]): void {
+    const more = paths.length > NAMED_MAX ? ", …" : "";
+    const line = `too large to copy into folders of attempts, so ${how}: ${paths.slice(0, NAMED_MAX).join(", ")}${more}`;
+    if (paths.length === 0 || this.#told.has(line)) return;
+    this.#told.add(line);
+    this.#ports.tell(`${line}; a [setup] in .omk/gates.toml gives each folder its own`);
+  }
+}
+
+function said({ command_line, timed_out, exit_code, stderr_summary, stdout_summary }: GateResult): string {
+  const how = timed_out ? "took too long" : exit_code === undefined ? "did not run" : `status ${exit_code}`;
+  const words = stderr_summary ?? stdout_summary;
+  return `${command_line} (${how})${words === undefined ? "" : `: ${words}`}`;
+}
+
+function setupFailed(failed: GateResult, resume: string): OmkError {
+  const log = failed.output_path === undefined ? "" : `; its output is in ${failed.output_path}`;
+  return new OmkError("setup.failed", `The set-up of a fresh folder failed: ${said(failed)}${log}.`, {
+    hint: `[setup] in .omk/gates.toml says what is run in each folder. Mend what it needs, then run \`${resume}\`.`,
+  });
+}
