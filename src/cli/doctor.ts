@@ -10,6 +10,7 @@ import { OmkError, systemCode } from "../errors.ts";
 import type { DoctorCheck, DoctorEngine, DoctorReport } from "../format/doctor.ts";
 import { instantOf } from "../format/stamp.ts";
 import { loadGates } from "../gate/definitions.ts";
+import { GIT_FOR_SLICES, GIT_MIN, isAtLeast } from "../git/version.ts";
 import type { Disk, RunResult } from "../ports.ts";
 import { ensureFolder } from "../store/files.ts";
 import { createRedactor } from "../store/redact.ts";
@@ -34,8 +35,6 @@ const TOTAL_MS = 120_000;
 const HANDSHAKES_AT_ONCE = 2;
 /** The oldest Node that omk runs on. */
 const NODE_MIN = [20, 19] as const;
-/** `git init --object-format`, which the private repository of a goal needs. */
-const GIT_MIN = [2, 29] as const;
 const MIB = 1024 * 1024;
 /** Under this goals pause. */
 const DISK_MIN = 64 * MIB;
@@ -139,14 +138,9 @@ function hasWorked({ exit, timedOut }: RunResult): boolean {
 }
 
 /** The version in the first line of what a program said, and whether it is new enough. */
-function versionIn(
-  run: RunResult,
-  [major, minor]: readonly [number, number],
-): { text: string; isEnough: boolean } {
+function versionIn(run: RunResult, min: readonly [number, number]): { text: string; isEnough: boolean } {
   const text = new TextDecoder().decode(run.stdout).split("\n")[0]?.trim() ?? "";
-  const [, first = "0", second = "0"] = /(\d+)\.(\d+)/.exec(text) ?? [];
-  const isEnough = Number(first) > major || (Number(first) === major && Number(second) >= minor);
-  return { text, isEnough };
+  return { text, isEnough: isAtLeast(text, min) };
 }
 
 async function checkNode(app: App, signal: AbortSignal): Promise<DoctorCheck> {
@@ -161,8 +155,11 @@ async function checkGit(app: App, signal: AbortSignal): Promise<DoctorCheck> {
   if (!hasWorked(run))
     return issue("git", "git", "not found", "Install git: omk keeps what agents change with it.");
   const { text, isEnough } = versionIn(run, GIT_MIN);
-  if (isEnough) return ok("git", "git", text);
-  return issue("git", "git", `${text} is too old`, `Install git ${GIT_MIN.join(".")} or newer.`);
+  if (!isEnough)
+    return issue("git", "git", `${text} is too old`, `Install git ${GIT_MIN.join(".")} or newer.`);
+  if (versionIn(run, GIT_FOR_SLICES).isEnough) return ok("git", "git", text);
+  const detail = `${text} is too old for work in slices: --slice-execution, several agents, pull requests`;
+  return warning("git", "git", detail, `Install git ${GIT_FOR_SLICES.join(".")} or newer for that.`);
 }
 
 async function checkGh(app: App, signal: AbortSignal): Promise<DoctorCheck> {

@@ -104,6 +104,7 @@ export function goalCommand(app: App): Command {
   }
   goal.addCommand(budgetAddCommand(app));
   goal.addCommand(openPrCommand(app));
+  goal.addCommand(mergeCommand(app));
   goal.addCommand(answerCommand(app));
   goal.addCommand(goldenCommand(app));
   return goal;
@@ -125,7 +126,7 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
       "what kind of goal it is, where its words tell another: bugfix, greenfield, docs, …: docs/goals.md",
     )
     .option("--agent-review", "let the engine review the result, reading only", false)
-    .option("--max-agents <n>", "agents at work at once; must be > 0", number)
+    .option("--max-agents <n>", "agents at work at once, each in a worktree of its own. Default: 1", number)
     .addOption(
       new Option("--policy <policy>", "what happens to the result")
         .choices(["local", "draft-pr", "auto-pr"])
@@ -137,7 +138,8 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
         .default("disabled"),
     )
     .option("--slice-execution", "split the goal into slices, each in its own worktree", false)
-    .option("--enforce-protection", "add branch protection when merging", false)
+    .option("--apply", "with slices: lay the accepted result over your files, too", false)
+    .option("--enforce-protection", "add branch protection before merging (--merge-policy gated)", false)
     .option("--no-llm-planner", "plan by rules, without asking the engine")
     .option("--planner-token-budget <tokens>", "tokens the planner may answer with. Default: 8000", number)
     .option("--json", "print the goal as JSON", false)
@@ -187,6 +189,7 @@ function acceptCommand(app: App): Command {
     .option("--allow-change <path>", "let a protected or undeclared change pass; repeatable", collect, [])
     .option("--waive <finding>", "let a finding of the review pass, by its id; repeatable", collect, [])
     .option("--approve-gates", "let the gates count that were found in the result", false)
+    .option("--slice <task>", "only these slices make up the result; repeatable", collect, [])
     .option("--reason <text>", "why these may pass; needed with --allow-change and --waive")
     .option("--json", "print the proof as JSON", false)
     .addHelpText("after", ACCEPT_HELP)
@@ -196,6 +199,7 @@ function acceptCommand(app: App): Command {
         'omk goal accept latest --summary "looked at the change"',
         'omk goal accept latest --summary "fine" --allow-change sum.test.js --reason "the test was wrong"',
         'omk goal accept latest --summary "tried it" --attest demo="ran it with two files"',
+        'omk goal accept latest --summary "without the rest" --slice goal-agent-implement-1',
       ),
     )
     .action(async (id: string, flags: AcceptFlags) => {
@@ -285,6 +289,22 @@ function openPrCommand(app: App): Command {
     .action(async (id: string, flags: OpenPrFlags) => {
       const { openPrCommand: openPr } = await import("./goal/open-pr.ts");
       await openPr(app, id, flags);
+    });
+}
+
+function mergeCommand(app: App): Command {
+  return new Command("merge")
+    .description("merge a goal's pull request, under the merge policies manual and gated")
+    .argument(...ID)
+    .option("--json", "print the outcome as JSON", false)
+    .addHelpText(
+      "after",
+      "\nIt waits up to six minutes for the checks on GitHub, merges at the commit that was checked, and only once.",
+    )
+    .addHelpText("after", examples("omk goal merge", "omk goal merge latest --json"))
+    .action(async (id: string, flags: { json: boolean }) => {
+      const { mergeCommand: merge } = await import("./goal/merge.ts");
+      await merge(app, id, flags);
     });
 }
 
@@ -392,7 +412,10 @@ ${examples(
 
 const ACCEPT_HELP = `
 The acceptance is kept with the result as it is now. When evidence is missing, the goal becomes ready as soon as that is
-there and the result is the same: a reviewed one after "omk goal review", an unrun one after "omk goal verify".`;
+there and the result is the same: a reviewed one after "omk goal review", an unrun one after "omk goal verify".
+
+With --slice only the slices that are named, and what they build on, make up the result. It is made anew of them, its gates
+and its review run, and only then the acceptance decides. The others are left out; what they did stays where it is.`;
 
 const RESUME_HELP = `
 A goal made with --until-ready is driven on from the step at which it stopped; any other is only put back on its way.

@@ -112,6 +112,12 @@ function teamRunCommand(app: App): Command {
     )
     .option("--idle-timeout <duration>", "an agent that says nothing for this long has failed. Default: 10m")
     .option("--lease <duration>", "a worker without a sign of life for this long loses its task")
+    .addOption(
+      new Option(
+        "--isolation <how>",
+        "none: all workers in one directory; worktree: each in a folder of its own, merged to a branch. Default: none",
+      ).choices(["none", "worktree"]),
+    )
     .option("--resume", "go on with a run that was interrupted", false)
     .addHelpText("after", RUN_HELP)
     .action(async (spec: string | undefined, words: string[], flags: TeamRunFlags) => {
@@ -207,6 +213,7 @@ const RUN_HELP = `
 Options may stand before and after the task. Everything behind -- is the task.
 ${examples(
   'omk team run 3:executor "Make all tests pass" --name fix --engine scripted:fix.json',
+  'omk team run 3:executor "Make all tests pass" --isolation worktree',
   'omk team run reviewer "Look for races" --budget-time 30m',
   "omk team run --resume --name fix",
 )}`;

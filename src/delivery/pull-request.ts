@@ -131,19 +131,42 @@ export function slicePullRequest(slice: SliceForReview, cleaning: Cleaning): { t
   return { title: words.title(`[slice] ${sliceId} — ${normalizedGoal}`), body: fitted(body) };
 }
 
+/** What of a proof the integrator's pull request shows. */
+export type ProvenResult = Pick<
+  Proof,
+  | "gates"
+  | "post_mutation_gates_ran"
+  | "review_artifacts"
+  | "integration_evidence"
+  | "oracle_evidence"
+  | "changed_files"
+>;
+
 /** Title and body of the pull request in which a goal's slices come together. */
 export function integratorPullRequest(
-  given: { goalId: string; normalizedGoal: string; branches: readonly string[] },
+  given: { goalId: string; normalizedGoal: string; branches: readonly string[]; proof?: ProvenResult },
   cleaning: Cleaning,
 ): { title: string; body: string } {
   const words = new Words(cleaning);
-  const { goalId, normalizedGoal, branches } = given;
+  const { goalId, normalizedGoal, branches, proof } = given;
   const body = (rows: number): string[] => [
     `Brings together ${branches.length} ${branches.length === 1 ? "slice" : "slices"} of goal ${words.code(goalId)}.`,
     "",
     ...listed(branches, rows, (branch) => `- ${words.code(branch)}`),
+    ...(proof ? provenRows(proof, words, rows) : []),
   ];
   return { title: words.title(`[Integrator] ${normalizedGoal}`), body: fitted(body) };
+}
+
+function provenRows(proof: ProvenResult, words: Words, rows: number): string[] {
+  const parts: [string, string[]][] = [
+    ["Verification Wall", gateRows(proof, words, rows)],
+    ["Review Evidence", reviewRows(proof, words, rows)],
+    ["Integration Evidence", integrationRows(proof, words, rows)],
+    ["Oracle Evidence", oracleRows(proof, words, rows)],
+    ["Changed Files", fileRows(proof, words, rows)],
+  ];
+  return parts.flatMap(([heading, lines]) => ["", `## ${heading}`, "", ...lines]);
 }
 
 // ---- The sections
@@ -174,15 +197,7 @@ function sections(
     ["Proof Summary", proofRows(proof, words, rows)],
     ["Verification Wall", gateRows(proof, words, rows)],
     ["Release Candidate Notes", noteRows(proof, asked)],
-    [
-      "Review Evidence",
-      listed(
-        proof.review_artifacts ?? [],
-        rows,
-        ({ pass, status, summary }) => `- ${text(pass)}: ${status} - ${text(summary)}`,
-        "- No review evidence is recorded.",
-      ),
-    ],
+    ["Review Evidence", reviewRows(proof, words, rows)],
     ["Integration Evidence", integrationRows(proof, words, rows)],
     ["Oracle Evidence", oracleRows(proof, words, rows)],
     [
@@ -197,7 +212,7 @@ function sections(
         ),
       ],
     ],
-    ["Changed Files", listed([...proof.changed_files].sort(), rows, (path) => `- ${code(path)}`, "- none")],
+    ["Changed Files", fileRows(proof, words, rows)],
     [
       "Artifacts",
       listed(proof.artifacts, rows, ({ kind, path }) => `- ${code(kind)}: ${code(path)}`, "- none"),
@@ -269,7 +284,17 @@ function proofRows(proof: Proof, words: Words, rows: number): string[] {
   ];
 }
 
-function gateRows(proof: Proof, words: Words, rows: number): string[] {
+function reviewRows({ review_artifacts: sections = [] }: ProvenResult, words: Words, rows: number): string[] {
+  const show = ({ pass, status, summary }: (typeof sections)[number]) =>
+    `- ${words.text(pass)}: ${status} - ${words.text(summary)}`;
+  return listed(sections, rows, show, "- No review evidence is recorded.");
+}
+
+function fileRows({ changed_files: paths }: ProvenResult, words: Words, rows: number): string[] {
+  return listed([...paths].sort(), rows, (path) => `- ${words.code(path)}`, "- none");
+}
+
+function gateRows(proof: ProvenResult, words: Words, rows: number): string[] {
   const { code } = words;
   const shown = proof.gates.slice(0, rows);
   const lines = shown.flatMap((gate) => [
@@ -298,7 +323,11 @@ function noteRows(proof: Proof, asked: { dryRun: boolean; draft: boolean; mutate
   ];
 }
 
-function integrationRows({ integration_evidence: evidence }: Proof, words: Words, rows: number): string[] {
+function integrationRows(
+  { integration_evidence: evidence }: ProvenResult,
+  words: Words,
+  rows: number,
+): string[] {
   if (!evidence) return ["- No integration decision is recorded."];
   return [
     `- status: ${words.code(evidence.status)}`,
@@ -307,7 +336,7 @@ function integrationRows({ integration_evidence: evidence }: Proof, words: Words
   ];
 }
 
-function oracleRows({ oracle_evidence: evidence }: Proof, words: Words, rows: number): string[] {
+function oracleRows({ oracle_evidence: evidence }: ProvenResult, words: Words, rows: number): string[] {
   if (!evidence) return ["- No oracle evidence is recorded."];
   return [
     `- kind: ${words.code(evidence.kind)}`,

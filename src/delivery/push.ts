@@ -1,5 +1,5 @@
 /**
- * Pushing from a goal's private git directory. Of configuration, only what the user's own global file says about logins and
+ * Pushing from a goal's private git directory, and fetching into it. Of configuration, only what the user's own global file says about logins and
  * addresses counts; nothing is forced but from the commit that the caller expects there.
  */
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { outsideEnvironment } from "./outside.ts";
 import { githubRemote, parseRemote, type GitHubRemote } from "./remote.ts";
 
 const LOOK_DEADLINE_MS = 120_000;
-/** A first push carries whole histories. */
+/** A first push carries whole histories, and so may a fetch. */
 const PUSH_DEADLINE_MS = 600_000;
 const OUTPUT_BYTES_MAX = 4 * 1024 * 1024;
 const MESSAGE_CHARACTERS_MAX = 600;
@@ -111,6 +111,33 @@ export async function remoteHead(
 }
 
 /**
+ * Brings what a branch of the remote names into the git directory, under `ref`. Nothing else comes along: no tags, no
+ * other branches. Throws `GitHubError` when that cannot be done.
+ */
+export async function fetchBranch(
+  request: Pick<PushRequest, "gitDir" | "remote" | "branch" | "environment" | "deadlineMs"> & { ref: string },
+  ports: Ports,
+  signal: AbortSignal,
+): Promise<void> {
+  const { gitDir, remote, branch, ref, environment, deadlineMs = PUSH_DEADLINE_MS } = request;
+  const args = [
+    `--git-dir=${gitDir}`,
+    "fetch",
+    "--quiet",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-auto-maintenance",
+    "--no-recurse-submodules",
+    "--force",
+    "--",
+    remote.url,
+    `refs/heads/${branch}:${ref}`,
+  ];
+  const run = await runGit(args, { environment, cwd: gitDir, deadlineMs }, ports, signal);
+  if (!succeeded(run)) throw failureOf("fetch", run);
+}
+
+/**
  * The repository on GitHub that a project's remote names. Of the repository's own configuration only the URL is read, and
  * only from its own file; `delivery.refused` when there is none, or one elsewhere.
  */
@@ -138,6 +165,8 @@ export async function findRemote(
     if (url !== undefined) break;
     const run = await runGit(["config", file, "-z", "--get-all", key], where, ports, signal);
     if (succeeded(run)) url = splitNul(Buffer.from(run.stdout))[0]?.toString("utf8");
+    // Status 1 says that there is no such key.
+    else if (run.exit.kind !== "exited" || run.exit.code !== 1) throw failureOf("config", run);
   }
   if (url === undefined) {
     throw new OmkError("delivery.refused", `${repository.top} has no remote called ${name}.`, {
@@ -162,6 +191,10 @@ const SETTINGS = [
   "core.askPass=",
   "core.fsmonitor=false",
   "core.alternateRefsCommand=true",
+  "core.logAllRefUpdates=false",
+  // What comes of it an event names: it must survive with that.
+  "core.fsync=added,reference",
+  "core.fsyncMethod=batch",
   "credential.interactive=false",
   "gc.auto=0",
   "maintenance.auto=false",

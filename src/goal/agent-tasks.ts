@@ -10,9 +10,20 @@ function isAgentTask({ id, owner_role }: Pick<GoalTask, "id" | "owner_role">): b
   return id === TASK.execute || id.startsWith("goal-agent-implement-") || owner_role === "executor";
 }
 
-/** The agent's tasks in the order of the graph. */
-export function agentTasks({ tasks }: Graph): GoalTask[] {
+/** The agent's tasks in the order of the graph, without those that a person has left out. */
+export function agentTasks(graph: Graph): GoalTask[] {
+  return allAgentTasks(graph).filter(({ left_out }) => left_out === undefined);
+}
+
+/** The same with those that were left out. */
+export function allAgentTasks({ tasks }: Graph): GoalTask[] {
   return tasks.filter(isAgentTask);
+}
+
+/** The newest attempt at a task that is not left out. */
+export function newestAttempt({ tasks }: Graph, { attempts }: Pick<Work, "attempts">): Attempt | undefined {
+  const leftOut = new Set(tasks.filter(({ left_out }) => left_out !== undefined).map(({ id }) => id));
+  return attempts.findLast(({ task_id }) => !leftOut.has(task_id));
 }
 
 /** The newest attempt at a task. */

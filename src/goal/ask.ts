@@ -8,6 +8,7 @@ import { askController, refuseOwnAgent } from "../store/ask-controller.ts";
 import { chainHolder } from "../store/claim-chain.ts";
 import { recoverGoal } from "./drive.ts";
 import { findGoal } from "./find.ts";
+import { clearWorktrees } from "./left-worktrees.ts";
 import { OpenGoal, type GoalPorts } from "./open.ts";
 import { applyRequests, refusalOf } from "./requests.ts";
 
@@ -60,6 +61,7 @@ async function applyHere(
     await recoverGoal(open, ports);
     await applyRequests(open, ports);
     if (open.goal.status === "cancelled") {
+      await clearWorktrees(open, ports);
       await ports.disk.writeDerived(join(folder, "failure.json"), renderDocument(open.goal));
     }
   } finally {

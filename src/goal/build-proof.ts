@@ -1,4 +1,5 @@
 /** What stands in a goal's proof, from its documents. Pure but for what it is given. */
+import { deliveryRecords } from "../delivery/metadata.ts";
 import { costOf } from "../budget/usage.ts";
 import type { ApprovalRecord } from "../format/approval.ts";
 import type { Goal, GoalStatus } from "../format/goal.ts";
@@ -9,6 +10,7 @@ import type { Work } from "../format/work.ts";
 import { countedResults } from "../gate/state.ts";
 import { budgetLimits, spent } from "./budget.ts";
 import { isWaived } from "./facts.ts";
+import { sliceViews } from "./slice-view.ts";
 import { countTasks } from "./task-counts.ts";
 import { standingSections } from "./review-findings.ts";
 import { STATE_CONTROLLED, type Verdict } from "./verdict.ts";
@@ -64,12 +66,12 @@ export function buildProof(proven: Proven, verdict: Verdict, ending: Ending, gen
     generated_at: generatedAt,
     artifacts: goal.artifacts,
     task_graph_summary: countTasks(graph.tasks),
-    ...(proven.proof?.delivery_metadata && { delivery_metadata: proven.proof.delivery_metadata }),
+    ...metadataOf(proven),
     ...(work.review && { review_artifacts: standingSections(work) }),
     ...(integration && { integration_evidence: integration }),
     ...(work.review && { oracle_evidence: attested(work, work.review.oracle) }),
     changed_files: (work.result?.changed_files ?? []).map(({ path }) => path),
-    commits: git ? [git.head] : [],
+    commits: work.slices ? [work.slices.head] : git ? [git.head] : [],
     ...(git && { git }),
     gates: countedResults(work.gates?.results ?? []),
     post_mutation_gates_ran: work.result !== null && work.gates?.tree === work.result.tree,
@@ -79,7 +81,8 @@ export function buildProof(proven: Proven, verdict: Verdict, ending: Ending, gen
     readiness_code: verdict.readinessCode,
     gaps,
     base: { commit: work.base?.commit ?? null, tree: work.base?.tree ?? null },
-    result: { tree: work.result?.tree ?? null },
+    result: { tree: work.result?.tree ?? null, ...(work.slices && { commit: work.slices.head }) },
+    ...slicesOf(proven),
     baseline: work.baseline?.gates ?? [],
     ...gateChecks(work),
     side_effects: work.side_effects,
@@ -123,6 +126,20 @@ export function buildProof(proven: Proven, verdict: Verdict, ending: Ending, gen
     omk_version: typeof OMK_VERSION === "string" ? OMK_VERSION : "source",
     log: { seq: proven.position.seq, digest: proven.position.digest },
     evidence: work.evidence,
+  };
+}
+
+/** The delivery records of slices; goals of 0.5.0 keep theirs. */
+function metadataOf({ graph, proof }: Proven): Partial<Proof> {
+  const records = deliveryRecords(graph);
+  const delivery_metadata = records.length > 0 ? records : proof?.delivery_metadata;
+  return delivery_metadata ? { delivery_metadata } : {};
+}
+
+function slicesOf({ graph, work }: Proven): Partial<Proof> {
+  return {
+    ...(work.slices && { slices: sliceViews({ graph, work }), set_aside: work.slices.set_aside }),
+    ...(work.delivery && { delivery: work.delivery }),
   };
 }
 

@@ -77,6 +77,8 @@ export function changedGates(
   // Candidates are of the result anyway.
   if (!own.definitions.some((gate) => !gate.skip) || work.base?.tree === tree) return undefined;
   const now = suggested(space.tree.root, ports);
+  // Slices cannot change it: where only the user's own folder has it, since it was never committed, that is no change.
+  if (space.sliced && own.source === "config" && now.source !== "config") return undefined;
   const changes: ChangedDefinition[] = changedDefinitions(withoutFlags(own), now);
   if (changes.length === 0) return undefined;
   const flags = own.definitions.filter(({ source }) => source === "flag");

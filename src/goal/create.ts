@@ -18,6 +18,7 @@ import { stateFolder } from "../store/state-root.ts";
 import { checkPositive } from "./budget.ts";
 import { withAgentVerify } from "./agent-verify.ts";
 import { checkAllowList } from "./allowed-secrets.ts";
+import { checkDeliveryTarget } from "./github-target.ts";
 import { checkGoalText, checkKind, goalKind, normalizeGoal, testability } from "./intake.ts";
 import { attemptsAllowed } from "./next-step.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
@@ -43,6 +44,8 @@ export interface GoalRequest {
   mergePolicy?: MergePolicy;
   sliceExecution?: boolean;
   enforceProtection?: boolean;
+  /** Lays an accepted result over the files of the project directory, where attempts work in folders of their own. */
+  apply?: boolean;
   noLlmPlanner?: boolean;
   plannerTokenBudget?: number;
   /** What kind of goal it is, where its words would tell another. */
@@ -54,6 +57,7 @@ export interface GoalRequest {
 }
 
 const MAX_ATTEMPTS_LIMIT = 20;
+const MAX_AGENTS_LIMIT = 64;
 /** In the configuration, who does the work of a goal. */
 export const GOAL_ROLE = "executor";
 
@@ -109,6 +113,8 @@ export async function createGoal(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<OpenGoal> {
+  // Nobody is to be paid for a result that cannot be delivered.
+  await checkDeliveryTarget(request.projectDir, request.policy ?? "local", ports, signal);
   const folder = await stateFolder(ports.root, "goals", ports);
   const now = ports.clock.now();
   const id = goalId(now, ports.random.uuid());
@@ -146,21 +152,21 @@ function checkLimits(request: GoalRequest): void {
       hint: "More attempts rarely help; a clearer goal or a smaller one does.",
     });
   }
-  const later = [
-    request.sliceExecution === true && "--slice-execution",
-    request.enforceProtection === true && "--enforce-protection",
-    (request.maxAgents ?? 1) > 1 && "--max-agents above 1",
-    (request.policy ?? "local") !== "local" && `--policy ${request.policy}`,
-    (request.mergePolicy ?? "disabled") !== "disabled" && `--merge-policy ${request.mergePolicy}`,
-  ].find((flag) => flag !== false);
-  if (later !== undefined) {
-    throw new OmkError(
-      "usage.invalid",
-      `${later} needs worktrees and delivery, which this omk does not have yet.`,
-      {
-        hint: "Leave it out: one agent works in the project directory, and the changes stay there.",
-      },
-    );
+  if ((request.maxAgents ?? 1) > MAX_AGENTS_LIMIT) {
+    throw new OmkError("usage.invalid", `--max-agents must be at most ${MAX_AGENTS_LIMIT}.`, {
+      hint: "Each agent is a process of its own, with a folder of its own to work in.",
+    });
+  }
+  const policy = request.policy ?? "local";
+  if (request.apply === true && policy !== "local") {
+    throw new OmkError("usage.invalid", `--apply does not go with --policy ${policy}.`, {
+      hint: "The result goes to pull requests then; `--policy local` puts it on a branch, and with --apply into your files.",
+    });
+  }
+  if (request.enforceProtection === true && request.mergePolicy !== "gated") {
+    throw new OmkError("usage.invalid", "--enforce-protection needs --merge-policy gated.", {
+      hint: "The protection of the base branch is added to before omk merges; without a merge nothing would read it.",
+    });
   }
 }
 
@@ -204,6 +210,8 @@ function newGoal(
     slice_execution: request.sliceExecution ?? false,
     artifacts: scaffoldArtifacts({ normalized_goal: normalized, ...kind }, created_at),
     ...(question !== undefined && { failure: { reason: question, recorded_at: created_at } }),
+    ...(request.apply === true && { apply: true }),
+    ...(request.enforceProtection === true && { enforce_protection: true }),
     state_dir: folder,
     project_dir: request.projectDir,
     gates: request.gateSet,

@@ -8,7 +8,8 @@ import type { Workspace } from "./workspace.ts";
  */
 export async function recordDrift(open: OpenGoal, space: Workspace, signal: AbortSignal): Promise<void> {
   const { work } = open;
-  if (!work.result) return;
+  // The result of a sliced goal is a commit: what lies in the folder where it was judged is not it.
+  if (!work.result || space.sliced) return;
   const { tree } = work.result;
   const now = await space.tree.snapshot(signal);
   const beside = new Set(work.side_effects);

@@ -30,7 +30,9 @@ import { hasGates, recordBase, runBaseline, runResultGates } from "./gate-steps.
 import { countedAttempts, workerName, workerOf } from "./agent-tasks.ts";
 import { findCandidateGates, gateDefinitions, gateSet, needsCandidates } from "./candidates.ts";
 import { addFollowUp, followUpReason } from "./follow-ups.ts";
-import { attemptsAllowed, nextStep, stepsAllowed, type LoopLimits } from "./next-step.ts";
+import { deliverIfDue } from "./deliver.ts";
+import { reopenSlice } from "./land.ts";
+import { attemptsAllowed, nextStep, stepsAllowed, type LoopLimits, type Step } from "./next-step.ts";
 import { runPlanner } from "./planner.ts";
 import { runAgentReview } from "./agent-review.ts";
 import { answeredChanges, helperChanges, recoverHelperTurns } from "./helper.ts";
@@ -40,6 +42,10 @@ import { concludeGoal, type Ending } from "./proof.ts";
 import { writeReaderFiles } from "./reader-files.ts";
 import { serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
+import { runSlices } from "./run-slices.ts";
+import { agentsAtOnce, isSliced } from "./sliced.ts";
+import { setupEnding } from "./slice-setup.ts";
+import { showResult, slicedSpace } from "./sliced-space.ts";
 import { onlyAcceptanceMissing } from "./verdict.ts";
 import { assureRecords } from "./verify-proof.ts";
 import type { Workspace } from "./workspace.ts";
@@ -62,7 +68,8 @@ export async function driveGoal(
     // Looked at anew each time: agents add tasks.
     for (let steps = 0; steps < stepsAllowed(attemptsAllowed(open.goal), open.graph); steps++) {
       const ended = await oneStep(open, { space, engine, approvals }, ports, stop);
-      if (ended) return ended === "verdict" ? undefined : ended;
+      if (ended === "verdict") return requestedEnding(open) ?? settle(open, space, ports, stop);
+      if (ended) return ended;
       await open.journal.save();
     }
     return {
@@ -71,24 +78,43 @@ export async function driveGoal(
       reason: "the loop did not come to an end",
     };
   });
-  const ending = requestedEnding(open) ?? reached;
-  if (!ending) {
-    assureRecords(open, ports);
-    await recordDrift(open, space, UNHURRIED);
-  }
-  const facts = factsOf(open.goal, open.work, open.graph);
-  const isOpen = !ending && facts.acceptance === "open";
-  if (isOpen && open.goal.auto_accept === true && onlyAcceptanceMissing(facts)) {
-    await acceptGoal(
-      open,
-      { summary: "accepted in advance (--auto-accept)", attested: {}, by: "omk" },
-      ports,
-    );
-  }
-  const written = await concludeGoal(open, space, ending, ports);
+  const written = await concludeGoal(open, space, requestedEnding(open) ?? reached, ports);
   tellEnd(open, written, ports);
   return written;
 }
+
+/** When the evidence is to decide: a last look, what was accepted in advance, and the way to where the policy wants it. */
+async function settle(
+  open: OpenGoal,
+  space: Workspace,
+  ports: GoalPorts,
+  stop: AbortSignal,
+): Promise<Ending | undefined> {
+  assureRecords(open, ports);
+  await showResult(open, space, UNHURRIED);
+  await recordDrift(open, space, UNHURRIED);
+  const facts = factsOf(open.goal, open.work, open.graph);
+  if (facts.acceptance === "open" && open.goal.auto_accept === true && onlyAcceptanceMissing(facts)) {
+    const summary = "accepted in advance (--auto-accept)";
+    await acceptGoal(open, { summary, attested: {}, by: "omk" }, ports);
+  }
+  try {
+    return await deliverIfDue(open, space, ports, stop);
+  } catch (error) {
+    // What was done outside is recorded, and is looked up when it goes on.
+    if (isStop(error, stop)) return stopEnding(stop);
+    throw error;
+  }
+}
+
+/** Steps that look at the project's files. */
+const LOOKING: ReadonlySet<Step["kind"]> = new Set([
+  "plan",
+  "run_baseline",
+  "find_gates",
+  "run_gates",
+  "review",
+]);
 
 /** Takes the next step: undefined to go on, `verdict` when the evidence decides, or an ending of another kind. */
 async function oneStep(
@@ -101,6 +127,7 @@ async function oneStep(
   const steps = { open, space, ports, signal: stop };
   try {
     if (stop.aborted) return stopEnding(stop);
+    if (LOOKING.has(step.kind)) await showResult(open, space, stop);
     const moved = await otherHand(open, space, stop);
     if (moved) return moved;
     const wrote = await helperChanges(open, space);
@@ -128,6 +155,14 @@ async function oneStep(
         if (stop.aborted) return stopEnding(stop);
         return approvalEnding(open) ?? outsideEnding(open, { mayRetry: true });
       }
+      case "run_slices": {
+        const pool = { open, space: slicedSpace(space), engine, approvals, limits: limitsOf(open), ports };
+        const ended = await runSlices(pool, stop);
+        return stop.aborted ? stopEnding(stop) : ended;
+      }
+      case "reopen_slice":
+        await reopenSlice(open, step.task);
+        return undefined;
       case "add_task":
         await open.record(addFollowUp(step.followUp, open.graph, attemptsAllowed(open.goal)));
         ports.tell(`task added: ${step.followUp.id}, since ${followUpReason(step.followUp.kind)}`);
@@ -150,14 +185,23 @@ async function oneStep(
     }
   } catch (error) {
     if (isStop(error, stop)) return stopEnding(stop);
+    const unready = setupEnding(error);
+    if (unready) return unready;
     throw error;
   }
 }
 
 /** What the loop's rule looks at beside the goal's documents. */
-function limitsOf({ goal, work }: Pick<OpenGoal, "goal" | "work">): LoopLimits {
+export function limitsOf({ goal, work }: Pick<OpenGoal, "goal" | "work">): LoopLimits {
   const { digest } = gateSet(goal, work);
-  return { gates: gatesKnown(goal, work), gatesDigest: digest, maxAttempts: attemptsAllowed(goal), width: 1 };
+  const sliced = isSliced(goal);
+  return {
+    gates: gatesKnown(goal, work),
+    gatesDigest: digest,
+    maxAttempts: attemptsAllowed(goal),
+    sliced,
+    width: sliced ? agentsAtOnce(goal) : 1,
+  };
 }
 
 function gatesKnown(goal: OpenGoal["goal"], work: OpenGoal["work"]): LoopLimits["gates"] {
@@ -209,7 +253,8 @@ export async function recoverGoal(open: OpenGoal, ports: GoalPorts): Promise<voi
   );
   const lost = work.attempts.filter((attempt) => attempt.status === "running");
   const lostMs = lost.map((attempt) => workedMs(open, attempt, ports));
-  const active_ms = work.active_ms + lostMs.reduce((sum, ms) => sum + ms, 0);
+  // Those side by side had the same time.
+  const active_ms = work.active_ms + Math.max(0, ...lostMs);
   await open.record(
     ...lost.map((attempt, at) => ({
       kind: "retry_scheduled",
@@ -241,8 +286,11 @@ function spokeOf(open: OpenGoal, attempt: Attempt, ports: GoalPorts): string | n
 function workedMs(open: OpenGoal, attempt: Attempt, ports: GoalPorts): number {
   const { modifiedMs = 0 } = ports.disk.stat(transcriptOf(open, attempt)) ?? {};
   const mostMs = Math.min(TURN_MS_MAX, remainingMs(open.goal, open.work));
+  // Of attempts side by side, the log knows a part.
+  const { counted_at = attempt.started_at } = open.work.slices ?? {};
+  const uncountedFrom = Math.max(Date.parse(attempt.started_at), Date.parse(counted_at));
   // Wall time, which may have been set, or have gone on while the machine slept.
-  return Math.min(mostMs, Math.max(0, modifiedMs - Date.parse(attempt.started_at)));
+  return Math.min(mostMs, Math.max(0, modifiedMs - uncountedFrom));
 }
 
 function transcriptOf(open: OpenGoal, { fence, task_id }: Attempt): string {

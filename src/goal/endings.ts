@@ -82,7 +82,7 @@ export function outsideEnding(
   open: Pick<OpenGoal, "id" | "work">,
   { mayRetry = false }: { mayRetry?: boolean } = {},
 ): Ending | undefined {
-  const last = open.work.attempts.at(-1);
+  const last = inOrderOfEnd(open.work).at(-1);
   const cause = last && causeOf(last);
   const breaker = breakerOf(open.work);
   // A resume after the failure says: try again.
@@ -141,11 +141,20 @@ function externalEnding({ id }: Pick<OpenGoal, "id">, { outages }: Breaker, caus
   return { status: "blocked_on_external", reasonCode: code, reason };
 }
 
+/** Attempts that are over, the latest last. In place they end as they begin, whatever the clock says. */
+function inOrderOfEnd({ attempts, slices }: OpenGoal["work"]): Attempt[] {
+  const over = attempts.filter(({ status }) => status !== "running");
+  if (!slices) return over;
+  const end = ({ ended_at, started_at }: Attempt): number => Date.parse(ended_at ?? started_at);
+  return over.toSorted((a, b) => end(a) - end(b));
+}
+
 /** The breaker as the attempts have left it. */
-function breakerOf({ attempts, resumed_fence }: OpenGoal["work"]): Breaker {
+function breakerOf(work: OpenGoal["work"]): Breaker {
+  const { resumed_fence } = work;
+  const attempts = inOrderOfEnd(work);
   const breaker = new Breaker();
   for (const attempt of attempts) {
-    if (attempt.status === "running") continue;
     // Where it was open, a person had said to go on before this one.
     breaker.resume();
     const at = new Date(attempt.ended_at ?? attempt.started_at);

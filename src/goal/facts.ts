@@ -1,6 +1,6 @@
 /** Reads the facts of the decision table from a goal's documents, for the proof and for whoever checks it later. */
 import type { Goal } from "../format/goal.ts";
-import { agentTasks, openTasks } from "./agent-tasks.ts";
+import { agentTasks, newestAttempt, openTasks } from "./agent-tasks.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Waiver, Work } from "../format/work.ts";
 import { inBaseCopies } from "../gate/inputs.ts";
@@ -9,12 +9,14 @@ import { areUnapproved, gateSet } from "./candidates.ts";
 import { gatesState, isReviewed } from "./gate-state.ts";
 import { kindOf } from "./intake.ts";
 import { standingSections } from "./review-findings.ts";
+import { isSliced } from "./sliced.ts";
+import { strandedSlices } from "./slices.ts";
 import { isNamed } from "./write-sets.ts";
 import type { Facts } from "./verdict.ts";
 
 /** The facts of a goal; pure, so a stranger computes the same from the same files. */
 export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">): Facts {
-  const last = work.attempts.at(-1);
+  const last = newestAttempt(graph, work);
   const tree = work.result?.tree ?? work.base?.tree;
   const reviewed = isReviewed(work);
   const open = openTasks(graph, work).map(({ id }) => id);
@@ -59,11 +61,18 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
     missingChecks: checks
       .filter((check) => check.status === "blocked" && work.acceptance?.attested?.[check.name] === undefined)
       .map((check) => (check.reason === undefined ? check.name : `${check.name} (${check.reason})`)),
+    strandedSlices: strandedSlices(graph, work),
+    undelivered: isSliced(goal) && !isDelivered(work, tree),
     unchangedParts: work.acceptance?.by === "omk-cli" ? [] : unchangedParts(work, graph),
     kind: kindOf(goal),
     // Before any work there is no tree, and a decision is about that.
     acceptance: acceptanceOf(work, tree ?? ""),
   };
+}
+
+/** Whether the present result is where the goal's policy wants it. */
+function isDelivered({ delivery }: Work, tree: string | undefined): boolean {
+  return delivery?.done_at !== undefined && delivery.tree === tree;
 }
 
 /** Planned parts that are done although no file that was theirs to change has changed. */

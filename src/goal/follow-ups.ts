@@ -1,7 +1,7 @@
 /** Tasks that are added when something is wrong with the result: who mends it, and where it may write. */
 import type { GoalTask, TaskGraph } from "../format/task-graph.ts";
 import type { NewEvent } from "../store/event-log.ts";
-import { agentTasks } from "./agent-tasks.ts";
+import { agentTasks, allAgentTasks } from "./agent-tasks.ts";
 import { changeTask } from "./open.ts";
 import { TASK } from "./scaffold.ts";
 import { ANYWHERE } from "./write-sets.ts";
@@ -57,8 +57,16 @@ const KINDS: Readonly<
 /** The id of the task that mends such a thing. A goal with one task repairs by that. */
 export function followUpId(kind: FollowUp["kind"], graph: Pick<TaskGraph, "tasks">): string {
   const first = agentTasks(graph)[0]?.id ?? TASK.execute;
-  if (kind !== "repair") return `goal-agent-${kind}-${first}`;
-  return graph.tasks.some(({ id }) => id === TASK.execute) ? TASK.execute : REPAIR;
+  if (kind !== "repair") return notLeftOut(`goal-agent-${kind}-${first}`, graph);
+  return graph.tasks.some(({ id }) => id === TASK.execute) ? TASK.execute : notLeftOut(REPAIR, graph);
+}
+
+/** What a person has left out is not worked on again: such a task gets a follower of another name. */
+function notLeftOut(wanted: string, { tasks }: Pick<TaskGraph, "tasks">): string {
+  const taken = new Set(tasks.filter(({ left_out }) => left_out !== undefined).map(({ id }) => id));
+  let id = wanted;
+  for (let number = 2; taken.has(id); number++) id = `${wanted}-${number}`;
+  return id;
 }
 
 /** Why such a task is added, for whoever watches. */
@@ -96,7 +104,8 @@ export function addFollowUp(
     lease_expires_at: null,
     dependencies: others.map((one) => one.id),
     read_set: [],
-    write_set: writeSetOf(others),
+    // What was left out may be what is missing.
+    write_set: writeSetOf(allAgentTasks(graph)),
     risk,
     acceptance: ["The gates pass and the review has nothing against the result."],
   };

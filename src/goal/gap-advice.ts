@@ -26,6 +26,9 @@ const ADVICE: Readonly<Record<GapCode, (id: string) => string>> = {
     `see whether these parts had anything to do; if the result holds all the same, accept it: \`omk goal accept ${id} --summary "<why>"\``,
   clean_checkout_lost: (id) =>
     `see why in the proof (\`clean_checkout\`); if the result holds all the same, accept it: \`omk goal accept ${id} --summary "<why>"\``,
+  slice_conflict: (id) =>
+    `see what they have in each other's way in artifacts/integration, then give it fresh attempts: \`omk goal resume ${id} --until-ready\`, or accept the others: \`omk goal accept ${id} --summary "<why>" --slice <task>\``,
+  not_delivered: (id) => `bring it where the goal's policy wants it: \`omk goal resume ${id} --until-ready\``,
   write_set_violated: (id) =>
     `look at these files, then allow each: \`omk goal accept ${id} --summary "<why>" --allow-change <path> --reason "<why>"\``,
   protected_input_changed: (id) =>
@@ -43,6 +46,12 @@ const ADVICE: Readonly<Record<GapCode, (id: string) => string>> = {
 };
 
 /** What to do about a gap of this proof; undefined for codes that say how the goal stands and not what is missing. */
-export function adviceFor(code: string, { goal_id: id }: Pick<Proof, "goal_id">): string | undefined {
-  return Object.hasOwn(ADVICE, code) ? ADVICE[code as GapCode](id) : undefined;
+export function adviceFor(
+  code: string,
+  { goal_id: id, slices }: Pick<Proof, "goal_id" | "slices">,
+): string | undefined {
+  if (!Object.hasOwn(ADVICE, code)) return undefined;
+  const advice = ADVICE[code as GapCode](id);
+  if (code !== "tasks_open" || !slices?.some(({ landed }) => landed !== null)) return advice;
+  return `${advice}, or accept what has landed: \`omk goal accept ${id} --summary "<why>" --slice <task>\``;
 }

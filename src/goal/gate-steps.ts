@@ -17,6 +17,8 @@ import { helperPaths } from "./helper.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import { TASK } from "./scaffold.ts";
+import { recordSlicedBase } from "./sliced-base.ts";
+import { showResult } from "./sliced-space.ts";
 import { outsideOfAll, strayedBy } from "./write-sets.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -24,7 +26,7 @@ import type { Workspace } from "./workspace.ts";
 export type GateSteps = { open: OpenGoal; space: Workspace; ports: GoalPorts; signal: AbortSignal };
 
 /** A goal as the gates see it. */
-function gateSubject({ open, space }: GateSteps): GateSubject {
+export function gateSubject({ open, space }: GateSteps): GateSubject {
   const { goal, work } = open;
   return {
     folder: open.folder,
@@ -34,13 +36,16 @@ function gateSubject({ open, space }: GateSteps): GateSubject {
     nextSeq: () => open.journal.nextSeq,
     record: (...events) => open.record(...events),
     tree: space.tree,
+    ...(space.sliced && { project: space.sliced.git.root }),
     isAllowed: (path) => matchesGlobs(path, goal.may_change ?? []) || isWaived(open.work, "change", path),
     allowRed: goal.allow_red ?? [],
   };
 }
 
 /** Records what the project looked like before any agent: the tree, the commit, and where HEAD and index stood. */
-export async function recordBase({ open, space, signal }: Omit<GateSteps, "ports">): Promise<void> {
+export async function recordBase(steps: GateSteps): Promise<void> {
+  const { open, space, signal } = steps;
+  if (space.sliced) return recordSlicedBase(open, space.sliced, steps.ports, signal);
   const tree = await space.tree.snapshot(signal);
   const commit = (await space.tree.head(signal)) ?? null;
   if (commit !== null) await space.tree.pinBase(commit, signal);
@@ -63,16 +68,8 @@ export async function recordBase({ open, space, signal }: Omit<GateSteps, "ports
 export async function runBaseline(steps: GateSteps): Promise<Ending | undefined> {
   const { open, space, ports, signal } = steps;
   const started = ports.clock.monotonicMs();
-  const now = await space.tree.snapshot(signal);
-  if (now !== open.work.base?.tree) {
-    // Gates that came late, or files that changed since the base was recorded.
-    if (open.work.attempts.length > 0) {
-      await recordNoBaseline(steps);
-      return undefined;
-    }
-    if (open.work.helper_turns.length > 0) return groundMoved(steps, now);
-    await recordBase(steps);
-  }
+  const moved = await standOnBase(steps);
+  if (moved !== "ready") return moved;
   const { work } = open;
   const tree = work.base?.tree ?? "";
   const where = { tree, where: "worktree", cwd: space.tree.root, name: "base" } as const;
@@ -105,6 +102,27 @@ export async function runBaseline(steps: GateSteps): Promise<Ending | undefined>
     ],
   });
   return undefined;
+}
+
+/** Sees to it that the files are those of the base; else there is no baseline, or an ending says why. */
+async function standOnBase(steps: GateSteps): Promise<Ending | "ready" | undefined> {
+  const { open, space, signal } = steps;
+  if (space.sliced) {
+    // A commit stays as it is, whatever was done since.
+    if (open.work.slices) await space.sliced.show(open.work.slices.base, signal);
+    await space.sliced.tidy(signal);
+    return "ready";
+  }
+  const now = await space.tree.snapshot(signal);
+  if (now === open.work.base?.tree) return "ready";
+  // Gates that came late, or files that changed since the base was recorded.
+  if (open.work.attempts.length > 0) {
+    await recordNoBaseline(steps);
+    return undefined;
+  }
+  if (open.work.helper_turns.length > 0) return groundMoved(steps, now);
+  await recordBase(steps);
+  return "ready";
 }
 
 /** A planner left something that still wrote, or another hand did: nobody can tell which. */
@@ -291,9 +309,16 @@ async function cleanOf(
  * The tree the gates are about is what is there now. Where other hands changed files since the last step, that is the
  * result, and the files are named.
  */
-async function settleResult({ open, space, ports, signal }: GateSteps): Promise<string> {
-  const now = await space.tree.snapshot(signal);
+async function settleResult(steps: GateSteps): Promise<string> {
+  const { open, space, ports, signal } = steps;
   const { work } = open;
+  if (space.sliced) {
+    // The result is a commit, which no other hand changes; what earlier gates left beside it goes.
+    await showResult(open, space, signal);
+    await space.sliced.tidy(signal);
+    return work.result?.tree ?? work.base?.tree ?? space.tree.snapshot(signal);
+  }
+  const now = await space.tree.snapshot(signal);
   const recorded = work.result?.tree ?? work.base?.tree;
   if (recorded === undefined || recorded === now) return now;
   const ours = new Set(work.side_effects);

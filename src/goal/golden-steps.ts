@@ -9,7 +9,7 @@ import { refuseOwnAgent } from "../store/ask-controller.ts";
 import { ensureFolder } from "../store/files.ts";
 import { foldFolder } from "../store/journal.ts";
 import { findGoal } from "./find.ts";
-import { recordBase } from "./gate-steps.ts";
+import { recordBase, type GateSteps } from "./gate-steps.ts";
 import {
   acceptDifference,
   checkGoldenRequest,
@@ -21,7 +21,7 @@ import { unwantedMismatches } from "./golden-compare.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import { concludeGoal } from "./proof.ts";
 import { withGoal } from "./with-goal.ts";
-import { openWorkspace, projectDirOf, type Workspace } from "./workspace.ts";
+import { openWorkspace, projectDirOf } from "./workspace.ts";
 
 /** Records what a command does on the base. With `atBase` also when the project is no longer as it was then. */
 export async function recordByHand(
@@ -34,7 +34,7 @@ export async function recordByHand(
   return changeGolden(wanted, "goal golden record", ports, signal, async (open) => {
     const space = await openWorkspace(open, { command: "goal golden record" }, ports, signal);
     try {
-      await layBase(open, space, request.atBase === true, signal);
+      await layBase({ open, space, ports, signal }, request.atBase === true);
       const voidsReview = open.work.review !== null;
       const observation = await recordGolden(open, space, request, ports, signal);
       return { id: open.id, observation, voidsReview };
@@ -45,16 +45,17 @@ export async function recordByHand(
 }
 
 /** Only what the program did before any work is worth comparing with. */
-async function layBase(
-  open: OpenGoal,
-  space: Workspace,
-  atBase: boolean,
-  signal: AbortSignal,
-): Promise<void> {
+async function layBase(steps: GateSteps, atBase: boolean): Promise<void> {
+  const { open, space, signal } = steps;
   const { base, baseline, attempts } = open.work;
+  if (space.sliced) {
+    // A commit stays as it is, whatever was done since.
+    if (!base) await recordBase(steps);
+    return space.sliced.show(open.work.slices?.base ?? "", signal);
+  }
   if (base && (atBase || (await space.tree.snapshot(signal)) === base.tree)) return;
   // Nothing has been built on that base yet.
-  if (!base || (attempts.length === 0 && !baseline)) return recordBase({ open, space, signal });
+  if (!base || (attempts.length === 0 && !baseline)) return recordBase(steps);
   throw new OmkError(
     "goal.refused",
     `The project is no longer as it was when the work of goal ${open.id} began.`,
@@ -115,6 +116,8 @@ export function listGolden(
   projectDir: string;
   observations: GoldenObservation[];
   setup: GateSet["setup"];
+  /** Where the work has folders of its own: the tree of its result so far, or of its base. */
+  result: string | undefined;
 } {
   const { id, folder, record } = findGoal(ports.root, wanted, ports);
   const { documents } = foldFolder(folder, ports);
@@ -127,7 +130,9 @@ export function listGolden(
     );
   const gates = GateSet.safeParse(documents.get("goal.json")?.["gates"]);
   const setup = gates.success ? gates.data.setup : undefined;
-  return { id, folder, projectDir: projectDirOf(id, record), observations: work.data.golden ?? [], setup };
+  const { slices, result, base, golden: observations = [] } = work.data;
+  const merged = slices && (result?.tree ?? base?.tree);
+  return { id, folder, projectDir: projectDirOf(id, record), observations, setup, result: merged };
 }
 
 /** All observations against the files as they are. */
@@ -138,8 +143,13 @@ export interface ComparedGolden {
   results: GoldenComparison["results"];
 }
 
+/** Folders in which gates and agents of a goal see its files. */
+function copiesOf(folder: string, { disk }: Pick<GoalPorts, "disk">): string[] {
+  return ["checkout", "stage", "worktrees"].flatMap((name) => disk.realPath(join(folder, name)) ?? []);
+}
+
 /**
- * Compares the files as they are now. Changes nothing of the goal and needs no control over it, so it can be a gate; as a
+ * Compares the files as they are now, or the merged result of a goal whose work has folders of its own. Changes nothing of the goal and needs no control over it, so it can be a gate; as a
  * gate on a copy of the project it looks at that copy. `from` is where it was called.
  */
 export async function compareByHand(
@@ -148,20 +158,20 @@ export async function compareByHand(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<ComparedGolden> {
-  const { id, folder, projectDir, observations, setup } = listGolden(wanted, ports);
+  const { id, folder, projectDir, observations, setup, result } = listGolden(wanted, ports);
   if (observations.length === 0)
     throw new OmkError("goal.refused", `Goal ${id} has no observations to compare with.`, {
       hint: `Record one before the work begins: omk goal golden record ${id} --name help --cmd '<command>'`,
     });
-  const copies = ports.disk.realPath(join(folder, "checkout"));
   const here = ports.disk.realPath(from);
-  const inCopy = copies !== undefined && here !== undefined && here.startsWith(`${copies}/`);
+  const inCopy =
+    here !== undefined && copiesOf(folder, ports).some((copies) => `${here}/`.startsWith(`${copies}/`));
   // Its controller may be at work with the goal's own git at the same time.
   const goalDir = join(folder, "checkout", `compare-${ports.random.name(12)}`);
   await ensureFolder(goalDir, ports);
   try {
     const tree = await ports.openWorkTree({ projectDir: inCopy ? here : projectDir, goalDir, goalId: id });
-    const snapshot = await tree.snapshot(signal);
+    const snapshot = (inCopy ? undefined : result) ?? (await tree.snapshot(signal));
     // Nobody's log names these processes: the child's own end takes them along.
     const place = { folder, tree, setup, record: () => Promise.resolve() };
     const results = await compareAll(place, observations, snapshot, ports, signal);

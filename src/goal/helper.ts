@@ -10,6 +10,7 @@ import { helperTranscript, helperTurn } from "../team/helper-turn.ts";
 import { approvalsOf } from "./approvals.ts";
 import { remainingMs } from "./budget.ts";
 import { lostUsage, meterHelper } from "./metering.ts";
+import { named } from "./named.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import type { Workspace } from "./workspace.ts";
@@ -44,7 +45,7 @@ export interface HelperResult {
  */
 export async function takeHelperTurn(
   open: OpenGoal,
-  space: Pick<Workspace, "tree">,
+  space: Pick<Workspace, "tree" | "sliced">,
   engine: Engine,
   ask: HelperAsk,
   ports: GoalPorts,
@@ -102,7 +103,8 @@ export async function takeHelperTurn(
   const { turn, evidence } = taken;
   // Everything that is in the log about the turn's cost is there before its end.
   const usage = await meter.settle(turn.usage);
-  const changed = await changesSince(space, tree);
+  const wrote = await changesSince(space, tree);
+  const changed = space.sliced ? [] : wrote;
   const ended: HelperTurn = {
     ...helper,
     status: signal.aborted ? "interrupted" : "ended",
@@ -110,6 +112,7 @@ export async function takeHelperTurn(
     ended_at: instantOf(ports.clock.now()),
     usage,
     changed: changed.map(({ path }) => path),
+    ...(space.sliced && wrote.length > 0 && { discarded: wrote.map(({ path }) => path) }),
   };
   await open.record({
     kind: "helper_ended",
@@ -123,6 +126,14 @@ export async function takeHelperTurn(
       }),
     ],
   });
+  if (space.sliced && wrote.length > 0) {
+    ports.tell(
+      `${role} turns only read: what this one wrote is thrown away (${named(ended.discarded ?? [])})`,
+    );
+    // Nobody waits for a set-up after a stop.
+    if (signal.aborted) space.sliced.stage.forget();
+    else await space.sliced.tidy(signal);
+  }
   return {
     turn,
     evidence: evidence.file,
@@ -193,14 +204,16 @@ async function changesSince({ tree }: Pick<Workspace, "tree">, before: string): 
  */
 export async function helperChanges(
   open: OpenGoal,
-  space: Pick<Workspace, "tree">,
+  space: Pick<Workspace, "tree" | "sliced">,
 ): Promise<Ending | undefined> {
   const looked = new Map<number, string[]>();
   for (const { fence, status, start_tree: before, changed } of open.work.helper_turns) {
     if (status === "running" || before === undefined || changed !== undefined) continue;
+    // The folder in which it read is gone with the omk that had made it.
+    const changes = space.sliced ? [] : await changesSince(space, before);
     looked.set(
       fence,
-      (await changesSince(space, before)).map(({ path }) => path),
+      changes.map(({ path }) => path),
     );
   }
   if (looked.size > 0) {

@@ -74,11 +74,27 @@ export function goalKind(normalized: string): GoalKind {
   const clauses = normalized
     .toLowerCase()
     .split(/[;\n]|[.:,!?](?=\s|$)|\s(?:and|then|but|while|&)\s/u)
-    .map(wordsOf);
+    .map(clauseWords);
   const found = [...new Set(clauses.flatMap(clauseKinds))];
   const deciding = found.filter((kind) => kind !== "docs" && kind !== "greenfield");
   if (deciding.length > 1) return "mixed";
   return deciding[0] ?? found[0] ?? "greenfield";
+}
+
+/** A file's name with its folders: parts of it are no words that somebody said. */
+const FILE = /^[^\p{L}\p{N}]*[\p{L}\p{N}\p{M}_./@+-]*\.\p{L}[\p{L}\p{N}]*[^\p{L}\p{N}]*$/u;
+const DOCS_FOLDER = /^[^\p{L}\p{N}]*docs?\//u;
+const DOCS_FILE = /\.(?:adoc|md|mdx|rst)$/;
+/** Stands for a file among the words; no list has it. */
+const ANY_FILE = "a-file";
+
+/** The words of a clause; a file is one word, and of files only documentation says what the goal is about. */
+function clauseWords(clause: string): string[] {
+  return clause.split(/\s+/u).flatMap((part) => {
+    if (!FILE.test(part)) return wordsOf(part);
+    const name = part.replace(/[^\p{L}\p{N}]+$/u, "");
+    return [DOCS_FILE.test(name) || DOCS_FOLDER.test(name) ? "docs" : ANY_FILE];
+  });
 }
 
 /** What is done. Whole words: `support` is no port, `perfect` is no performance. */
@@ -128,7 +144,7 @@ function clauseKinds(said: readonly string[]): GoalKind[] {
   const typoInDocs = speaksOf(TYPO) && speaksOf(DOCS);
   const kinds = new Set<GoalKind>();
   for (const at of said.keys()) {
-    const action = isMeant(at) ? actionOf(said, at) : undefined;
+    const action = isMeant(at) || isCommand(said, at) ? actionOf(said, at) : undefined;
     if (action === undefined) continue;
     // A report about documentation is still an audit.
     const object = action === "audit" ? undefined : typoInDocs ? "docs" : objectAfter(said, at);
@@ -139,6 +155,26 @@ function clauseKinds(said: readonly string[]): GoalKind[] {
   const objects = OBJECTS.filter(([, nouns]) => speaksOf(nouns)).map(([kind]) => kind);
   if (objects.length > 0) return objects;
   return said.some((word) => BUILDING.has(word)) ? ["greenfield"] : [];
+}
+
+/** Nouns that begin with a verb: an `audit log` is kept, while `audit server endpoints` tells somebody what to do. */
+const NOUNS = new Set(
+  [
+    "audit log",
+    "audit trail",
+    "audit event",
+    "audit report",
+    "audit table",
+    "debug log",
+    "debug page",
+    "rewrite rule",
+  ].flatMap((noun) => [noun, `${noun}s`]),
+);
+
+/** Whether a verb tells somebody what to do, and does not name the noun behind it: `rewrite tools`, not `a rewrite engine`. */
+function isCommand(said: readonly string[], at: number): boolean {
+  if (at > 0 && !BEFORE_VERB.has(said[at - 1] ?? "")) return false;
+  return !NOUNS.has(`${said[at]} ${said[at + 1] ?? ""}`);
 }
 
 function actionOf(said: readonly string[], at: number): GoalKind | undefined {

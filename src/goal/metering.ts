@@ -1,5 +1,5 @@
 /** Following what a goal's turn costs while it runs: it is stopped at the goal's limits, and what it used is in the log. */
-import { Ledger, type TurnMeter } from "../budget/ledger.ts";
+import { Ledger, type Reservation, type TurnMeter } from "../budget/ledger.ts";
 import { usageInTranscript } from "../budget/lost-usage.ts";
 import type { Pricing } from "../budget/prices.ts";
 import { loggedMeter, UsageLog } from "../budget/usage-log.ts";
@@ -20,16 +20,37 @@ export interface GoalTurnMeter extends TurnMeter {
   settle(usage: Usage): Promise<Usage | null>;
 }
 
-/** The meter of one attempt, whose ceiling is all that the goal has left. */
-export function meterAttempt(open: OpenGoal, attempt: Attempt, ports: GoalPorts): GoalTurnMeter {
+/** What a turn takes from an account that it shares with others. */
+export interface SharedBudget {
+  ledger: Ledger;
+  /** What was set aside for this turn. */
+  turn: Reservation;
+}
+
+/**
+ * The account of a goal from now on. Its clock runs until nobody looks at it any more: time at which several attempts work
+ * counts once.
+ */
+export function goalLedger(open: OpenGoal, ports: GoalPorts): Ledger {
+  // The goal's limits are looked at anew each time: somebody may add to them while turns run.
+  return new Ledger(() => budgetLimits(open.goal), spent(open.work), pricingOf(open, ports), ports);
+}
+
+/** The meter of one attempt. Without a shared account its ceiling is all that the goal has left. */
+export function meterAttempt(
+  open: OpenGoal,
+  attempt: Attempt,
+  ports: GoalPorts,
+  shared?: SharedBudget,
+): GoalTurnMeter {
   const turn = {
-    name: `attempt ${attempt.number}`,
+    name: shared ? `${attempt.task_id}, attempt ${attempt.number}` : `attempt ${attempt.number}`,
     payload: { task_id: attempt.task_id, worker_id: workerOf(attempt), fence: attempt.fence },
     actor: workerOf(attempt),
     charged: (usage: Usage) =>
       change("work.json", { attempts: charged(open.work.attempts, attempt.fence, usage) }),
   };
-  return meterTurn(open, turn, ports);
+  return meterTurn(open, turn, ports, shared ?? ownBudget(open, turn.name, ports));
 }
 
 /** The meter of a turn beside the tasks. */
@@ -41,7 +62,15 @@ export function meterHelper(open: OpenGoal, helper: HelperTurn, ports: GoalPorts
     charged: (usage: Usage) =>
       change("work.json", { helper_turns: charged(open.work.helper_turns, helper.fence, usage) }),
   };
-  return meterTurn(open, turn, ports);
+  return meterTurn(open, turn, ports, ownBudget(open, turn.name, ports));
+}
+
+/** All that the goal has left, for one turn. */
+function ownBudget(open: OpenGoal, name: string, ports: GoalPorts): SharedBudget {
+  const ledger = goalLedger(open, ports);
+  const turn = ledger.reserve(1);
+  if (!turn) throw new Error(`It was begun without a budget: ${name}.`);
+  return { ledger, turn };
 }
 
 function charged<T extends { fence: number }>(turns: readonly T[], fence: number, usage: Usage): T[] {
@@ -58,12 +87,13 @@ interface Metered {
   charged(usage: Usage): DocumentChange;
 }
 
-function meterTurn(open: OpenGoal, metered: Metered, ports: GoalPorts): GoalTurnMeter {
+function meterTurn(
+  open: OpenGoal,
+  metered: Metered,
+  ports: GoalPorts,
+  { ledger, turn }: SharedBudget,
+): GoalTurnMeter {
   const { clock } = ports;
-  // The goal's limits are looked at anew each time: somebody may add to them while the turn runs.
-  const ledger = new Ledger(() => budgetLimits(open.goal), spent(open.work), pricingOf(open, ports), ports);
-  const turn = ledger.reserve(1);
-  if (!turn) throw new Error(`It was begun without a budget: ${metered.name}.`);
   const log = new UsageLog((usage) => {
     const { tokens, usd } = costOf(usage);
     return open.update(() => [

@@ -8,6 +8,7 @@ import { gatesState, isReviewed } from "./gate-state.ts";
 import { goldenFeedback } from "./golden-compare.ts";
 import { missingForAgent } from "./oracle.ts";
 import { reviewTasks, standingSections } from "./review-findings.ts";
+import { sliceMoves, strandedSlices } from "./slices.ts";
 
 /** An attempt to be made: the task, and which of its counted ones it is. */
 export interface NextAttempt {
@@ -22,6 +23,10 @@ export type Step =
   | { kind: "run_baseline" }
   /** Attempts that may be made side by side; in the project directory itself that is one. */
   | { kind: "run_wave"; attempts: NextAttempt[] }
+  /** Slices are worked on side by side, each in a folder of its own, until nothing of them is left to do. */
+  | { kind: "run_slices" }
+  /** A slice that has landed is to be worked on again, now on the merged result. */
+  | { kind: "reopen_slice"; task: string }
   /** What was found in the result becomes a task of its own. */
   | { kind: "add_task"; followUp: FollowUp }
   | { kind: "find_gates" }
@@ -39,6 +44,8 @@ export interface LoopLimits {
   gatesDigest?: string;
   /** Attempts at once. */
   width: number;
+  /** Attempts work in folders of their own, and their results are merged. */
+  sliced?: boolean;
 }
 
 /** Where nobody said otherwise. */
@@ -70,6 +77,10 @@ export function nextStep(work: Work, graph: Pick<TaskGraph, "tasks">, limits: Lo
   // Before the planner looks around: what it left would count as part of the base.
   if (limits.gates === "own" && !work.baseline) return { kind: "run_baseline" };
   if (!isPlanned(graph)) return { kind: "plan" };
+  if (limits.sliced === true) {
+    const step = sliceStep(work, graph, limits);
+    if (step) return step;
+  }
   const strayed = strayedTask(work);
   const open = openTasks(graph, work);
   if (strayed !== undefined) {
@@ -92,6 +103,14 @@ export function nextStep(work: Work, graph: Pick<TaskGraph, "tasks">, limits: Lo
   return cause === undefined ? COMPLETE : sendBack(cause, work, graph, limits);
 }
 
+/** What slices need before their merged result can be judged. */
+function sliceStep(work: Work, graph: Pick<TaskGraph, "tasks">, limits: LoopLimits): Step | undefined {
+  const { land, start } = sliceMoves(work, graph, limits);
+  if (land !== undefined || start.length > 0) return { kind: "run_slices" };
+  const isStuck = openTasks(graph, work).length > 0 || strandedSlices(graph, work).length > 0;
+  return isStuck ? USED_UP : undefined;
+}
+
 /** Whether other gates ran than those that hold now: a person has approved changed ones since. */
 function areOthers({ digest }: NonNullable<Work["gates"]>, { gatesDigest }: LoopLimits): boolean {
   return digest !== undefined && gatesDigest !== undefined && digest !== gatesDigest;
@@ -108,15 +127,15 @@ function strayedTask(work: Work): string | undefined {
 }
 
 /** The first of these tasks, as many as may run at once; over when one of them has no attempt left. */
-function wave(tasks: readonly string[], work: Work, { maxAttempts, width }: LoopLimits): Step {
+function wave(tasks: readonly string[], work: Work, { maxAttempts, width, sliced }: LoopLimits): Step {
   const attempts = tasks
     .slice(0, width)
     .map((task) => ({ task, number: countedAttempts(work, task) + 1 }))
     .filter(({ number }) => number <= maxAttempts);
   // An open task without attempts keeps the goal from being ready: no further turn is paid for.
-  return attempts.length === Math.min(tasks.length, width) && attempts.length > 0
-    ? { kind: "run_wave", attempts }
-    : USED_UP;
+  const [first] = attempts;
+  if (!first || attempts.length < Math.min(tasks.length, width)) return USED_UP;
+  return sliced === true ? { kind: "reopen_slice", task: first.task } : { kind: "run_wave", attempts };
 }
 
 /** What is wrong goes to the task that mends it, which is added when the goal has none yet. */

@@ -139,10 +139,18 @@ export class OpenGoal {
    * are folded in, so that steps side by side do not overwrite each other's.
    */
   update(make: () => NewEvent[]): Promise<number[]> {
-    const recorded = this.#updated.then(() => this.record(...make()));
+    return this.inTurn(() => this.record(...make()));
+  }
+
+  /**
+   * Takes a step that records something made of what the documents hold, and has more to do than that: it begins when all
+   * such steps before it have ended. Nothing in it may wait for another one.
+   */
+  inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const taken = this.#updated.then(step);
     // Whoever asked learns of a failure; what comes next has its own.
-    this.#updated = recorded.catch(() => undefined);
-    return recorded;
+    this.#updated = taken.catch(() => undefined);
+    return taken;
   }
 
   /** A graph that is unsound is never recorded: what comes later trusts the log. */

@@ -5,6 +5,7 @@ import { engineForRole, refuseSecretEngine } from "../engine/select.ts";
 import { OmkError } from "../errors.ts";
 import { GOAL_ROLE, type CheckedRequest } from "./create.ts";
 import { isStop, requestedEnding, stopEnding } from "./endings.ts";
+import { recordBase, type GateSteps } from "./gate-steps.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { NOT_WANTED, planByRules, runPlanner, whyNoPlanner } from "./planner.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
@@ -87,6 +88,7 @@ async function planWith(
     const reached = await serveRequests(open, ports, signal, async (stop) => {
       stopped = stop;
       try {
+        await layGround({ open, space, ports, signal: stop });
         return await runPlanner(open, space, engine, ports, stop);
       } catch (error) {
         // A stop ends the step early; the goal is planned when its work begins.
@@ -98,4 +100,13 @@ async function planWith(
   } finally {
     await space.release();
   }
+}
+
+/** What a sliced goal starts from is known from here on; whoever only reads needs no set-up. */
+async function layGround(steps: GateSteps): Promise<void> {
+  const { open, space, signal } = steps;
+  if (!space.sliced) return;
+  if (!open.work.slices) await recordBase(steps);
+  const { slices } = open.work;
+  if (slices) await space.sliced.stage.show(slices.base, signal);
 }

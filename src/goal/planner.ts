@@ -29,7 +29,7 @@ const BECAUSE_CHARACTERS_MAX = 300;
 /** Takes the step: afterwards the goal is planned, unless the answer says why it ends here. */
 export async function runPlanner(
   open: OpenGoal,
-  space: Pick<Workspace, "tree">,
+  space: Pick<Workspace, "tree" | "sliced">,
   engine: Engine | undefined,
   ports: GoalPorts,
   signal: AbortSignal,
@@ -141,7 +141,7 @@ type Asked =
 /** Asks until there is a sound plan, a reason to go without, or a reason to stop. */
 async function askEngine(
   open: OpenGoal,
-  space: Pick<Workspace, "tree">,
+  space: Pick<Workspace, "tree" | "sliced">,
   { engine, context }: { engine: Engine; context: RepoContext },
   ports: GoalPorts,
   signal: AbortSignal,

@@ -140,8 +140,10 @@ export function progressOf({ goal, graph, work }: GoalPicture, folder: string): 
   return snapshot;
 }
 
-/** How many of a goal's tasks are done. */
+/** How many of a goal's tasks are done; those that a person has left out are none. */
 export function tasksDone({ graph }: Pick<GoalPicture, "graph">): { done: number; total: number } {
-  const { done_tasks, total_tasks } = countTasks(graph.tasks ?? []);
+  const { done_tasks, total_tasks } = countTasks(
+    (graph.tasks ?? []).filter(({ left_out }) => left_out === undefined),
+  );
   return { done: done_tasks, total: total_tasks };
 }

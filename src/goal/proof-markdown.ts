@@ -2,6 +2,7 @@
 import { printable } from "../format/printable.ts";
 import type { Proof } from "../format/proof.ts";
 import { adviceFor } from "./gap-advice.ts";
+import { deliverySteps, sliceText } from "./slice-view.ts";
 
 /** A list this long is cut, with how much is left; `proof.json` has all of it. */
 const LISTED_MAX = 200;
@@ -19,7 +20,7 @@ export function proofMarkdown(proof: Proof): string {
     `- Made: ${proof.generated_at}, by omk ${line(proof.omk_version ?? "of an earlier version")}`,
     `- Tasks: ${proof.task_graph_summary.done_tasks}/${proof.task_graph_summary.total_tasks} done`,
     `- Base: ${code(proof.base?.tree ?? "not recorded")}${proof.base?.commit ? `, commit ${code(proof.base.commit)}` : ""}`,
-    `- Result: ${code(proof.result?.tree ?? "not recorded")}`,
+    `- Result: ${code(proof.result?.tree ?? "not recorded")}${proof.result?.commit === undefined ? "" : `, commit ${code(proof.result.commit)}`}`,
     `- Sandbox: ${line(proof.sandbox ?? "not recorded")}`,
     ...section("Known Gaps", gapRows(proof)),
     ...section("Gates", gateRows(proof)),
@@ -43,6 +44,12 @@ export function proofMarkdown(proof: Proof): string {
     ),
     ...section("Decisions Of People", decisionRows(proof)),
     ...section("Plan And Tasks", taskRows(proof)),
+    ...optional("Slices", sliceRows(proof)),
+    ...optional("Delivery", deliverySteps(proof.delivery).map(line)),
+    ...optional(
+      "Folders Set Aside",
+      (proof.set_aside ?? []).map(({ path, because }) => `${code(path)}: ${line(because)}`),
+    ),
     ...section("Attempts", (proof.attempts ?? []).map(attemptRow)),
     ...section("Engine", engineRows(proof)),
     ...section("Budget", budgetRows(proof)),
@@ -111,7 +118,7 @@ function gateRows(proof: Proof): string[] {
   rows.push(
     clean_checkout
       ? `on a fresh checkout of the result: ${clean_checkout.status}${clean_checkout.reason === undefined ? "" : ` (${line(clean_checkout.reason)})`}`
-      : "on a fresh checkout of the result: not run; the gates ran in the project directory",
+      : `on a fresh checkout of the result: not run; the gates ran in ${proof.slices ? "a folder that shows the merged result" : "the project directory"}`,
   );
   return rows;
 }
@@ -173,6 +180,14 @@ function taskRows({ plan, tasks = [] }: Proof): string[] {
         `${code(task.id)}: ${line(task.status)}${task.attempts > 0 ? `, attempts: ${task.attempts}` : ""}`,
     ),
   ];
+}
+
+function sliceRows({ slices = [] }: Proof): string[] {
+  return slices.map((slice) => {
+    const commit = slice.commit === null ? "" : `, commit ${code(slice.commit)}`;
+    const branch = slice.branch === null ? "" : `, branch ${code(slice.branch)}`;
+    return `${code(slice.id)}: ${line(sliceText(slice))}${commit}${branch}, attempts: ${slice.attempts}`;
+  });
 }
 
 function attemptRow(one: NonNullable<Proof["attempts"]>[number]): string {

@@ -91,10 +91,14 @@ function failureOf({ work }: Pick<OpenGoal, "work">, final: Ending): string | un
   return final.reasonCode === "rejected" ? work.acceptance?.summary : undefined;
 }
 
-/** Keeps both trees in git and returns the command that takes the work back, if there is any. */
+/**
+ * Keeps both trees in git and returns the command that takes the work back, if there is any. The work of slices is in
+ * nobody's files: laying it over them says how to take it back.
+ */
 async function keepTrees(open: OpenGoal, space: Workspace): Promise<string | undefined> {
   const { base, result } = open.work;
   const from = result && (await space.tree.keep(result.tree, "result", UNHURRIED));
   const to = base && (await space.tree.keep(base.tree, "base", UNHURRIED));
+  if (open.work.slices) return undefined;
   return from && to && base.tree !== result.tree ? space.tree.undo(from, to) : undefined;
 }

@@ -64,8 +64,19 @@ export async function takeProposals(
   ports: GoalPorts,
 ): Promise<EvidenceFile[]> {
   const read = readProposals(turn, ports.redactor);
+  if (read.proposals.length + read.malformed.length === 0) return [];
+  // Attempts side by side may propose the same: the second is judged by what the first has added.
+  return open.inTurn(() => decideProposals(open, attempt, read, folder, ports));
+}
+
+async function decideProposals(
+  open: OpenGoal,
+  attempt: Pick<Attempt, "task_id" | "number" | "fence">,
+  read: ReadProposals,
+  folder: string,
+  ports: GoalPorts,
+): Promise<EvidenceFile[]> {
   const { proposals, malformed } = read;
-  if (proposals.length + malformed.length === 0) return [];
   const { goal, graph, work } = open;
   const budget = budgetSnapshot(goal, work);
   const admission = admit(proposals, { tasks: graph.tasks, proposer: attempt.task_id, budget });

@@ -8,11 +8,13 @@ import { ensurePullRequest } from "../delivery/pull-steps.ts";
 import {
   draftPullRequest,
   hasEvidence,
+  type Cleaning,
   type ProvenGoal,
   type PullRequestDraft,
 } from "../delivery/pull-request.ts";
 import { findRemote } from "../delivery/push.ts";
 import { OmkError } from "../errors.ts";
+import { DeliveryWork } from "../format/delivery.ts";
 import { Goal, type DeliveryPolicy } from "../format/goal.ts";
 import { problemsOf } from "../format/problems.ts";
 import { Proof } from "../format/proof.ts";
@@ -21,7 +23,7 @@ import { TaskGraph } from "../format/task-graph.ts";
 import type { Disk } from "../ports.ts";
 import { foldFolder, readDocument } from "../store/journal.ts";
 import type { Redactor } from "../store/redact.ts";
-import type { GoalSummary } from "./find.ts";
+import { readGoalDocuments, type GoalSummary } from "./find.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
 
 /** How a pull request is asked for. */
@@ -59,19 +61,40 @@ export function renderPullRequest(
     );
   }
   const mutates = request.policy !== "local";
-  const { home, redactor } = surroundings;
-  const project = typeof goal.record["project_dir"] === "string" ? goal.record["project_dir"] : "";
   const asked = { dryRun: request.dryRun, draft: request.draft || request.policy === "draft-pr", mutates };
-  return draftPullRequest(proven, asked, {
+  const rendered = draftPullRequest(proven, asked, cleaningOf(goal.folder, goal.record, surroundings, ports));
+  return { ...rendered, ...mergedHead(goal, ports) };
+}
+
+/** Of a goal whose slices were delivered: the branch in which they come together, and its pull request. */
+function mergedHead(goal: GoalSummary, ports: { disk: Disk }): Partial<PullRequestDraft> {
+  const [work] = readGoalDocuments(goal, ["work.json"], ports).values();
+  const read = DeliveryWork.safeParse(work?.["delivery"]);
+  if (!read.success) return {};
+  const { pulls, result } = read.data;
+  const integrator = pulls.find(({ slice_id }) => slice_id === null);
+  if (integrator) return { head_branch: integrator.branch, existing_pr_url: integrator.url };
+  return result ? { head_branch: result.ref.replace(/^refs\/heads\//, "") } : {};
+}
+
+/** What must not show in texts that are sent: secrets, and the folders of this machine. */
+export function cleaningOf(
+  folder: string,
+  record: { readonly project_dir?: unknown },
+  { home, redactor }: { home: string | undefined; redactor: Pick<Redactor, "text"> },
+  { disk }: { disk: Disk },
+): Cleaning {
+  const project = typeof record.project_dir === "string" ? record.project_dir : "";
+  return {
     redact: (text) => redactor.text(text),
     folders: [
-      { path: goal.folder, name: "" },
+      { path: folder, name: "" },
       { path: project, name: "" },
-      { path: ports.disk.realPath(project) ?? project, name: "" },
-      { path: dirname(dirname(goal.folder)), name: "<state>" },
+      { path: disk.realPath(project) ?? project, name: "" },
+      { path: dirname(dirname(folder)), name: "<state>" },
       { path: home ?? "", name: "~" },
     ],
-  });
+  };
 }
 
 /** The newest record of a goal, by its log or, for a goal of 0.5.0, by its files. */

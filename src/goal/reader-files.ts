@@ -1,11 +1,11 @@
 /** Files that are made from a goal's log for readers: the documents of planning, and what a decision left beside it. */
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 import { ensureFolder } from "../store/files.ts";
 import { isPlanned } from "./agent-tasks.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import { planDocuments } from "./plan-documents.ts";
-import { rollbackPlan } from "./rollback-plan.ts";
+import { conflictsIn, rollbackPlan, SHOWN_BYTES_MAX, type EvidenceText } from "./rollback-plan.ts";
 
 /** Where the plan to roll a rejected result back lies in a goal's folder. */
 export const ROLLBACK_PLAN = "artifacts/integration/rollback-rejected-slice.md";
@@ -45,8 +45,48 @@ function readerFiles(
   if (decision !== undefined) files.set(DECISION_COPY[acceptance.decision], decision);
   // A plan is about the result that was rejected, and no other.
   if (acceptance.decision === "rejected" && acceptance.tree === (work.result?.tree ?? work.base?.tree ?? ""))
-    files.set(ROLLBACK_PLAN, redactor.text(rollbackPlan(open.id, acceptance.summary, work)));
+    files.set(
+      ROLLBACK_PLAN,
+      redactor.text(
+        rollbackPlan({
+          id: open.id,
+          reason: acceptance.summary,
+          work,
+          graph,
+          evidence: conflictEvidence(open, { disk }),
+        }),
+      ),
+    );
   return files;
+}
+
+/** What lies in the goal's folder of the evidence that records name; a path may be anybody's. */
+function conflictEvidence(
+  { folder, graph, work }: Pick<OpenGoal, "folder" | "graph" | "work">,
+  ports: Pick<GoalPorts, "disk">,
+): Map<string, EvidenceText> {
+  const paths = conflictsIn(graph, work).flatMap(({ path }) => (path === undefined ? [] : [path]));
+  return new Map(paths.map((path) => [path, evidenceText(folder, path, ports)]));
+}
+
+function evidenceText(folder: string, path: string, { disk }: Pick<GoalPorts, "disk">): EvidenceText {
+  // 0.5.0 recorded whole paths.
+  const wanted = resolve(folder, path);
+  const real = disk.realPath(wanted);
+  const within = disk.realPath(folder);
+  if (real === undefined) return { unreadable: "it is not there" };
+  if (within === undefined || !real.startsWith(`${within}/`))
+    return { unreadable: "it lies outside the goal's folder" };
+  if (disk.stat(real)?.kind !== "file") return { unreadable: "it is no file" };
+  const file = disk.open(real, "read");
+  try {
+    const bytes = Buffer.alloc(Math.min(file.size(), SHOWN_BYTES_MAX));
+    let at = 0;
+    for (let read = -1; at < bytes.length && read !== 0; at += read) read = file.read(bytes.subarray(at), at);
+    return { text: bytes.subarray(0, at).toString("utf8"), truncated: file.size() > SHOWN_BYTES_MAX };
+  } finally {
+    file.close();
+  }
 }
 
 function textAt(path: string, { disk }: Pick<GoalPorts, "disk">): string | undefined {

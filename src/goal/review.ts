@@ -21,7 +21,7 @@ import { reviewWall } from "./review-wall.ts";
 import { TASK } from "./scaffold.ts";
 import { scanChange } from "./secret-scan.ts";
 import { filesToMeasure, slopFindings, type FileLengths } from "./slop.ts";
-import type { Workspace } from "./workspace.ts";
+import { projectDirOf, type Workspace } from "./workspace.ts";
 
 const PATCH_BYTES_MAX = 16 * 1024 * 1024;
 /** Files whose whole length is looked at, and the size up to which that is done. */
@@ -40,7 +40,7 @@ export async function runReview(
 ): Promise<void> {
   const { work } = open;
   const tree = work.result?.tree ?? work.base?.tree ?? "";
-  const { review: wanted = {} } = ports.settings(space.tree.root);
+  const { review: wanted = {} } = ports.settings(projectDirOf(open.id, open.goal));
   const found = await gather(open, space, wanted, ports, signal);
   const sections = wallOf(open, wanted, found);
   const oracle = judgeOracle(await oracleFacts(open, space, ports, signal));

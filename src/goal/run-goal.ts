@@ -51,8 +51,12 @@ export async function runGoal(
         await concludeGoal(open, undefined, undefined, ports);
         throw error;
       }
-      const ending = await driveGoal(open, { space, engine }, ports, signal);
-      return { open, ending, achieved: ending.status === "ready" };
+      try {
+        const ending = await driveGoal(open, { space, engine }, ports, signal);
+        return { open, ending, achieved: ending.status === "ready" };
+      } finally {
+        await space.release();
+      }
     } finally {
       await open.close();
     }

@@ -6,7 +6,7 @@ import { refuseOwnAgent } from "../store/ask-controller.ts";
 import { refuseSecrets, withGateFlags } from "../gate/definitions.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { runAgentReview } from "./agent-review.ts";
-import { countedAttempts, isPlanned, lastAttempt, readyTasks } from "./agent-tasks.ts";
+import { agentTasks, countedAttempts, isPlanned, lastAttempt, openTasks, readyTasks } from "./agent-tasks.ts";
 import { questionOf } from "./answer.ts";
 import { APPROVAL_NEEDED, approvalEnding, approvalsOf } from "./approvals.ts";
 import { runAttempt } from "./attempt.ts";
@@ -14,10 +14,12 @@ import { exhaustedBudget } from "./budget.ts";
 import { findCandidateGates, gateDefinitions, needsCandidates } from "./candidates.ts";
 import { DECIDED_ANEW, engineOf, engineChosen, type Chosen, approvalsChosen } from "./chosen.ts";
 import { budgetEnding, isStop, outsideEnding, requestedEnding, stopEnding } from "./endings.ts";
+import { limitsOf } from "./drive.ts";
 import { addFollowUp } from "./follow-ups.ts";
 import { gatesState } from "./gate-state.ts";
 import { hasGates, recordBase, runBaseline, runResultGates, type GateSteps } from "./gate-steps.ts";
 import { helperChanges } from "./helper.ts";
+import { reopenSlice } from "./land.ts";
 import { moreBudget } from "./more-budget.ts";
 import { attemptsAllowed, mendingTask } from "./next-step.ts";
 import type { OpenGoal } from "./open.ts";
@@ -26,6 +28,10 @@ import { runPlanner } from "./planner.ts";
 import { concludeGoal, type Ending } from "./proof.ts";
 import { serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
+import { runSlices } from "./run-slices.ts";
+import { setupEnding } from "./slice-setup.ts";
+import { showResult, slicedSpace } from "./sliced-space.ts";
+import { hasLanded, sliceMoves } from "./slices.ts";
 import { withGoal, withWorkspace, refused, type Outcome } from "./with-goal.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -118,8 +124,15 @@ export function executeGoal(
           ? undefined
           : await runPlanner(open, space, engine, ports, stop);
         if (unplanned) return unplanned;
-        const finished = await runOpenTasks(open, space, engine, ports, stop);
+        const finished = await (space.sliced ? runOpenSlices : runOpenTasks)(
+          open,
+          space,
+          engine,
+          ports,
+          stop,
+        );
         if (stop.aborted) return false;
+        await showResult(open, space, stop);
         // As in the loop: what is outside, or the budget, is what the goal waits for.
         if (!finished) return approvalEnding(open) ?? outsideEnding(open) ?? budgetEnding(open) ?? false;
         if (!gated && needsCandidates(open.goal, open.work)) await findCandidateGates(steps);
@@ -161,10 +174,34 @@ async function runOpenTasks(
   return attempt(mending.id);
 }
 
+/** The same for slices, side by side; false when one of them is open still or has not landed. */
+async function runOpenSlices(
+  open: OpenGoal,
+  space: Workspace,
+  engine: Engine,
+  ports: GoalPorts,
+  stop: AbortSignal,
+): Promise<boolean> {
+  const limits = limitsOf(open);
+  const { land, start } = sliceMoves(open.work, open.graph, limits);
+  if (land === undefined && start.length === 0 && openTasks(open.graph, open.work).length === 0) {
+    const mending = mendingTask(open.work, open.graph);
+    if (open.graph.tasks.some(({ id }) => id === mending.id)) await reopenSlice(open, mending.id);
+    else await open.record(addFollowUp(mending, open.graph, attemptsAllowed(open.goal)));
+  }
+  const approvals = approvalsOf(open, ports);
+  await runSlices({ open, space: slicedSpace(space), engine, approvals, limits, once: true, ports }, stop);
+  return (
+    openTasks(open.graph, open.work).length === 0 &&
+    agentTasks(open.graph).every(({ id }) => hasLanded(open.work, id))
+  );
+}
+
 /** Records the base and what the gates say of it, where that has not been done. */
 async function layGround(steps: GateSteps): Promise<Ending | undefined> {
   const { open } = steps;
   if (!open.work.base) await recordBase(steps);
+  await showResult(open, steps.space, steps.signal);
   const gated = hasGates(open.goal.gates?.definitions);
   return gated && !open.work.baseline ? runBaseline(steps) : undefined;
 }
@@ -180,7 +217,7 @@ export function reviewGoal(request: StepRequest, ports: GoalPorts, signal: Abort
         events: [],
       }),
       take: async (open, space, engine, stop) => {
-        if (!open.work.base) await recordBase({ open, space, signal: stop });
+        if (!open.work.base) await recordBase({ open, space, ports, signal: stop });
         // A person who reviews again also asks those again whose answer could not be used.
         const unreviewed =
           engine && (await runAgentReview({ open, space, engine, ports, signal: stop }, { again: true }));
@@ -214,10 +251,13 @@ async function stepByHand<T>(step: StepByHand<T>, ports: GoalPorts, signal: Abor
       const took = await serveRequests(open, ports, signal, async (stop) => {
         stopped = stop;
         try {
+          await showResult(open, space, stop);
           return (await helperChanges(open, space)) ?? (await step.take(open, space, given, stop));
         } catch (error) {
           // A stop ends the step early; what it had recorded stays.
           if (isStop(error, stop)) return false;
+          const unready = setupEnding(error);
+          if (unready) return unready;
           throw error;
         }
       });

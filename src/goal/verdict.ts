@@ -30,7 +30,9 @@ export type GapCode =
   | "result_changed"
   | "nested_repository"
   | "oracle_missing"
+  | "slice_conflict"
   | "acceptance_needed"
+  | "not_delivered"
   | "rejected";
 
 /** What the table looks at; each is read from the goal's documents. */
@@ -69,6 +71,10 @@ export interface Facts {
   /** Repositories inside the project that the change adds or moves: their content is in no tree. */
   nestedRepositories: readonly string[];
   missingChecks: readonly string[];
+  /** Slices whose results could not be merged, and nobody is left who solves that. */
+  strandedSlices: readonly string[];
+  /** The result is not yet where the goal's policy wants it; in place it always is. */
+  undelivered: boolean;
   /** Planned parts that changed none of their files, and that no person has accepted so. */
   unchangedParts: readonly string[];
   kind: string;
@@ -103,7 +109,12 @@ export function decideVerdict(facts: Facts): Verdict {
 
 /** True when everything is there but the acceptance itself. */
 export function onlyAcceptanceMissing(facts: Facts): boolean {
-  return findGaps(facts).every((gap) => gap.code === "acceptance_needed");
+  return findGaps(facts).every(({ code }) => code === "acceptance_needed" || code === "not_delivered");
+}
+
+/** True when everything is there but the way to where the goal's policy wants the result. */
+export function onlyDeliveryMissing(facts: Facts): boolean {
+  return facts.undelivered && findGaps(facts).every(({ code }) => code === "not_delivered");
 }
 
 function findGaps(facts: Facts): Gap[] {
@@ -190,6 +201,11 @@ function findGaps(facts: Facts): Gap[] {
       `oracle evidence for a ${facts.kind} goal is missing: ${facts.missingChecks.join(", ")}`,
     );
   }
+  if (facts.strandedSlices.length > 0) {
+    add("slice_conflict", `results of slices are in each other's way: ${facts.strandedSlices.join(", ")}`);
+  }
+  if (facts.undelivered)
+    add("not_delivered", "the result has not been delivered as the goal's policy wants it");
   if (typeof facts.acceptance === "object") add("rejected", facts.acceptance.rejected);
   else if (facts.acceptance === "open") {
     add("acceptance_needed", "integration acceptance has not been given");
@@ -207,6 +223,7 @@ const TELLING: readonly GapCode[] = [
   "result_changed",
   "nested_repository",
   "no_gates",
+  "slice_conflict",
   "agent_not_executed",
   "tasks_open",
   "gates_not_run",
@@ -220,6 +237,7 @@ const TELLING: readonly GapCode[] = [
   "clean_checkout_lost",
   "gates_unapproved",
   "acceptance_needed",
+  "not_delivered",
 ];
 
 function mostTelling(gaps: readonly Gap[]): Gap | undefined {

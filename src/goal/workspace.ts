@@ -1,13 +1,20 @@
 /** The project directory a goal works in: held by one goal at a time, seen through its own private git. */
-import { OmkError } from "../errors.ts";
+import { OmkError, systemCode } from "../errors.ts";
+import { requireGit } from "../git/version.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import type { HeldChain } from "../store/claim-chain.ts";
 import { holdProject } from "../store/project-claim.ts";
+import { recoverWorktrees } from "./left-worktrees.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
+import { isSliced } from "./sliced.ts";
+import { openSlicedSpace, type SlicedSpace } from "./sliced-space.ts";
 
 /** A held project directory. Release it at the end. */
 export interface Workspace {
+  /** The project itself or, for a sliced goal, the folder that shows its base and then its merged result. */
   tree: WorkTree;
+  /** Where attempts have folders of their own; absent where work is in place. */
+  sliced?: SlicedSpace;
   release(): Promise<void>;
 }
 
@@ -29,29 +36,63 @@ export async function openWorkspace(
       },
     );
   }
-  const held = already ?? (await holdProject(real, command, ports, signal));
+  // What the caller holds, the caller lets go of.
+  const held = already ? undefined : await holdProject(real, command, ports, signal);
+  const letGo = async (): Promise<void> => held?.release(true);
   try {
-    const tree = await ports.openWorkTree({ projectDir: real, goalDir: open.folder, goalId: open.id });
+    const request = { projectDir: real, goalDir: open.folder, goalId: open.id };
+    const sliced = isSliced(open.goal)
+      ? openSlicedSpace(open, await ports.openGit(request), ports)
+      : undefined;
+    if (sliced) await requireGit(sliced.git, signal);
+    const tree = sliced?.stage ?? (await ports.openWorkTree(request));
     if (tree.kind === "folder")
       ports.tell(`no git repository in ${real}: the proof will have no git evidence`);
-    await assureBase(open, tree, signal);
-    return { tree, release: () => held.release(true) };
+    await assureBase(open, { tree, real }, signal);
+    if (!sliced) return { tree, release: letGo };
+    await recoverWorktrees(open, sliced.git, ports);
+    const release = async (): Promise<void> => {
+      try {
+        putAway(sliced, ports);
+      } finally {
+        await letGo();
+      }
+    };
+    return { tree, sliced, release };
   } catch (error) {
-    await held.release(true);
+    await letGo();
     throw error;
   }
 }
 
+/** The stage can always be made again. */
+function putAway({ stage }: SlicedSpace, ports: GoalPorts): void {
+  try {
+    const removal = stage.remove();
+    if (removal.outcome === "set_aside")
+      ports.tell(`the folder in which gates ran is now ${removal.path}: ${removal.because}`);
+  } catch (error) {
+    // How the work ended is to be heard; the next command makes the folder anew.
+    if (systemCode(error) === undefined) throw error;
+    ports.tell(`the folder in which gates ran is still there: ${(error as Error).message}`);
+  }
+}
+
 /** Before anybody is paid: without what the goal started from nothing can be compared, and no turn would count. */
-async function assureBase(open: OpenGoal, tree: WorkTree, signal: AbortSignal): Promise<void> {
-  const { base } = open.work;
+async function assureBase(
+  open: OpenGoal,
+  { tree, real }: { tree: WorkTree; real: string },
+  signal: AbortSignal,
+): Promise<void> {
+  const { base, slices } = open.work;
   if (!base) return;
   try {
     await tree.files(base.tree, signal);
+    if (slices) await tree.files(slices.head, signal);
   } catch (cause) {
     if (!(cause instanceof OmkError) || cause.code !== "git.failed") throw cause;
     const commit = base.commit === null ? "" : ` (commit ${base.commit})`;
-    const what = `What goal ${open.id} started from${commit} is not in ${tree.root} any more.`;
+    const what = `What goal ${open.id} started from${commit} is not in ${real} any more.`;
     const hint = `Bring the repository back as it was and run the command again, or start anew with \`omk goal run\`. Nothing was changed.`;
     throw new OmkError("git.failed", what, { cause, hint });
   }

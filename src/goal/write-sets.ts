@@ -9,7 +9,7 @@ import { normalizedPath } from "../scheduler/ownership.ts";
 export const ANYWHERE = "project files";
 
 /** Whether a changed path lies in a write set: it is named there, or lies below what is named. New tests are free. */
-function isCovered(change: Pick<TreeChange, "path" | "kind">, writeSet: readonly string[]): boolean {
+export function isCovered(change: Pick<TreeChange, "path" | "kind">, writeSet: readonly string[]): boolean {
   return (change.kind === "added" && isTestFile(change.path)) || isNamed(change.path, writeSet);
 }
 

@@ -203,6 +203,17 @@ describe("omk doctor", () => {
     expect(worse.report.engines).toEqual([]);
   });
 
+  test("warns of a git that cannot merge slices, and says what that needs", async () => {
+    using machine = new Machine();
+    machine.program("git", "echo git version 2.34.1");
+    const { ran, report } = await machine.doctor("--no-handshake");
+    expect(ran.stdout).toContain("2.34.1 is too old for work in slices");
+    expect(checkOf(report, "git")).toMatchObject({
+      result: "warning",
+      cure: "Install git 2.38 or newer for that.",
+    });
+  });
+
   test("warns where memory is short for the agents that were asked for, and refuses a number that is none", async () => {
     using machine = new Machine();
     machine.agent("opencode");

@@ -51,7 +51,7 @@ test("two attempts at once lose nothing of each other, and each has a name of it
   const tree = await ports.openWorkTree({ projectDir: PROJECT, goalDir: open.folder, goalId: open.id });
   const space = { tree } as Workspace;
   const engine = pair();
-  await recordBase({ open, space, signal: never });
+  await recordBase({ open, space, ports, signal: never });
   await runPlanner(open, space, engine, ports, never);
   const given = { engine, approvals: approvalsOf(open, ports), number: 1 };
   const tasks = ["goal-agent-implement-0", "goal-agent-implement-1"];

@@ -18,6 +18,8 @@ const NOTHING: Facts = {
   cleanCheckout: "failed",
   cleanCheckoutLost: true,
   unchangedParts: ["goal-agent-implement-1"],
+  strandedSlices: [],
+  undelivered: false,
   openTasks: ["a"],
   outsideWriteSets: ["b.js"],
   redGates: [],

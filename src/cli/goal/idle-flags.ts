@@ -7,6 +7,13 @@ export function idleFlags(flags: Readonly<Record<string, unknown>>): string[] {
     told.push("--auto-accept counts once the goal is driven: omk goal resume --until-ready");
   if (flags["llmPlanner"] === false && flags["plannerTokenBudget"] !== undefined)
     told.push("--planner-token-budget has no effect beside --no-llm-planner, which asks nobody");
+  const isLocal = (flags["policy"] ?? "local") === "local";
+  const mergePolicy = flags["mergePolicy"] ?? "disabled";
+  if (isLocal && mergePolicy !== "disabled")
+    told.push(`--merge-policy ${String(mergePolicy)} has no effect under --policy local: nothing is merged`);
+  const isSliced = flags["sliceExecution"] === true || Number(flags["maxAgents"] ?? 1) > 1 || !isLocal;
+  if (flags["apply"] === true && !isSliced)
+    told.push("--apply has no effect without --slice-execution: one agent works in your files anyway");
   if (flags["approvalPolicy"] === "yolo")
     for (const [key, flag] of [
       ["approvalTimeout", "--approval-timeout"],

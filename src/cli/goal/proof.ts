@@ -1,6 +1,9 @@
 /** `omk goal proof`: the proof, for a reader or for a script. */
 import { findGoal } from "../../goal/find.ts";
+import type { DeliveryWork } from "../../format/delivery.ts";
+import type { ProvenSlice } from "../../format/proof.ts";
 import { proofToShow } from "../../goal/show-proof.ts";
+import { deliverySteps, sliceText } from "../../goal/slice-view.ts";
 import type { App } from "../app.ts";
 import { printFormatted, type FormatFlags } from "../formatted.ts";
 import { oneLine } from "../text.ts";
@@ -67,6 +70,20 @@ function attemptLines(proof: Record<string, unknown>): string[] {
   });
 }
 
+/** Slices, their delivery and what was set aside, of goals that have these. */
+function slicedLists(proof: Record<string, unknown>): [string, string[]][] {
+  const slices = records(proof["slices"]) as unknown as ProvenSlice[];
+  const delivery = proof["delivery"] as Partial<DeliveryWork> | undefined;
+  return [
+    ["Slices", slices.map((slice) => oneLine(`${slice.id}: ${sliceText(slice)}`))],
+    ["Delivery", deliverySteps(delivery).map((step) => oneLine(step))],
+    [
+      "Folders set aside",
+      records(proof["set_aside"]).map((one) => `${stringOf(one["path"])}: ${stringOf(one["because"])}`),
+    ],
+  ];
+}
+
 function total(proof: Record<string, unknown>): number {
   return (proof["task_graph_summary"] as { total_tasks?: number } | undefined)?.total_tasks ?? 0;
 }
@@ -83,6 +100,7 @@ function text(id: string, proof: Record<string, unknown>): string {
     ...listed("Changed files", strings(proof, "changed_files")),
     ...listed("Oracle", oracleLines(proof)),
     ...listed("Attempts", attemptLines(proof)),
+    ...slicedLists(proof).flatMap(([title, rows]) => listed(title, rows)),
     ...listed("Known gaps", strings(proof, "known_gaps")),
     ...listed("Decisions needed", strings(proof, "human_decisions_required")),
     ...(proof["recovery_status"] === undefined ? [] : [`Recovery: ${stringOf(proof["recovery_status"])}`]),
@@ -100,6 +118,7 @@ function markdown(id: string, proof: Record<string, unknown>): string {
     `- Tasks: ${total(proof)}`,
     ...listed("Gates", gateLines(proof)),
     ...listed("Changed Files", strings(proof, "changed_files")),
+    ...slicedLists(proof).flatMap(([title, rows]) => listed(title, rows)),
     ...listed("Known Gaps", strings(proof, "known_gaps")),
   ].join("\n");
 }

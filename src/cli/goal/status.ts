@@ -8,6 +8,7 @@ import { budgetStand } from "../../goal/checkpoints.ts";
 import { findGoal, listGoals, readGoalDocuments, type GoalSummary } from "../../goal/find.ts";
 import { activityOf, progressOf, tasksDone, type GoalPicture } from "../../goal/progress.ts";
 import { entryOf } from "../../goal/replay.ts";
+import { deliverySteps, sliceText, sliceViews } from "../../goal/slice-view.ts";
 import { chainHolder } from "../../store/claim-chain.ts";
 import { logPath } from "../../store/journal.ts";
 import { scanLog } from "../../store/log-reader.ts";
@@ -60,6 +61,8 @@ export function statusCommand(app: App, id: string, json: boolean): void {
     ...(process && { controller_process: process }),
     ...(now && { now }),
     tasks: tasksDone(picture),
+    ...(picture.work.slices && { slices: sliceViews(picture) }),
+    ...(picture.work.delivery && { delivery: picture.work.delivery }),
     budget,
     waiting_requests: picture.waiting,
     progress: progressOf(picture, goal.folder),
@@ -157,6 +160,8 @@ function renderStatus(goal: GoalSummary, standing: Status): string {
     lines.push(row("Now", oneLine(`${now.what}, for ${short(now.for_secs)}; waits for ${now.waits_for}`)));
   const { done, total } = tasksDone(picture);
   if (total > 0) lines.push(row("Tasks", `${done}/${total} done`));
+  lines.push(...sliceRows(picture, goal.id).map((text) => row("Slice", text)));
+  for (const step of deliverySteps(picture.work.delivery)) lines.push(row("Deliver", oneLine(step)));
   lines.push(row("Spent", spentText(standing.budget) + (standing.isEstimated ? " (estimated)" : "")));
   if (isRunning && process) {
     const what = oneLine(`${controller}: process ${process.pid} on ${process.host} (omk ${process.command})`);
@@ -180,6 +185,18 @@ function renderStatus(goal: GoalSummary, standing: Status): string {
   return lines.join("\n");
 }
 
+/** Slices that a status lists; those that have landed are left out first. */
+const SLICES_MAX = 20;
+
+function sliceRows(picture: GoalPicture, id: string): string[] {
+  const all = sliceViews(picture);
+  const open = all.filter(({ status }) => status !== "landed");
+  const listed = (all.length <= SLICES_MAX ? all : open).slice(0, SLICES_MAX);
+  const rows = listed.map((slice) => oneLine(`${slice.id}: ${sliceText(slice)}`));
+  if (listed.length === all.length) return rows;
+  return [...rows, `and ${all.length - listed.length} more: omk goal show ${id}`];
+}
+
 const STORY_CHARACTERS = 160;
 
 /** Codes of goals whose record has no sentence of its own. */
@@ -201,6 +218,8 @@ const REASONS: Readonly<Record<string, string>> = {
   gates_unapproved: "a person has to approve the gates that were found in the result",
   result_changed: "files changed after they had been checked",
   part_unchanged: "a part of the plan changed nothing, and a person has to accept that",
+  slice_conflict: "results of slices are in each other's way, and nobody solves it",
+  not_delivered: "the result is not yet where the goal's policy wants it",
   tasks_open: "not all parts of the plan are done",
   no_gates: "there is no gate that could show anything",
   nothing_changed: "no file was changed",

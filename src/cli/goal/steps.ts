@@ -58,6 +58,7 @@ export interface AcceptFlags {
   allowChange: string[];
   waive: string[];
   approveGates: boolean;
+  slice: string[];
   reason?: string;
   json: boolean;
 }
@@ -66,14 +67,17 @@ export interface AcceptFlags {
 export async function acceptCommand(app: App, id: string, flags: AcceptFlags): Promise<void> {
   const summary = notEmpty("--summary", flags.summary);
   const attested = Object.fromEntries(flags.attest.map(parseAttestation));
-  const { allowChange: changes, waive: findings, approveGates: gates, reason } = flags;
+  const { allowChange: changes, waive: findings, approveGates: gates, slice: slices, reason } = flags;
   const pass = { changes, findings, gates, ...(reason !== undefined && { reason }) };
-  if (reason !== undefined && changes.length === 0 && findings.length === 0 && !gates) {
+  const isNamed = changes.length + findings.length + slices.length > 0 || gates;
+  if (reason !== undefined && !isNamed) {
     throw new OmkError("usage.invalid", "--reason says why something may pass, and nothing was named.", {
-      hint: "Name it with --allow-change <path>, --waive <finding> or --approve-gates.",
+      hint: "Name it with --allow-change <path>, --waive <finding>, --approve-gates or --slice <task>.",
     });
   }
-  const outcome = await acceptByHand(id, { summary, attested, pass }, await goalPorts(app), app.signal);
+  app.listen();
+  const accepted = { summary, attested, pass, slices };
+  const outcome = await acceptByHand(id, accepted, await goalPorts(app), app.signal);
   app.exitStatus = exitStatusOf(outcome.ending);
   app.output.result(outcome.open.proof, () => renderDecision(outcome, keptText(outcome)), flags.json);
 }

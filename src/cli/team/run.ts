@@ -32,6 +32,7 @@ export interface TeamRunFlags extends GivenApprovalFlags {
   budgetUsd?: number;
   idleTimeout?: string;
   lease?: string;
+  isolation?: "none" | "worktree";
   resume: boolean;
   json: boolean;
 }
@@ -121,6 +122,7 @@ async function start(
     idleMs: flags.idleTimeout === undefined ? IDLE_MS : durationMs(flags.idleTimeout, "--idle-timeout"),
     approvals: parseApprovalFlags(flags),
     leaseMs: flags.lease === undefined ? null : durationMs(flags.lease, "--lease"),
+    ...(flags.isolation !== undefined && { isolation: flags.isolation }),
   };
   // First of all its name: a person who has to stop it must know what to resume.
   return startRun(request, ports, app.signal, (open) => app.output.story(`team ${open.id}`));
@@ -143,9 +145,8 @@ async function goOn(
   flags: TeamRunFlags,
   budget: RunRequest["budget"],
 ): Promise<RunOutcome> {
-  const fixed = [flags.dir, flags.maxAttempts, flags.idleTimeout, flags.lease, spec].some(
-    (one) => one !== undefined,
-  );
+  const { dir, maxAttempts, idleTimeout, lease, isolation } = flags;
+  const fixed = [dir, maxAttempts, idleTimeout, lease, isolation, spec].some((one) => one !== undefined);
   if (fixed || words.length > 0 || flags.gate.length > 0) {
     throw new OmkError("usage.invalid", "--resume goes on with a run as it was made.", {
       hint: "It takes --name, --engine, the budgets and who decides about approvals: omk team run --resume --name <name>",
@@ -268,6 +269,12 @@ function render({ open, verdict }: RunOutcome): string {
   }
   lines.push("", `State:   ${folder}`);
   if (work.undo !== undefined) lines.push(`Undo:    ${work.undo}`);
+  if (work.branch)
+    lines.push(
+      `Branch:  ${work.branch.name}`,
+      `Show:    ${work.branch.show}`,
+      `Take:    ${work.branch.take}`,
+    );
   lines.push("", ...nextSteps(open, verdict));
   return lines.join("\n");
 }
