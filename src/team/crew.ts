@@ -10,8 +10,8 @@ import type { Assignment } from "../format/agent-run.ts";
 import { OutboxLine, type Report } from "../format/agent-run.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { Usage } from "../format/proof.ts";
+import type { Task } from "../format/run.ts";
 import type { RunAttempt } from "../format/team-work.ts";
-import { normalizedPath } from "../scheduler/ownership.ts";
 import { nowOf, type Claimed, type Now, type Scheduler, type TaskChange } from "../scheduler/scheduler.ts";
 import { evidenceOf, keepEvidence } from "../store/evidence.ts";
 import { renderDocument, tryJson } from "../format/json.ts";
@@ -24,6 +24,7 @@ import { costOf } from "../budget/usage.ts";
 import type { Stop } from "./budget.ts";
 import { change, changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
 import { Worker } from "./worker.ts";
+import type { Site, Taken, Workspace } from "./workspace.ts";
 
 /** What limits the work of a crew. */
 export interface CrewLimits {
@@ -80,6 +81,7 @@ export class Crew {
   readonly #open: OpenRun;
   readonly #workers: readonly Worker[];
   readonly #scheduler: Scheduler;
+  readonly #workspace: Workspace;
   readonly #ledger: Ledger;
   readonly #breaker: Breaker;
   readonly #limits: CrewLimits;
@@ -103,12 +105,13 @@ export class Crew {
     open: OpenRun,
     workers: readonly Worker[],
     scheduler: Scheduler,
-    work: { ledger: Ledger; breaker: Breaker; limits: CrewLimits },
+    work: { workspace: Workspace; ledger: Ledger; breaker: Breaker; limits: CrewLimits },
     ports: RunPorts,
   ) {
     this.#open = open;
     this.#workers = workers;
     this.#scheduler = scheduler;
+    this.#workspace = work.workspace;
     this.#ledger = work.ledger;
     this.#breaker = work.breaker;
     this.#limits = work.limits;
@@ -300,7 +303,9 @@ export class Crew {
     if (this.#stop) running.abort.abort(new Error(this.#stop.reason));
     this.#changed.ring();
     try {
-      const line = worker.mailbox.assign(assignmentOf(task, fence, budget_secs));
+      const site = await this.#enter(task, running);
+      if (!site) return;
+      const line = worker.mailbox.assign(assignmentOf(task, { fence, budget_secs, notes: site.notes }));
       this.#ports.tell(`${worker.name}: ${task.id}${number > 1 ? `, attempt ${number}` : ""}`);
       const said = await worker.workNext(
         {
@@ -309,7 +314,8 @@ export class Crew {
           spawnId: attempt.spawn_id,
           attempt: number,
           turnMs,
-          ...writeSetOf(task.write_set, this.#open.work.project_dir),
+          cwd: site.cwd,
+          ...(site.writeSet && { writeSet: site.writeSet }),
           meter: loggedMeter(running.reservation, running.log),
           onSign: (isBusy) => this.#renew(running, isBusy),
         },
@@ -321,6 +327,23 @@ export class Crew {
       running.log.close();
       this.#running.delete(worker);
     }
+  }
+
+  /** Makes the place where a task is worked on; undefined when the attempt was ended meanwhile, which is in the log then. */
+  async #enter(task: Task, running: Running): Promise<Site | undefined> {
+    const { signal } = running.abort;
+    // Set-up may take long, and no agent is there yet who could fall silent.
+    this.#renew(running, true);
+    try {
+      const site = await this.#workspace.enter(task, running.attempt, signal);
+      this.#renew(running, false);
+      return site;
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+    if (running.isLost) await this.#lose(running);
+    else await this.#interrupt(running.attempt, cutOffReport(running.taskId), running);
+    return undefined;
   }
 
   /** A turn is charged with what it has used by now, whoever lives to see its end. */
@@ -370,6 +393,7 @@ export class Crew {
     }
     if (running.isLost) await this.#lose(running);
     else if (!running.isAnswered) {
+      running.isAnswered = true;
       const lost = {
         task_id: running.taskId,
         status: "failed" as const,
@@ -413,6 +437,24 @@ export class Crew {
   async #settle(attempt: RunAttempt, report: Report, running?: Running): Promise<void> {
     const usage = this.#charge(attempt, report, running);
     if (running) this.#breaker.end(running.ticket, resultOf(report), this.#breakerTime());
+    const left = { ...attempt, ...(await this.#workspace.leave(attempt)) };
+    const task = this.#scheduler.get(attempt.task_id);
+    const end = (taken: Taken) => this.#end(taken, { attempt: left, report, usage }, running);
+    if (task && report.status === "success") await this.#workspace.take(task, left, end);
+    else await end({ outcome: "taken", attempt: {}, changes: [] });
+    await this.#workspace.clear(left);
+  }
+
+  /** Writes down how an attempt has ended, and what follows from it. */
+  async #end(
+    taken: Taken,
+    ended: { attempt: RunAttempt; report: Report; usage: Usage | null },
+    running: Running | undefined,
+  ): Promise<void> {
+    const attempt = { ...ended.attempt, ...taken.attempt };
+    const { usage } = ended;
+    const report = taken.outcome === "taken" ? ended.report : rejectedReport(ended.report, taken);
+    const more = taken.outcome === "taken" ? taken.changes : [];
     const fence = Number(attempt.id);
     const isHeld = report.outcome === "over_budget" || report.outcome === "blocked";
     const isOutside = report.outside === true || isHeld;
@@ -429,7 +471,7 @@ export class Crew {
           );
     if (changed.length === 0)
       return this.#keepLate(this.#workerNamed(attempt.worker_id), JSON.stringify(report), report);
-    const ended = this.#endOf(attempt, report, { counted: !isOutside, usage });
+    const record = this.#endOf(attempt, report, { counted: !isOutside, usage });
     const payload = {
       task_id: attempt.task_id,
       worker_id: attempt.worker_id,
@@ -446,7 +488,8 @@ export class Crew {
         payload,
         changes: [
           ...changed.map(taskChange),
-          changeAttempt(fence, ended),
+          changeAttempt(fence, record),
+          ...more,
           change("team-work.json", { active_ms: this.#ledger.activeMs }),
         ],
       },
@@ -494,10 +537,11 @@ export class Crew {
   /** An execution that was ended because the run stops: it is not counted, and the task stays to be done. */
   async #interrupt(attempt: RunAttempt, report: Report, running?: Running): Promise<void> {
     const fence = Number(attempt.id);
+    const left = { ...attempt, ...(await this.#workspace.leave(attempt)) };
     const changed = this.#scheduler.release(attempt.task_id, fence);
     const usage = this.#charge(attempt, report, running);
     const ended = {
-      ...this.#endOf(attempt, report, { counted: false, usage }),
+      ...this.#endOf(left, report, { counted: false, usage }),
       status: "interrupted" as const,
     };
     await this.#open.record({
@@ -506,11 +550,13 @@ export class Crew {
       payload: { ...retryEvent(attempt, this.#stop?.reason ?? "the run was stopped").payload },
       changes: [...changed.map(taskChange), changeAttempt(fence, ended)],
     });
+    await this.#workspace.clear(left);
   }
 
   /** A lease is over and the worker's agent has been ended: only now may the task be done again. */
   async #lose(running: Running): Promise<void> {
-    const { attempt, worker, fence } = running;
+    const { worker, fence } = running;
+    const attempt = { ...running.attempt, ...(await this.#workspace.leave(running.attempt)) };
     const reason = "stale lease recovered";
     const marker = `workers/${worker.name}/stale-worker-cleanup.json`;
     const cleaned_at = instantOf(this.#ports.clock.now());
@@ -546,6 +592,7 @@ export class Crew {
       // Its agent is gone, its files are its own: the next assignment gets a fresh process.
       { kind: "worker_recovered", actor: worker.name, payload: { worker_id: worker.name } },
     );
+    await this.#workspace.clear(attempt);
     this.#ports.tell(`${worker.name}: no sign of life on ${attempt.task_id}; its agent was ended`);
   }
 
@@ -588,7 +635,7 @@ export class Crew {
       usage: how.usage,
       counted: how.counted,
       ended_at: instantOf(this.#ports.clock.now()),
-      evidence: transcriptEvidence(this.#open, attempt, this.#ports),
+      evidence: [...transcriptEvidence(this.#open, attempt, this.#ports), ...attempt.evidence],
     };
   }
 
@@ -636,7 +683,8 @@ export class Crew {
       if (!isTime) continue;
       for (const { fence } of this.#scheduler.expired(this.#now())) {
         const running = [...this.#running.values()].find((one) => one.fence === fence);
-        if (!running || running.isLost) continue;
+        // What has answered is being written down, however long that takes.
+        if (!running || running.isLost || running.isAnswered) continue;
         running.isLost = true;
         running.abort.abort(new Error("its lease is over"));
       }
@@ -692,11 +740,14 @@ function taskChange({ id, set }: TaskChange): ReturnType<typeof changeTask> {
   return changeTask(id, set);
 }
 
-/** Where an agent may write on a task; everywhere when the task names no place, or all of the project. */
-function writeSetOf(paths: readonly string[], projectDir: string): { writeSet?: string[] } {
-  const places = paths.map(normalizedPath);
-  if (places.length === 0 || places.some((place) => place === undefined || place === ".")) return {};
-  return { writeSet: places.map((place = ".") => join(projectDir, place)) };
+/** What stands for the report of an attempt that was ended before its agent was there. */
+function cutOffReport(task_id: string): Report {
+  return { task_id, status: "failed", summary: "", artifacts: [], elapsed_secs: 0, outcome: "cancelled" };
+}
+
+/** The report of a finished attempt whose result is not taken. */
+function rejectedReport(report: Report, { code, because }: Extract<Taken, { outcome: "rejected" }>): Report {
+  return { ...report, status: "failed", summary: because, outcome: "rejected", outcome_code: code };
 }
 
 /** A task that was cancelled because it needs one that has failed. */
@@ -724,11 +775,15 @@ export function retryEvent(
   };
 }
 
-function assignmentOf(task: Claimed["task"], fence: number, budget_secs: number): Assignment {
+function assignmentOf(
+  task: Task,
+  { fence, budget_secs, notes }: { fence: number; budget_secs: number; notes: readonly string[] },
+): Assignment {
   const context = [
     `Budget: ${budget_secs} seconds`,
     ...(task.read_set.length > 0 ? [`Read set: ${task.read_set.join(", ")}`] : []),
     ...(task.write_set.length > 0 ? [`Write set: ${task.write_set.join(", ")}`] : []),
+    ...notes,
   ];
   return {
     id: task.id,

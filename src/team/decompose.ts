@@ -26,9 +26,15 @@ type Subtask = z.infer<typeof Subtask>;
 export type Decomposition = { ok: true; subtasks: Subtask[] } | { ok: false; because: string };
 
 /** What the planner is asked. */
-export function decomposePrompt(text: string, count: number, roleNotes: string): string {
+export function decomposePrompt(
+  text: string,
+  { count, isShared }: { count: number; isShared: boolean },
+  roleNotes: string,
+): string {
   return [
-    `You plan work for ${count} coding agents who will work at the same time in this one directory.`,
+    isShared
+      ? `You plan work for ${count} coding agents who will work at the same time in this one directory.`
+      : `You plan work for ${count} coding agents who will work at the same time, each in a copy of this directory. Their results are merged.`,
     "Look at the project as far as you need, but change nothing.",
     "",
     "The task:",
@@ -44,7 +50,9 @@ export function decomposePrompt(text: string, count: number, roleNotes: string):
     '- "id": a short name of lower-case letters, digits and dashes, different for each',
     '- "description": everything its agent must know, as it will see nothing else',
     '- "dependencies": ids of subtasks that must be done before (usually empty)',
-    '- "read_set" and "write_set": paths relative to this directory that it reads and writes, as far as you know',
+    isShared
+      ? '- "read_set" and "write_set": paths relative to this directory that it reads and writes, as far as you know'
+      : '- "read_set" and "write_set": paths relative to this directory that it reads and writes. A result that changes anything else is refused, new tests apart; leave out what you do not know, or name folders',
   ].join("\n");
 }
 

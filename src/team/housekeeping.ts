@@ -102,7 +102,7 @@ async function cleanUp(
   const hasManifest = ports.disk.stat(manifest)?.kind === "folder";
   const entry = { name, path, bytes: sizeOf(path, ports) + (hasManifest ? sizeOf(manifest, ports) : 0) };
   try {
-    const because = whyBusy(path, ports);
+    const because = whyBusy(path, ports) ?? whyUnsaved(path, name, ports);
     if (because !== undefined) return { ...entry, outcome: "spared", because };
     if (dryRun) return { ...entry, outcome: "would_remove" };
     // Held while it goes, so that nobody begins to go on with it.
@@ -145,6 +145,13 @@ function whyBusy(folder: string, ports: JournalPorts): string | undefined {
   const { workers } = workersOf({ folder, phase: "Executing", controller: "none" }, ports);
   const latest = workers.find(({ age_secs: age }) => age !== null && age <= SIGN_OF_LIFE_SECS);
   return latest && `${latest.worker_id} was heard of ${latest.age_secs}s ago`;
+}
+
+/** Why a run is left alone that nobody works on: its omk died before it could save what its agents had done. */
+function whyUnsaved(folder: string, name: string, { disk }: Pick<JournalPorts, "disk">): string | undefined {
+  const worktrees = join(folder, "worktrees");
+  if (disk.stat(worktrees)?.kind !== "folder" || disk.list(worktrees).length === 0) return undefined;
+  return `what its agents did is not saved yet: omk team shutdown ${name} does that`;
 }
 
 /** The claim of a run that ever had one. */
@@ -200,9 +207,10 @@ export async function renameTeam(
   const to = newTeamName(newName);
   const team = findTeam(root, wanted, ports);
   const from = team.name;
-  const because = whyBusy(team.folder, ports);
+  const busy = whyBusy(team.folder, ports);
+  const because = busy === undefined ? whyUnsaved(team.folder, from, ports) : `it runs: ${busy}`;
   if (because !== undefined) {
-    throw new OmkError("team.refused", `Team run ${from} cannot be renamed while it runs: ${because}.`, {
+    throw new OmkError("team.refused", `Team run ${from} cannot be renamed now: ${because}.`, {
       hint: `Wait for it, or stop it first: omk team shutdown ${from}`,
     });
   }

@@ -213,12 +213,14 @@ export function buildProof(
     protected_changes: work.verification?.base_copies?.files ?? [],
     side_effects: work.side_effects,
     decomposition: work.decomposition,
+    ...isolationOf(work),
     tasks: tasks.map(({ id, state, owner, retry_count, completed_at }) => ({
       id,
       state,
       owner,
       retry_count,
       completed_at,
+      ...ownChanges(attempts, id),
     })),
     attempts: attempts.map((one) => ({
       task_id: one.task_id,
@@ -231,6 +233,8 @@ export function buildProof(
       summary: one.summary,
       usage: one.usage,
       counted: one.counted,
+      ...(one.rescue !== undefined && { rescue: one.rescue }),
+      ...(one.set_aside !== undefined && { set_aside: one.set_aside }),
     })),
     engine: { name: work.engine, version: work.engine_version },
     budget_spent: { active_ms: Math.round(work.active_ms), tokens: cost.tokens, usd: cost.usd },
@@ -240,6 +244,27 @@ export function buildProof(
     log: { seq: open.journal.position.seq, digest: open.journal.position.digest },
     evidence: evidenceFiles(open),
   };
+}
+
+/** Where attempts had folders of their own: what came of them. Other proofs have none of these keys. */
+function isolationOf({ isolation, merged, branch }: OpenRun["work"]): Record<string, unknown> {
+  if (isolation !== "worktree") return {};
+  return {
+    isolation,
+    merged: merged ? { base: merged.base, head: merged.head, order: merged.order } : null,
+    branch: branch?.name ?? null,
+  };
+}
+
+/** What a task changed, where that can be told: what was taken of its attempts. */
+function ownChanges(attempts: readonly RunAttempt[], taskId: string): Record<string, unknown> {
+  const taken = attempts.find(
+    ({ task_id, outcome, changed_files }) =>
+      task_id === taskId && outcome === "finished" && changed_files !== undefined,
+  );
+  if (taken?.changed_files === undefined) return {};
+  const changed_files = taken.changed_files.map(({ path, kind }) => ({ path, operation: OPERATIONS[kind] }));
+  return { changed_files, commit: taken.commit ?? null };
 }
 
 /** The words of 0.5.0 for how a file changed. */

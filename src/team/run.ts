@@ -41,6 +41,8 @@ export interface RunRequest {
   /** How long a silent worker keeps its task; null follows from `idleMs`. */
   leaseMs: number | null;
   approvals?: ApprovalFlags;
+  /** Whether all workers share the project directory, which is so when absent, or each attempt has a folder of its own. */
+  isolation?: "none" | "worktree";
 }
 
 /** How a run ended. */
@@ -220,6 +222,7 @@ async function recordStart(
     ...request.approvals,
     idle_ms: request.idleMs,
     lease_ms: request.leaseMs,
+    ...(request.isolation === "worktree" && { isolation: "worktree" }),
     gates: request.gates,
     base: null,
     baseline: null,

@@ -1,6 +1,7 @@
 /** What a team is made of (`<count>:<role>`), and what it may be called. */
 import { OmkError } from "../errors.ts";
 import { parseGoalId } from "../format/names.ts";
+import { whyNoBranch } from "../git/ref-name.ts";
 import type { Random } from "../ports.ts";
 import { BUILT_IN_ROLES, type RolePack } from "./roles.ts";
 
@@ -57,8 +58,10 @@ export function defaultTeamName(role: string, random: Random): string {
 /** A name for a team that is to be made. Throws `usage.invalid`. */
 export function newTeamName(text: string): string {
   const named = parseGoalId(text);
-  if (named.ok && !RESERVED.has(text)) return named.name;
-  const because = named.ok ? "it stands for the newest run" : named.because;
+  // What a run leaves is kept in git under its name.
+  const noRef = whyNoBranch(text);
+  if (named.ok && !RESERVED.has(text) && noRef === undefined) return named.name;
+  const because = !named.ok ? named.because : (noRef ?? "it stands for the newest run");
   throw new OmkError(
     "usage.invalid",
     `${JSON.stringify(text.slice(0, 100))} cannot be a team's name: ${because}.`,

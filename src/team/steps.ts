@@ -15,7 +15,7 @@ import { instantOf } from "../format/stamp.ts";
 import type { Usage } from "../format/proof.ts";
 import type { RunAttempt } from "../format/team-work.ts";
 import { judgeResult, runGateSet, type GateSubject } from "../gate/steps.ts";
-import { changedFiles } from "../git/changed-files.ts";
+import { requireGit } from "../git/version.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import { nowOf, Scheduler } from "../scheduler/scheduler.ts";
 import { ensureFolder } from "../store/files.ts";
@@ -39,15 +39,18 @@ import { OPERATIONS, type RunVerdict } from "./proof.ts";
 import { recoverRun } from "./recover.ts";
 import { serveShutdown, ShutdownRequest } from "./requests.ts";
 import { roleOf } from "./roles.ts";
+import { SharedTree } from "./shared-tree.ts";
 import { reportLines, SYNTHESIS_MS, synthesisPrompt } from "./synthesize.ts";
 import { Worker } from "./worker.ts";
+import type { Workspace } from "./workspace.ts";
+import { Worktrees } from "./worktrees.ts";
 
 const DECOMPOSE_MS = 5 * 60_000;
 
 /** What every step is given. */
 interface Steps {
   open: OpenRun;
-  tree: WorkTree;
+  workspace: Workspace;
   /** Named when it is needed: ending a run needs none. */
   engine: () => Engine;
   ledger: Ledger;
@@ -79,19 +82,26 @@ export async function endOrphan(open: OpenRun, stopped: Stop, ports: RunPorts): 
 /** Ends what an earlier controller left, and opens what every step needs. */
 async function takeUp(open: OpenRun, engine: () => Engine, ports: RunPorts): Promise<Steps> {
   const { work } = open;
-  const tree = await ports.openWorkTree({
-    projectDir: work.project_dir,
-    goalDir: open.folder,
-    goalId: open.id,
-  });
-  if (tree.kind === "folder")
+  const workspace = await openWorkspace(open, ports);
+  if (workspace.tree.kind === "folder")
     ports.tell(`no git repository in ${work.project_dir}: the proof will have no git evidence`);
   await recoverRun(open, ports);
+  await workspace.tidy();
   const ledger = runLedger(work, open.attempts, work.active_ms + unrecordedMs(open, ports), ports);
   // After an outage one turn tries the agent before the others.
   const breaker = new Breaker(endedOutside(open.attempts) ? "half_open" : "closed");
   const approvals = approvalsFor(open.approvals, work, work.project_dir, ports);
-  return { open, tree, engine, ledger, breaker, approvals, ports };
+  return { open, workspace, engine, ledger, breaker, approvals, ports };
+}
+
+/** The way of working that the run was made with. */
+async function openWorkspace(open: OpenRun, ports: RunPorts): Promise<Workspace> {
+  const { project_dir: projectDir, isolation } = open.work;
+  const request = { projectDir, goalDir: open.folder, goalId: open.id };
+  if (isolation !== "worktree") return new SharedTree(open, await ports.openWorkTree(request));
+  const git = await ports.openGit(request);
+  await requireGit(git, UNHURRIED);
+  return new Worktrees(open, git, ports);
 }
 
 /** Whether the turn that ended last could not work for a reason outside. */
@@ -148,10 +158,10 @@ function stopOf(signal: AbortSignal): Stop {
 }
 
 /** The files as found, and what the gates say of them. */
-async function layGround({ open, tree, ports }: Steps, signal: AbortSignal): Promise<void> {
-  const base = await tree.snapshot(signal);
-  const commit = (await tree.head(signal)) ?? null;
-  if (commit !== null) await tree.pinBase(commit, signal);
+async function layGround({ open, workspace, ports }: Steps, signal: AbortSignal): Promise<void> {
+  const { tree } = workspace;
+  const { tree: base, commit } = await workspace.base(signal);
+  await workspace.show(signal);
   const subject = gateSubject(open, tree);
   const run = await runGateSet(
     subject,
@@ -202,6 +212,7 @@ function engineFor(role: "decompose" | "synthesize", { open, engine, ports }: St
 async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined> {
   const { open, ports } = steps;
   const { state, work } = open;
+  const { isShared } = steps.workspace;
   const { worker_count: count, task: text } = state;
   let source: "engine" | "fallback" | "given" = "given";
   let reason: string | null = null;
@@ -221,7 +232,7 @@ async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined
       {
         role: "decompose",
         task: "decompose",
-        text: decomposePrompt(text, count, work.role.system_prompt),
+        text: decomposePrompt(text, { count, isShared }, work.role.system_prompt),
         turnMs: DECOMPOSE_MS,
       },
       signal,
@@ -236,10 +247,13 @@ async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined
         ? parseDecomposition(turn.text, count)
         : { ok: false, because: summaryOf(turn, ports.redactor) };
     source = answer.ok ? "engine" : "fallback";
-    subtasks = answer.ok ? answer.subtasks : fallbackSubtasks(text, count);
+    // In folders of their own several workers on all of it would do everything several times over.
+    if (answer.ok) subtasks = answer.subtasks;
+    else if (isShared) subtasks = fallbackSubtasks(text, count);
     if (!answer.ok) {
+      const who = isShared ? "every worker gets" : "one worker does";
       reason = answer.because;
-      ports.tell(`the task could not be split (${answer.because}): every worker gets all of it`);
+      ports.tell(`the task could not be split (${answer.because}): ${who} all of it`);
     }
   }
   const tasks = tasksOf(subtasks, work.max_attempts, ports.clock.now());
@@ -315,7 +329,8 @@ async function helperOnce(
   reservation: Reservation,
   signal: AbortSignal,
 ): Promise<Turn> {
-  const { open, ledger, ports } = steps;
+  const { open, workspace, ledger, ports } = steps;
+  await workspace.show(signal);
   const { helper_usage: before } = open.work;
   const withUsage = (usage: Usage | null) => {
     const { tokens, usd } = costOf(usage);
@@ -336,7 +351,7 @@ async function helperOnce(
       {
         ...ask,
         engine: engineFor(ask.role, steps),
-        cwd: steps.tree.root,
+        cwd: workspace.tree.root,
         turnMs: Math.min(ask.turnMs, ledger.leftMs()),
         meter: loggedMeter(reservation, log),
         open,
@@ -400,24 +415,29 @@ async function execute(steps: Steps, signal: AbortSignal): Promise<Stop | undefi
 
 /** The workers of the run, with everything known of what an earlier controller had given out. */
 async function prepareCrew(steps: Steps): Promise<{ crew: Crew; workers: readonly Worker[] }> {
-  const { open, ledger, breaker, ports } = steps;
+  const { open, workspace, ledger, breaker, ports } = steps;
   const { work } = open;
   const scheduler = new Scheduler(open.tasks);
   const count = Math.min(open.state.worker_count, Math.max(1, open.tasks.length));
   const workers = await openWorkers(steps, count);
   const limits = { idleMs: work.idle_ms, leaseMs: work.lease_ms, turnMs: TURN_MS_MAX };
-  const crew = new Crew(open, workers, scheduler, { ledger, breaker, limits }, ports);
+  const crew = new Crew(open, workers, scheduler, { workspace, ledger, breaker, limits }, ports);
   await crew.hearEarlier();
   await recordRecovery(steps, scheduler);
   return { crew, workers };
 }
 
 /** Attempts of a controller that died, which nobody reported: they are not counted, and their tasks are to be done. */
-async function recordRecovery({ open, ledger, ports }: Steps, scheduler: Scheduler): Promise<void> {
+async function recordRecovery(
+  { open, workspace, ledger, ports }: Steps,
+  scheduler: Scheduler,
+): Promise<void> {
   const now = nowOf(ports.clock);
   const changed = scheduler.recover(now);
   const lost = open.attempts.filter(({ status }) => status === "running");
   if (changed.length === 0 && lost.length === 0) return;
+  const left = new Map<RunAttempt, Partial<RunAttempt>>();
+  for (const attempt of lost) left.set(attempt, await workspace.leave(attempt));
   await open.record(
     {
       kind: "run_recovered",
@@ -432,6 +452,7 @@ async function recordRecovery({ open, ledger, ports }: Steps, scheduler: Schedul
       ...retryEvent(attempt, "the controller died"),
       changes: [
         changeAttempt(Number(attempt.id), {
+          ...left.get(attempt),
           status: "interrupted",
           ended_at: instantOf(now.wall),
           // Whether the agent had said anything: five executions without a word in a row end the run.
@@ -442,6 +463,7 @@ async function recordRecovery({ open, ledger, ports }: Steps, scheduler: Schedul
       ],
     })),
   );
+  for (const [attempt, found] of left) await workspace.clear({ ...attempt, ...found });
 }
 
 function hasSpoken(open: OpenRun, attempt: RunAttempt, ports: RunPorts): boolean {
@@ -455,14 +477,14 @@ function transcriptOf(open: OpenRun, { id, task_id }: RunAttempt): string {
 }
 
 async function openWorkers(
-  { open, engine, tree, approvals, ports }: Steps,
+  { open, engine, workspace, approvals, ports }: Steps,
   count: number,
 ): Promise<Worker[]> {
   const { work, state } = open;
   const role = roleOf(work);
   const place = {
     runFolder: open.folder,
-    projectDir: tree.root,
+    isShared: workspace.isShared,
     engine,
     role,
     approvals,
@@ -481,7 +503,7 @@ async function openWorkers(
         inbox: mailbox.path("inbox.jsonl"),
         outbox: mailbox.path("outbox.jsonl"),
         heartbeat: mailbox.path("heartbeat.json"),
-        project_dir: tree.root,
+        project_dir: work.project_dir,
         tools: work.role.tools,
       });
     }
@@ -490,35 +512,17 @@ async function openWorkers(
   return workers;
 }
 
-/**
- * What the work has left, and how it differs from the base. What only gates wrote is no change: neither what the baseline
- * did before the work began, nor what the gates on the result did to it.
- */
-async function settleResult({ open, tree }: Steps, signal: AbortSignal): Promise<void> {
-  const { base, side_effects, result, verification } = open.work;
-  if (!base) return;
-  const now = await tree.snapshot(signal);
-  const known = verification?.tree ?? result?.tree;
-  if (known !== undefined) {
-    // Gates run on the result when all work is done: only what differs since then can be theirs.
-    const ours = new Set(verification ? side_effects : []);
-    // A file of the change itself is never a side effect: it would be another one than was checked.
-    for (const { path } of result?.changed_files ?? []) ours.delete(path);
-    const changes = await tree.changes(known, now, signal);
-    if (changes.every(({ path }) => ours.has(path))) return;
-  }
-  const by = { attempts: [{ start_tree: base.start, result_tree: now }], outside: [] };
-  const changed = await changedFiles(tree, base.tree, now, signal, by);
+/** What the work has left, and how it differs from the base. */
+async function settleResult({ open, workspace }: Steps, signal: AbortSignal): Promise<void> {
+  const result = await workspace.result(signal);
+  if (!result) return;
+  const { tree, changed_files: changed } = result;
   await open.record(
     {
       kind: "result_recorded",
       actor: "scheduler",
-      payload: { tree: now, changed_files: changed.length },
-      changes: [
-        change("team-work.json", {
-          result: { tree: now, changed_files: changed.map((one) => ({ ...one })) },
-        }),
-      ],
+      payload: { tree, changed_files: changed.length },
+      changes: [change("team-work.json", { result })],
     },
     ...changed.slice(0, FILE_EVENTS_MAX).map(({ path, kind }) => ({
       kind: "file_changed",
@@ -562,7 +566,7 @@ async function synthesize(steps: Steps, signal: AbortSignal): Promise<void> {
 
 /** The gates on what is there now. */
 async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
-  const { open, tree, ports } = steps;
+  const { open, workspace, ports } = steps;
   await settleResult(steps, signal);
   const { work } = open;
   const now = work.result?.tree;
@@ -574,8 +578,9 @@ async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
     changes: [change("team-state.json", { phase: "Verifying" })],
   });
   await open.saveViews();
+  await workspace.show(signal);
   const reusable = work.baseline?.tree === now ? { reusable: work.baseline.gates } : {};
-  const judged = await judgeResult(gateSubject(open, tree), now, reusable, ports, signal);
+  const judged = await judgeResult(gateSubject(open, workspace.tree), now, reusable, ports, signal);
   ports.tell(`gates: ${judged.gates.results.map(({ name, verdict }) => `${name} ${verdict}`).join(", ")}`);
   await open.record({
     kind: "verification_recorded",
@@ -593,11 +598,11 @@ async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
 
 /** What the work has left is kept, then the run's end is written down. */
 async function conclude(steps: Steps, stopped: Stop | undefined): Promise<RunVerdict> {
-  const { open, ledger, ports } = steps;
+  const { open, workspace, ledger, ports } = steps;
   const passed = stopped ? undefined : ledger.exhausted();
   if (passed) ports.tell(`the budget was passed by turns that were under way: ${passed.reason}`);
   await settleResult(steps, UNHURRIED);
-  const undo = await keepTrees(steps);
+  const kept = await workspace.keep(!stopped);
   await open.record({
     kind: "trees_kept",
     actor: "scheduler",
@@ -605,23 +610,14 @@ async function conclude(steps: Steps, stopped: Stop | undefined): Promise<RunVer
     changes: [
       change("team-work.json", {
         active_ms: ledger.activeMs,
-        ...(undo !== undefined && { undo }),
+        ...kept,
       }),
     ],
   });
+  await workspace.release();
   if (!stopped) {
     const evidence = [...open.work.evidence, ...open.attempts.flatMap((one) => one.evidence)];
     assureWhole({ id: open.id, folder: open.folder, position: open.journal.position, evidence }, ports);
   }
   return concludeRun(open, stopped, ports);
-}
-
-/** Keeps both trees in git and gives the command that takes the work back, if there is any. */
-async function keepTrees({ open, tree }: Steps): Promise<string | undefined> {
-  const { base, result } = open.work;
-  if (!base || !result || base.tree === result.tree) return undefined;
-  const from = await tree.keep(result.tree, "result", UNHURRIED);
-  const to = await tree.keep(base.tree, "base", UNHURRIED);
-  // By tree, not by the names of the refs that keep them: a run may be renamed, and its old name be given again.
-  return from && to ? tree.undo(result.tree, base.tree) : undefined;
 }

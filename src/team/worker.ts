@@ -24,7 +24,8 @@ const BEAT_MS_MIN = 1_000;
 /** What every worker of a run works with. */
 export interface Workplace {
   runFolder: string;
-  projectDir: string;
+  /** Whether all workers are in one directory. */
+  isShared: boolean;
   engine: () => Engine;
   role: RolePack;
   idleMs: number;
@@ -48,6 +49,8 @@ export interface Launch {
   spawnId: string;
   attempt: number;
   turnMs: number;
+  /** Where the agent works. */
+  cwd: string;
   /** Where the agent's files may be written when it asks us to; absent means everywhere in the project. */
   writeSet?: readonly string[];
   meter: TurnMeter;
@@ -102,12 +105,12 @@ export class Worker {
     await this.beat("alive");
     const path = Worker.transcriptPath(this.#place.runFolder, assignment.id, launch.fence);
     const transcript = new Transcript(path, this.#ports);
-    const { approvals, engine, role, projectDir } = this.#place;
+    const { approvals, engine, role } = this.#place;
     const permissions = approvals.attempt({
       task: assignment.id,
       fence: launch.fence,
       worker: this.name,
-      cwd: projectDir,
+      cwd: launch.cwd,
       endsAtMs: startedMs + launch.turnMs,
       roleRefuses: (kind) => (allowsTool(role, kind) ? undefined : `role ${role.id} may not ${kind}`),
       callsHooks: () => engine().capabilities.hooks,
@@ -142,13 +145,13 @@ export class Worker {
     },
     signal: AbortSignal,
   ): Promise<Turn> {
-    const { engine, projectDir, role, idleMs } = this.#place;
-    const text = workerPrompt(this.name, role, assignment);
+    const { engine, role, idleMs, isShared } = this.#place;
+    const text = workerPrompt({ name: this.name, role, isShared }, assignment);
     transcript.note({ kind: "prompt", text });
     return takeGuardedTurn(
       {
         engine: engine(),
-        cwd: projectDir,
+        cwd: launch.cwd,
         environment: this.#ports.environment,
         spawnId: launch.spawnId,
         limits: { handshakeMs: HANDSHAKE_MS, idleMs, turnMs: launch.turnMs },
@@ -211,10 +214,16 @@ export class Worker {
 }
 
 /** What a worker is told. */
-function workerPrompt(name: string, role: RolePack, assignment: Assignment): string {
+function workerPrompt(
+  { name, role, isShared }: { name: string; role: RolePack; isShared: boolean },
+  assignment: Assignment,
+): string {
   const criteria = assignment.acceptance_criteria.map((one) => `- ${one}`);
+  const others = isShared
+    ? "Other workers may be at work here at the same time."
+    : "Other workers have directories of their own; what each of you leaves in its files is merged.";
   return [
-    `You are ${name}, working as ${role.id} in this directory. Other workers may be at work here at the same time.`,
+    `You are ${name}, working as ${role.id} in this directory. ${others}`,
     "",
     ...(role.systemPrompt === "" ? [] : [role.systemPrompt, ""]),
     "Your task:",
