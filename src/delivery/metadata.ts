@@ -151,32 +151,6 @@ export function deliveryRecords(graph: TaskGraph): Delivery[] {
     });
 }
 
-/** A slice that can be worked on. */
-export interface ReadySlice {
-  taskId: string;
-  sliceId: string;
-  fields: DeliveryFields;
-}
-
-/** The slices that can be worked on now, in the graph's order: not done, and all done that they wait for. */
-export function readySlices(graph: TaskGraph): ReadySlice[] {
-  const done = new Set(graph.tasks.filter(({ status }) => status === "done").map(({ id }) => id));
-  const isDone = (id: string): boolean => done.has(id);
-  return graph.tasks
-    .filter((task) => hasRecord(task) && task.status !== "done")
-    .map((task) => ({ task, fields: parseDelivery(task.delivery ?? {}).fields }))
-    .filter(
-      ({ task, fields }) => task.dependencies.every(isDone) && (fields.dependencies ?? []).every(isDone),
-    )
-    .map(({ task, fields }) => ({ taskId: task.id, sliceId: fields.slice_id ?? task.id, fields }));
-}
-
-/** Whether there are slices and all of them are done. */
-export function allSlicesDone(graph: TaskGraph): boolean {
-  const slices = graph.tasks.filter((task) => hasRecord(task));
-  return slices.length > 0 && slices.every(({ status }) => status === "done");
-}
-
 function hasRecord({ delivery }: GoalTask): boolean {
   return delivery !== undefined && Object.keys(delivery).length > 0;
 }

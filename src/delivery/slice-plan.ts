@@ -9,7 +9,7 @@ import { OmkError } from "../errors.ts";
 import type { OverlapSerialization, Slice, SlicePlan } from "../format/slice-plan.ts";
 import { checkTaskGraph, type GoalTask, type TaskGraph } from "../format/task-graph.ts";
 import { AccessMap, PROJECT_FILES } from "./access.ts";
-import { NO_NUMBERS, hasNumber, union, withNumber, type NumberSet } from "./ancestors.ts";
+import { NO_NUMBERS, union, withNumber, type NumberSet } from "./ancestors.ts";
 import { planWorktrees, trimmed, type WorktreePlan } from "./names.ts";
 import { inByteOrder, inWorkingOrder, ranked, waitersOf, type RankedTask } from "./order.ts";
 
@@ -52,45 +52,6 @@ export function planSlices(root: string, graph: TaskGraph, limits = { overlaps: 
     slices.push(sliceOf(task, dependencyIds, at(names, slices.length)));
   }
   return { goal_id: graph.goal_id, slices, overlap_serializations };
-}
-
-/**
- * What each slice of a plan waits for, without what is waited for anyway: the same order with as few dependencies as can
- * be. Slices that overlap one by one have n of them instead of n².
- */
-export function fewestDependencies(plan: SlicePlan): Map<string, string[]> {
-  const numberOf = new Map(plan.slices.map(({ slice_id }, number) => [slice_id, number]));
-  const uses = new Uint32Array(plan.slices.length);
-  for (const { dependencies } of plan.slices) {
-    for (const id of dependencies) {
-      const number = numberOf.get(id);
-      if (number !== undefined) uses[number] = (uses[number] ?? 0) + 1;
-    }
-  }
-  const reached: (NumberSet | undefined)[] = [];
-  const fewest = new Map<string, string[]>();
-  for (const [number, { slice_id, dependencies }] of plan.slices.entries()) {
-    // From the latest to the earliest: what is waited for anyway is known before its turn comes.
-    const known = dependencies.map((id) => numberOf.get(id)).filter((one) => one !== undefined);
-    let covered = NO_NUMBERS;
-    const kept: number[] = [];
-    for (const dependency of known.toSorted((a, b) => b - a)) {
-      if (!hasNumber(covered, dependency)) {
-        kept.push(dependency);
-        covered = union(covered, reached[dependency] ?? NO_NUMBERS);
-      }
-      const left = (uses[dependency] ?? 0) - 1;
-      uses[dependency] = left;
-      if (left === 0) reached[dependency] = undefined;
-    }
-    reached.push(uses[number] === 0 ? undefined : withNumber(covered, number));
-    const names = new Set(kept.map((one) => plan.slices[one]?.slice_id));
-    fewest.set(
-      slice_id,
-      dependencies.filter((id) => names.has(id)),
-    );
-  }
-  return fewest;
 }
 
 /** The slices that each task waits for by the graph alone, kept only as long as somebody still has to ask. */

@@ -16,7 +16,7 @@ export const DeliveryTarget = z.looseObject({
 export type DeliveryTarget = z.infer<typeof DeliveryTarget>;
 
 /** A branch on the remote, as omk left it. */
-export const PushedBranch = z.looseObject({ branch: z.string(), commit: z.string(), at: Instant });
+const PushedBranch = z.looseObject({ branch: z.string(), commit: z.string(), at: Instant });
 export type PushedBranch = z.infer<typeof PushedBranch>;
 
 /** A pull request of a slice, or of the integrator. */

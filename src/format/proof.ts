@@ -359,5 +359,18 @@ export const RunProof = z.looseObject({
   wire_evidence: WireEvidence.optional(),
   summary: z.string(),
   elapsed_secs: Count,
+
+  /** `worktree` where attempts had folders of their own; then there is a branch when the run has ended with changes. */
+  isolation: z.string().optional(),
+  branch: z.string().nullable().optional(),
+  /** With folders of their own: what each task changed. */
+  tasks: z
+    .array(
+      z.looseObject({
+        id: z.string(),
+        changed_files: z.array(z.looseObject({ path: z.string(), operation: z.string() })).optional(),
+      }),
+    )
+    .optional(),
 });
 export type RunProof = z.infer<typeof RunProof>;

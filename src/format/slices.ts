@@ -23,7 +23,7 @@ export const SliceRound = z.looseObject({
 export type SliceRound = z.infer<typeof SliceRound>;
 
 /** What two results have in each other's way. */
-export const SliceConflict = z.looseObject({
+const SliceConflict = z.looseObject({
   /** The commit of the slice, and what it was to be merged into. */
   commit: z.string(),
   onto: z.string(),

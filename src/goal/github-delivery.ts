@@ -59,7 +59,7 @@ async function outsideSteps(
 function endingOf(id: string, error: unknown): Ending | undefined {
   if (!(error instanceof OmkError)) return undefined;
   const hint = error.hint === undefined ? "" : ` ${error.hint}`;
-  const reason = `${error.message}${hint} \`omk goal resume ${id}\` goes on from this step.`;
+  const reason = `${error.message.replace(/\.$/, "")}.${hint} \`omk goal resume ${id}\` goes on from this step.`;
   if (error instanceof GitHubError)
     return { status: "blocked_on_external", reasonCode: `github_${error.failure}`, reason };
   if (error.code === "delivery.refused")

@@ -354,6 +354,7 @@ export function proofText(proof: RunProof): string {
   const verdict = (name: string, value: unknown) => `  ${name.padEnd(16)} ${flat(value)}`;
   const { passed, failed, skipped } = gateCounts(proof);
   const wire = proof.wire_evidence;
+  const own = changesByTask(proof);
   const listed = (title: string, rows: readonly string[]) => [
     `${title} (${rows.length}):`,
     ...(rows.length === 0 ? ["  none"] : rows.map((row) => `  ${row}`)),
@@ -366,6 +367,7 @@ export function proofText(proof: RunProof): string {
     label("Readiness+:", sentence),
     label("Generated:", flat(proof.generated_at)),
     ...(duration > 0 ? [label("Duration:", `${duration}s`)] : []),
+    ...(typeof proof.branch === "string" ? [label("Branch:", flat(proof.branch))] : []),
     "Verdict:",
     verdict("status:", proof.status),
     verdict("readiness:", token),
@@ -387,6 +389,12 @@ export function proofText(proof: RunProof): string {
       "Changed files",
       proof.changed_files.map(({ path, operation }) => `${flat(operation).padEnd(10)} ${flat(path)}`),
     ),
+    ...(own.length > 0
+      ? listed(
+          "Changes by task",
+          own.map(({ id, paths }) => `${flat(id)}: ${paths.map(flat).join(", ")}`),
+        )
+      : []),
     ...listed(
       "Gates",
       proof.gates.map(
@@ -420,6 +428,7 @@ export function proofMarkdown(proof: RunProof): string {
   const duration = Number(proof.elapsed_secs);
   const { passed, failed, skipped } = gateCounts(proof);
   const wire = proof.wire_evidence;
+  const own = changesByTask(proof);
   const section = (title: string, rows: readonly string[]) => [
     "",
     `## ${title}`,
@@ -439,6 +448,7 @@ export function proofMarkdown(proof: RunProof): string {
     `**Readiness Detail**: ${sentence}  `,
     `**Generated**: ${inline(proof.generated_at)}  `,
     ...(duration > 0 ? [`**Duration**: ${duration}s  `] : []),
+    ...(typeof proof.branch === "string" ? [`**Branch**: ${inline(proof.branch)}  `] : []),
     ...section("Verdict", [
       bullet("status", proof.status),
       bullet("readiness", token),
@@ -468,6 +478,15 @@ export function proofMarkdown(proof: RunProof): string {
         proof.changed_files.map(({ operation, path }) => [inline(operation), inline(path)]),
       ),
     ),
+    ...(own.length > 0
+      ? section(
+          "Changes by Task",
+          table(
+            ["Task", "Paths"],
+            own.map(({ id, paths }) => [inline(id), paths.map(inline).join(", ")]),
+          ),
+        )
+      : []),
     ...section(
       "Gates",
       table(
@@ -500,6 +519,13 @@ export function proofMarkdown(proof: RunProof): string {
     sentence,
     "",
   ].join("\n");
+}
+
+/** What each task changed, where that can be told. */
+function changesByTask({ tasks = [] }: RunProof): { id: string; paths: string[] }[] {
+  return tasks.flatMap(({ id, changed_files: changed = [] }) =>
+    changed.length === 0 ? [] : [{ id, paths: changed.map(({ path }) => path) }],
+  );
 }
 
 function gateCounts({ gates }: RunProof): { passed: number; failed: number; skipped: number } {

@@ -88,6 +88,7 @@ describe("a team run in folders of its workers' own", () => {
     const own = (name: string) => [{ path: `${name}.js`, operation: "modified" }];
     expect(proof.tasks).toMatchObject(names.map((name) => ({ id: `fix-${name}`, changed_files: own(name) })));
     expect(await at.run("proof", "verify", "t")).toMatchObject({ status: 0 });
+    expect(readFileSync(join(runFolder(at, "t"), "proof.md"), "utf8")).toContain("| fix-two | two.js |");
     expect(await at.shell(`git merge --quiet --no-edit ${BRANCH} && node check.mjs`)).toBe(0);
   });
 
@@ -207,7 +208,9 @@ describe("a team run in folders of its workers' own", () => {
     const running = at.start(...RUN, "--engine", at.script(threeRepaired([hangs])));
     await Promise.all([running.says("fix-one done"), isThere(ready, running.ended)]);
     expect(await at.run("team", "shutdown", "t")).toMatchObject({ status: 0 });
-    expect(await running.ended).toMatchObject({ status: 6 });
+    const ran = await running.ended;
+    expect(ran).toMatchObject({ status: 6 });
+    expect(ran.stdout).toContain("Kept:    omk rescue list --goal 't'");
     expect(foldersOf(at)).toEqual([]);
     const kept = await at.git("for-each-ref", "--format=%(refname)", "refs/omk/rescue/t/fix-two-*");
     expect(await at.git("show", `${kept.trim()}:two.js`)).toBe("half\n");

@@ -2,12 +2,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import {
-  allSlicesDone,
   deliveryChange,
   deliveryRecords,
   parseDelivery,
   planChanges,
-  readySlices,
   renderDelivery,
   updateDelivery,
 } from "../../src/delivery/metadata.ts";
@@ -154,26 +152,5 @@ describe("a recorded plan", () => {
     );
     expect(deliveryRecords(legacy)).toEqual([{ task_id: "x", note: 1 }]);
     expect(deliveryRecords(graphOf(taskOf("z")))).toEqual([]);
-  });
-
-  test("has a slice ready when all is done that it waits for", () => {
-    const after = recorded();
-    const ready = (): string[] => readySlices(after).map(({ sliceId }) => sliceId);
-    expect(ready()).toEqual(["a"]);
-    after.tasks[0] = { ...(after.tasks[0] ?? taskOf("a")), status: "done" };
-    expect(ready()).toEqual(["b"]);
-    expect(allSlicesDone(after)).toBe(false);
-    after.tasks[1] = { ...(after.tasks[1] ?? taskOf("b")), status: "done" };
-    expect(ready()).toEqual([]);
-    expect(allSlicesDone(after)).toBe(true);
-  });
-
-  test("has no slice ready that waits for a task nobody knows, and none without records", () => {
-    const lost = graphOf(taskOf("a", { delivery: { status: "planned", dependencies: ["gone"] } }));
-    expect(readySlices(lost)).toEqual([]);
-    const bare = graphOf(taskOf("a", { delivery: { note: 1 } }));
-    expect(readySlices(bare)).toEqual([{ taskId: "a", sliceId: "a", fields: {} }]);
-    expect(readySlices(graphOf(taskOf("a")))).toEqual([]);
-    expect(allSlicesDone(graphOf(taskOf("a", { status: "done" })))).toBe(false);
   });
 });

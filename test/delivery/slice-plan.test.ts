@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { fewestDependencies, planSlices } from "../../src/delivery/slice-plan.ts";
+import { planSlices } from "../../src/delivery/slice-plan.ts";
 import { OmkError } from "../../src/errors.ts";
 import { SlicePlan } from "../../src/format/slice-plan.ts";
 import { anyGraph, graphOf, taskOf } from "./graphs.ts";
@@ -135,38 +135,5 @@ describe("a slice plan", () => {
     const tasks = ["a", "b", "c"].map((id) => taskOf(id, { write_set: ["src"] }));
     expect(planSlices(ROOT, graphOf(...tasks), { overlaps: 3 }).overlap_serializations).toHaveLength(3);
     expect(() => planSlices(ROOT, graphOf(...tasks), { overlaps: 2 })).toThrow(OmkError);
-  });
-});
-
-describe("the fewest dependencies of a plan", () => {
-  const plainReach = (edges: ReadonlyMap<string, readonly string[]>): Map<string, Set<string>> => {
-    const reach = new Map<string, Set<string>>();
-    for (const [id, dependencies] of edges) {
-      reach.set(id, new Set(dependencies.flatMap((one) => [one, ...(reach.get(one) ?? [])])));
-    }
-    return reach;
-  };
-
-  test("order the same slices, and none could be left out", () => {
-    fc.assert(
-      fc.property(anyGraph, (graph) => {
-        const plan = planSlices(ROOT, graph);
-        const fewest = fewestDependencies(plan);
-        const all = plainReach(new Map(plan.slices.map((slice) => [slice.slice_id, slice.dependencies])));
-        expect(plainReach(fewest)).toEqual(all);
-        for (const dependencies of fewest.values()) {
-          for (const one of dependencies) {
-            expect(dependencies.some((other) => all.get(other)?.has(one))).toBe(false);
-          }
-        }
-      }),
-      { numRuns: 500 },
-    );
-  });
-
-  test("are one for each of many slices that all write one file", () => {
-    const tasks = Array.from({ length: 500 }, (_, at) => taskOf(`t${at}`, { write_set: ["src"] }));
-    const fewest = fewestDependencies(planSlices(ROOT, graphOf(...tasks)));
-    expect([...fewest.values()].flat()).toHaveLength(499);
   });
 });

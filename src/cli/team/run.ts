@@ -269,6 +269,8 @@ function render({ open, verdict }: RunOutcome): string {
   }
   lines.push("", `State:   ${folder}`);
   if (work.undo !== undefined) lines.push(`Undo:    ${work.undo}`);
+  if (work.isolation === "worktree" && work.stopped)
+    lines.push(`Kept:    omk rescue list --goal ${shellQuoted(id)}`);
   if (work.branch)
     lines.push(
       `Branch:  ${work.branch.name}`,
