@@ -3,10 +3,12 @@ import path from "node:path";
 
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import { FakeGh, GitHubStandIn, type StandInRepository } from "../delivery/github-stand-in.ts";
+import { FakeGh, GitHubStandIn, hasRealGh, type StandInRepository } from "../delivery/github-stand-in.ts";
 import { BROKEN_SUM, Place, REPAIR } from "../support/cli.ts";
 import { fixing, GOAL, partPlan, THREE_PARTS } from "../support/three-parts.ts";
 
+/** The real `gh` where there is one. */
+const isInstalled = hasRealGh();
 const ROAD = ["--until-ready", "--auto-accept", "--approval-policy", "yolo"];
 
 let standIn: GitHubStandIn;
@@ -25,8 +27,10 @@ afterEach(async () => {
 /** A clone of the repository with these files; `gh` and `git` find their way to the stand-in. */
 async function clone(files: Readonly<Record<string, string>>): Promise<void> {
   place = new Place(files);
-  const gh = new FakeGh(path.join(standIn.folder, "fake"));
-  Object.assign(place.environment, gh.before(standIn.environment));
+  const environment = isInstalled
+    ? standIn.environment
+    : new FakeGh(path.join(standIn.folder, "fake")).before(standIn.environment);
+  Object.assign(place.environment, environment);
   await place.commitAll();
   await place.git("remote", "add", "origin", repository.url);
   await place.git("push", "--quiet", repository.bare, "HEAD:refs/heads/main");

@@ -144,7 +144,7 @@ describe("a goal in slices", () => {
         const to = join(place.folder, `back-${part}`);
         expect(await place.run("rescue", "restore", name, "--to", to)).toMatchObject({ status: 0 });
         expect(readFileSync(join(to, `${part}.js`), "utf8")).toBe(
-          String((fixing(part).steps[0] as { text: string }).text),
+          (fixing(part).steps[0] as { text: string }).text,
         );
         expect(readFileSync(join(to, `${part}-notes.txt`), "utf8")).toBe("half done\n");
       }

@@ -195,6 +195,9 @@ class Loop {
         };
         return;
       }
+      // These goals are worked on in place.
+      case "run_slices":
+      case "reopen_slice":
       case "plan":
       case "find_gates":
       case "finish":

@@ -8,9 +8,9 @@ export function idleFlags(flags: Readonly<Record<string, unknown>>): string[] {
   if (flags["llmPlanner"] === false && flags["plannerTokenBudget"] !== undefined)
     told.push("--planner-token-budget has no effect beside --no-llm-planner, which asks nobody");
   const isLocal = (flags["policy"] ?? "local") === "local";
-  const mergePolicy = flags["mergePolicy"] ?? "disabled";
-  if (isLocal && mergePolicy !== "disabled")
-    told.push(`--merge-policy ${String(mergePolicy)} has no effect under --policy local: nothing is merged`);
+  const { mergePolicy = "disabled" } = flags;
+  if (isLocal && typeof mergePolicy === "string" && mergePolicy !== "disabled")
+    told.push(`--merge-policy ${mergePolicy} has no effect under --policy local: nothing is merged`);
   const isSliced = flags["sliceExecution"] === true || Number(flags["maxAgents"] ?? 1) > 1 || !isLocal;
   if (flags["apply"] === true && !isSliced)
     told.push("--apply has no effect without --slice-execution: one agent works in your files anyway");
