@@ -126,7 +126,7 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
       "what kind of goal it is, where its words tell another: bugfix, greenfield, docs, …: docs/goals.md",
     )
     .option("--agent-review", "let the engine review the result, reading only", false)
-    .option("--max-agents <n>", "agents at work at once, each in a worktree of its own. Default: 1", number)
+    .option("--max-agents <n>", "agents at work at once; above 1, each in a worktree of its own. Default: 1", number)
     .addOption(
       new Option("--policy <policy>", "what happens to the result")
         .choices(["local", "draft-pr", "auto-pr"])

@@ -77,6 +77,37 @@ export function drives(driven: Driven): void {
     expect(place.left).toEqual([]);
   });
 
+  test("works on two slices of a goal at the same time, each in a worktree of its own", async (context) => {
+    const slices = ["one", "two"].map((name) => ({
+      id: name,
+      title: `Make ${name}`,
+      description: `Part ${name}: the file ${name}.txt must contain the word ${name}.`,
+      write_set: [`${name}.txt`],
+      acceptance: ["The file is there."],
+    }));
+    const plan = { classification: { kind: "greenfield" }, summary: "Two files.", slices };
+    await using place = await AgentPlace.open(driven.agent, context, [
+      { name: "plan", when: /You plan work that coding agents/, steps: [{ say: JSON.stringify(plan) }] },
+      ...twoParts((name) => ({ write: { path: `${name}.txt`, content: `${name}\n` } })),
+    ]);
+    const { server } = place;
+
+    const goal = ["Make one.txt and two.txt", "--until-ready", "--auto-accept", "--max-agents", "2"];
+    const gates = ["--gate", "one=grep -qx one one.txt", "--gate", "two=grep -qx two two.txt"];
+    const running = place.start("goal", "run", ...goal, "--engine", driven.engine, ...gates);
+    await Promise.race([Promise.all([server.paused("one"), server.paused("two")]), running.ended]);
+    server.release("one");
+    server.release("two");
+    const ran = await running.ended;
+
+    expect(ran, ran.stderr).toMatchObject({ status: 0 });
+    expect([place.file("one.txt"), place.file("two.txt")]).toEqual([null, null]);
+    const branch = `omk/result/${String(place.json("goal.json")["goal_id"])}`;
+    for (const name of ["one", "two"])
+      expect(await place.git("show", `${branch}:${name}.txt`)).toBe(`${name}\n`);
+    expect(place.left).toEqual([]);
+  });
+
   test("works on two parts of a team's task at the same time", async (context) => {
     await using place = await AgentPlace.open(
       driven.agent,
