@@ -7,6 +7,7 @@ import { PATHS_MAX } from "../engine/turn-record.ts";
 import { printable } from "../format/printable.ts";
 import type { Disk } from "../ports.ts";
 import { closedKind, isRecord, readInput, whyUnclear, type ToolInput } from "./input.ts";
+import { withoutFolder } from "./own-folder.ts";
 import { targetOf, type Target, type TargetPlace } from "./targets.ts";
 
 /** A request as policies and people see it. */
@@ -29,6 +30,8 @@ export interface Described {
   isBare: boolean;
   /** Everything else that it says, for the digest. */
   content: unknown;
+  /** The folder in which its agent works, in each way of spelling it. */
+  folders: readonly string[];
   /** What a person is shown: all that decides, from parsed fields only. */
   shown: { label: string; text: string }[];
 }
@@ -73,6 +76,7 @@ export function describeRequest(
     unclear: (isCut ? CUT : whyNotKnown(kind, name, { input, commands, diffs })) ?? null,
     isBare: input.fields.size === 0,
     content: contentOf(request, commands, targets.length),
+    folders: [...new Set([where.cwd, root])],
   };
   return { ...described, shown: shownOf(described, request, diffs) };
 }
@@ -96,9 +100,12 @@ function whyNotKnown(
   return whyUnclear(kind, name, input, commands[0]);
 }
 
-/** What an answer is to: no identifier of the protocol is in it, so the same request of a later attempt has the same. */
+/**
+ * What an answer is to: neither an identifier of the protocol nor the name of the attempt's folder is in it, so the same
+ * request of a later attempt has the same.
+ */
 export function digestOf(described: Described, scope: { run: string; task: string }): string {
-  const { name, kind, targets, commands, unclear, content } = described;
+  const { name, kind, targets, commands, unclear, content, folders } = described;
   const paths = targets.map(({ path }) => path).toSorted();
   const what = {
     run: scope.run,
@@ -110,16 +117,21 @@ export function digestOf(described: Described, scope: { run: string; task: strin
     unclear,
     content,
   };
-  return createHash("sha256").update(canonical(what)).digest("hex");
+  return createHash("sha256")
+    .update(canonical(what, (text) => withoutFolder(text, folders)))
+    .digest("hex");
 }
 
-/** JSON with sorted keys: equal values give equal text. */
-function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+/** JSON with sorted keys, and every text as `said` has it: equal values give equal text. */
+function canonical(value: unknown, said: (text: string) => string): string {
+  if (Array.isArray(value)) return `[${value.map((one) => canonical(one, said)).join(",")}]`;
+  if (typeof value === "string") return JSON.stringify(said(value));
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
-  const entries = Object.entries(value).filter(([, one]) => one !== undefined);
+  const entries = Object.entries(value).flatMap(([key, one]): [string, unknown][] =>
+    one === undefined ? [] : [[said(key), one]],
+  );
   const sorted = entries.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-  return `{${sorted.map(([key, one]) => `${JSON.stringify(key)}:${canonical(one)}`).join(",")}}`;
+  return `{${sorted.map(([key, one]) => `${JSON.stringify(key)}:${canonical(one, said)}`).join(",")}}`;
 }
 
 /** Names that agents give to tools of added servers: `mcp__db__query`, `mcp_db_query`, `mcp:db.query`. */

@@ -1,15 +1,15 @@
 /**
- * How fresh checkouts are made ready for work: what `[setup]` says, else what git ignores in the user's project, as copies of
+ * How fresh folders are made ready for work: what `[setup]` says, else what git ignores in the user's project, as copies of
  * the base have it, else what the lock file asks for.
  */
 import { OmkError } from "../errors.ts";
 import type { GateDefinition, GateResult, SetupCommand } from "../format/gate.ts";
+import { named } from "../format/named.ts";
 import { bringIgnored } from "../git/ignored-files.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import type { Processes } from "../ports.ts";
-import type { EvidenceFile } from "../store/evidence.ts";
 import { setupCommands } from "./setup.ts";
-import { runGateSet, type GateStepPorts, type GateSubject } from "./steps.ts";
+import { runGateSet, type GateSetRun, type GateStepPorts, type GateSubject } from "./steps.ts";
 
 /** A folder to be made ready. */
 export interface FreshFolder {
@@ -21,26 +21,33 @@ export interface FreshFolder {
   name: string;
 }
 
+/** That a command of its set-up ran in a folder, as the log says it. */
+export interface PreparedFolder {
+  name: string;
+  tree: string;
+  /** The run of the command. */
+  run: string;
+  passed: boolean;
+}
+
 /** Whose folders they are. */
 interface Owner {
   subject: GateSubject;
-  /** What `[setup]` says. */
-  setup: readonly SetupCommand[] | undefined;
+  /** What `[setup]` says by now: a person may have let a change of it pass. */
+  setup(): readonly SetupCommand[] | undefined;
   /** The user's own directory. */
   project: Pick<WorkTree, "root" | "ignored" | "files">;
   /** The `PATH` on which `cp` is found. */
   searchPath: string;
   /** The command that goes on when what the set-up needs was mended. */
   resume: string;
-  /** Writes down that commands ran in a folder, and their logs. */
-  recordRun(folder: FreshFolder, evidence: readonly EvidenceFile[]): Promise<void>;
+  /** Writes down that a command ran in a folder, and its log; for several folders at once. */
+  recordRun(prepared: PreparedFolder, logs: GateSetRun["evidence"]): Promise<void>;
 }
 
 /** What builds write: each folder makes its own, and through a link builds side by side would write into the user's. */
 const BUILD_OUTPUT =
   /(?:^|\/)(?:target|build|out|dist|obj|coverage|tmp|temp|logs|\.next|\.nuxt|\.gradle|\.turbo|\.parcel-cache|\.cache)$/;
-/** Paths that are named. */
-const NAMED_MAX = 5;
 
 /** Makes folders ready; several may be under way at once. */
 export class FreshFolders {
@@ -57,7 +64,8 @@ export class FreshFolders {
 
   /** `setup.failed` when a command of `[setup]` does. */
   async prepare(folder: FreshFolder, signal: AbortSignal): Promise<void> {
-    const { setup, project, resume } = this.#owner;
+    const { project, resume } = this.#owner;
+    const setup = this.#owner.setup();
     if (setup) {
       const failed = await this.#run(setupCommands(setup, []), folder, signal);
       if (failed) throw setupFailed(failed, resume);
@@ -87,8 +95,8 @@ export class FreshFolders {
         this.#ports,
         signal,
       );
-      await owner.recordRun(folder, run.evidence);
       const failed = run.results.find(({ passed }) => !passed);
+      await owner.recordRun({ name, tree, run: run.id, passed: failed === undefined }, run.evidence);
       if (failed) return failed;
     }
     return undefined;
@@ -117,8 +125,7 @@ export class FreshFolders {
 
   /** Says once what becomes of what is too large to copy. */
   #tellLarge(how: string, paths: readonly string[]): void {
-    const more = paths.length > NAMED_MAX ? ", …" : "";
-    const line = `too large to copy into folders of attempts, so ${how}: ${paths.slice(0, NAMED_MAX).join(", ")}${more}`;
+    const line = `too large to copy into folders of attempts, so ${how}: ${named(paths)}`;
     if (paths.length === 0 || this.#told.has(line)) return;
     this.#told.add(line);
     this.#ports.tell(`${line}; a [setup] in .omk/gates.toml gives each folder its own`);

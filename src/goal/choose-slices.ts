@@ -7,9 +7,9 @@ import type { SliceState } from "../format/slices.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Work } from "../format/work.ts";
-import { isContained, mergeCommits } from "../git/integrate.ts";
 import { textOf, type PrivateGit } from "../git/private-git.ts";
 import { allAgentTasks } from "./agent-tasks.ts";
+import { mergeSlice } from "./land.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { requireSlices } from "./slices.ts";
 import { strayedBy } from "./write-sets.ts";
@@ -207,24 +207,13 @@ async function mergeChosen(
   let head = base;
   for (const id of merged) {
     const state = slices.find(({ task_id }) => task_id === id);
-    if (!state || state.commit === null) throw new Error(`The slice ${id} has no result.`);
-    const { commit } = state;
-    if (await isContained(git, head, commit, signal)) head = commit;
-    else if (!(await isContained(git, commit, head, signal))) {
-      const message = `[omk-slice] ${open.id} / ${id} lands`;
-      const next = await mergeCommits(git, { onto: head, commit, message, at: endOf(open, state) }, signal);
-      if (next.outcome === "conflict") throw inTheWay(id, [...landed.keys()], next.files);
-      head = next.commit;
-    }
+    if (!state) throw new Error(`The slice ${id} has no result.`);
+    const next = await mergeSlice(open, git, { head, state }, signal);
+    if (next.outcome === "conflict") throw inTheWay(id, [...landed.keys()], next.files);
+    head = next.commit;
     landed.set(id, head);
   }
   return { head, landed };
-}
-
-/** When the attempt ended that a slice's result comes from. */
-function endOf({ work, goal }: OpenGoal, { fence }: SliceState): Date {
-  const attempt = work.attempts.find((one) => one.fence === fence);
-  return new Date(attempt?.ended_at ?? goal.created_at);
 }
 
 const FILES_NAMED_MAX = 5;

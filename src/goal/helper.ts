@@ -10,7 +10,7 @@ import { helperTranscript, helperTurn } from "../team/helper-turn.ts";
 import { approvalsOf } from "./approvals.ts";
 import { remainingMs } from "./budget.ts";
 import { lostUsage, meterHelper } from "./metering.ts";
-import { named } from "./named.ts";
+import { named } from "../format/named.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import type { Workspace } from "./workspace.ts";

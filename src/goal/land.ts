@@ -4,14 +4,17 @@ import { join } from "node:path";
 import { deliveryChange, parseDelivery, planChanges, type DeliveryUpdate } from "../delivery/metadata.ts";
 import { nameComponent } from "../delivery/names.ts";
 import { planSlices } from "../delivery/slice-plan.ts";
+import { OmkError } from "../errors.ts";
 import { renderDocument } from "../format/json.ts";
+import { named } from "../format/named.ts";
 import type { SliceState } from "../format/slices.ts";
 import type { GoalTask } from "../format/task-graph.ts";
 import type { AttemptTree } from "../git/attempt-tree.ts";
-import { isContained, mergeCommits, probeMerge, type Probe } from "../git/integrate.ts";
+import { isContained, mergeCommits, probeMerge, type Merged, type Probe } from "../git/integrate.ts";
 import type { PrivateGit } from "../git/private-git.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { keepEvidence, type EvidenceFile } from "../store/evidence.ts";
+import { lastAttempt } from "./agent-tasks.ts";
 import { attemptsAllowed } from "./next-step.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { TASK } from "./scaffold.ts";
@@ -29,29 +32,34 @@ import type { Workspace } from "./workspace.ts";
 
 type Conflict = Extract<Probe, { outcome: "conflict" }>;
 
-/** Records which tasks are slices now: their names, and what waits for what. */
+/** Records which tasks are slices now: their names, and what waits for what. Attempts may be under way. */
 export async function planGoalSlices(open: OpenGoal, ports: Pick<GoalPorts, "tell">): Promise<void> {
-  const { graph, work } = open;
-  const slices = requireSlices(work);
-  const wanted = new Set(unplannedSlices(graph, work).map(({ id }) => id));
-  const plan = planSlices(join(open.folder, "worktrees"), sliceGraph(graph));
-  const fresh = { ...plan, slices: plan.slices.filter(({ task_id }) => wanted.has(task_id)) };
-  const serialized = plan.overlap_serializations.filter(({ blocked_slice_id }) =>
-    wanted.has(blocked_slice_id),
-  );
-  await open.record({
-    kind: "slices_planned",
-    actor: "goal-controller",
-    payload: { slices: [...wanted], overlap_serializations: serialized },
-    changes: [
-      ...planChanges(graph, fresh),
-      change("work.json", {
-        slices: { ...slices, overlap_serializations: [...slices.overlap_serializations, ...serialized] },
-      }),
-    ],
+  const told: string[] = [];
+  await open.update(() => {
+    const { graph, work } = open;
+    const slices = requireSlices(work);
+    const wanted = new Set(unplannedSlices(graph, work).map(({ id }) => id));
+    const plan = planSlices(join(open.folder, "worktrees"), sliceGraph(graph));
+    const fresh = { ...plan, slices: plan.slices.filter(({ task_id }) => wanted.has(task_id)) };
+    const serialized = plan.overlap_serializations.filter(({ blocked_slice_id }) =>
+      wanted.has(blocked_slice_id),
+    );
+    for (const { blocked_slice_id, serializes_after, path } of serialized)
+      told.push(`slice ${blocked_slice_id} waits for ${serializes_after}: both use ${path}`);
+    const overlap_serializations = [...slices.overlap_serializations, ...serialized];
+    return [
+      {
+        kind: "slices_planned",
+        actor: "goal-controller",
+        payload: { slices: [...wanted], overlap_serializations: serialized },
+        changes: [
+          ...planChanges(graph, fresh),
+          change("work.json", { slices: { ...slices, overlap_serializations } }),
+        ],
+      },
+    ];
   });
-  for (const { blocked_slice_id, serializes_after, path } of serialized)
-    ports.tell(`slice ${blocked_slice_id} waits for ${serializes_after}: both use ${path}`);
+  for (const line of told) ports.tell(line);
 }
 
 /** Records where a slice starts, before its first attempt. */
@@ -158,6 +166,31 @@ async function startCommit(
   }
 }
 
+/**
+ * A merged result with the result of a slice, or what is in the way; nothing is recorded. A kill costs nothing: the same
+ * merge made again is the same commit.
+ */
+export async function mergeSlice(
+  open: OpenGoal,
+  git: PrivateGit,
+  { head, state }: { head: string; state: SliceState },
+  signal: AbortSignal,
+): Promise<Merged> {
+  const { task_id, commit, fence } = state;
+  if (commit === null) throw new Error(`The slice ${task_id} has no result.`);
+  for (const [held, holder] of [
+    [head, commit],
+    [commit, head],
+  ] as const) {
+    if (await isContained(git, held, holder, signal))
+      return { outcome: "merged", commit: holder, tree: await git.treeOf(holder, signal) };
+  }
+  const attempt = open.work.attempts.find((one) => one.fence === fence);
+  const at = new Date(attempt?.ended_at ?? open.goal.created_at);
+  const message = `[omk-slice] ${open.id} / ${task_id} lands`;
+  return mergeCommits(git, { onto: head, commit, message, at }, signal);
+}
+
 /** Merges the result of a slice; what is in its way becomes a task. */
 export async function landSlice(
   open: OpenGoal,
@@ -170,14 +203,7 @@ export async function landSlice(
   const { head } = requireSlices(open.work);
   if (!state || state.commit === null) throw new Error(`The slice ${taskId} has no result that could land.`);
   const { commit } = state;
-  // A kill in between costs nothing: the same merge is made again, and is the same commit.
-  const merged = (await isContained(git, head, commit, UNHURRIED))
-    ? { outcome: "merged" as const, commit, tree: await git.treeOf(commit, UNHURRIED) }
-    : await mergeCommits(
-        git,
-        { onto: head, commit, message: `[omk-slice] ${open.id} / ${taskId} lands`, at: endedAt(open, state) },
-        UNHURRIED,
-      );
+  const merged = await mergeSlice(open, git, { head, state }, UNHURRIED);
   if (merged.outcome === "conflict") return recordConflict(open, state, merged, ports);
   const tree = await git.projectIn(merged.tree, UNHURRIED);
   const base = open.work.base?.tree ?? (await git.emptyTree(UNHURRIED));
@@ -244,8 +270,7 @@ async function recordConflict(
   const evidence = await keepConflict(open, state, found, ports);
   const resolver = resolverId(task_id, open.graph);
   const { files, kinds } = found;
-  const named = files.slice(0, FILES_TOLD).join(", ") + (files.length > FILES_TOLD ? ", …" : "");
-  const reason = `merge conflict with what has landed before: ${named}`;
+  const reason = `merge conflict with what has landed before: ${named(files)}`;
   await open.update(() => {
     const slices = requireSlices(open.work);
     const conflict = {
@@ -284,9 +309,6 @@ async function recordConflict(
   ports.tell(`slice ${task_id} cannot land: ${reason}; ${next}`);
 }
 
-/** How many files a sentence names. */
-const FILES_TOLD = 5;
-
 /** The task that solves a conflict, and what waits for it. */
 function resolverChanges(
   open: OpenGoal,
@@ -319,7 +341,7 @@ function resolverChanges(
   ];
 }
 
-/** What git said, as 0.5.0 kept it. The same conflict gives the same file, so one that a kill left is taken. */
+/** What git said, as 0.5.0 kept it. */
 async function keepConflict(
   open: OpenGoal,
   state: SliceState,
@@ -327,7 +349,9 @@ async function keepConflict(
   ports: GoalPorts,
 ): Promise<EvidenceFile> {
   const { head } = requireSlices(open.work);
-  const name = `merge-conflict-${nameComponent(state.task_id, "task id")}-${state.fence ?? 0}.json`;
+  const component = nameComponent(state.task_id, "task id");
+  // With another state the conflict is another one: a kill between this file and its event may come to that.
+  const name = `merge-conflict-${component}-${state.fence ?? 0}-${head.slice(0, 12)}.json`;
   const artifact_path = `artifacts/integration/${name}`;
   const record = {
     task_id: state.task_id,
@@ -350,7 +374,7 @@ async function keepConflict(
   );
 }
 
-/** Looks whether attempts under way will be in the way of what has landed: told early, and kept. */
+/** Looks whether attempts under way will be in the way of what has landed: told early, and kept as long as it is so. */
 export async function probeLive(
   open: OpenGoal,
   git: PrivateGit,
@@ -361,36 +385,69 @@ export async function probeLive(
   for (const [task_id, attempt] of live) {
     const state = slices.find((one) => one.task_id === task_id);
     if (!state || state.foreseen?.onto === head) continue;
-    const tree = await attempt.snapshot(UNHURRIED);
+    const tree = await lookedAt(attempt);
+    if (tree === undefined) continue;
     const at = new Date(open.goal.created_at);
     const given = { tree, parents: state.parents, message: `omk: ${task_id} as it is`, at };
     const commit = await git.commitTree(given, UNHURRIED);
-    const probe = await probeMerge(git, head, commit, UNHURRIED);
-    if (probe.outcome === "fits") continue;
-    const { files, kinds } = probe;
-    await open.update(() => {
-      const now = requireSlices(open.work);
-      const mine = sliceState(open.work, task_id) ?? state;
-      const foreseen = { onto: head, files };
-      return [
-        {
-          kind: "conflict_foreseen",
-          actor: "goal-controller",
-          payload: { task_id, onto: head, files, kinds },
-          changes: [
-            change("work.json", { slices: { ...now, slices: withSlice(now, { ...mine, foreseen }) } }),
-          ],
-        },
-      ];
-    });
-    ports.tell(`slice ${task_id} is in the way of what has landed: ${files.slice(0, FILES_TOLD).join(", ")}`);
+    await foresee(open, { task_id, head, probe: await probeMerge(git, head, commit, UNHURRIED) }, ports);
   }
 }
 
-/** When the attempt ended that a slice's result comes from: what is made of it later has that instant, too. */
-function endedAt({ work, goal }: OpenGoal, { fence }: SliceState): Date {
-  const attempt = work.attempts.find((one) => one.fence === fence);
-  return new Date(attempt?.ended_at ?? goal.created_at);
+/** The files of an attempt under way; undefined where nobody can look at them: its end will say why. */
+async function lookedAt(attempt: AttemptTree): Promise<string | undefined> {
+  try {
+    return await attempt.snapshot(UNHURRIED);
+  } catch (error) {
+    // A probe is a service: what the agent did to its folder is judged when its turn ends.
+    if (error instanceof OmkError && error.code === "git.failed") return undefined;
+    throw error;
+  }
+}
+
+/** Records what a probe has shown, where that is news. */
+async function foresee(
+  open: OpenGoal,
+  { task_id, head, probe }: { task_id: string; head: string; probe: Probe },
+  ports: Pick<GoalPorts, "tell">,
+): Promise<void> {
+  const before = sliceState(open.work, task_id);
+  if (!before || (probe.outcome === "fits" && !before.foreseen)) return;
+  const files = probe.outcome === "fits" ? [] : probe.files;
+  const kinds = probe.outcome === "fits" ? [] : probe.kinds;
+  await open.update(() => {
+    const slices = requireSlices(open.work);
+    const { foreseen: _, ...known } = sliceState(open.work, task_id) ?? before;
+    const state: SliceState =
+      probe.outcome === "fits" ? known : { ...known, foreseen: { onto: head, files } };
+    return [
+      {
+        kind: "conflict_foreseen",
+        actor: "goal-controller",
+        payload: { task_id, onto: head, files, kinds },
+        changes: [change("work.json", { slices: { ...slices, slices: withSlice(slices, state) } })],
+      },
+    ];
+  });
+  if (files.length > 0) ports.tell(`slice ${task_id} is in the way of what has landed: ${named(files)}`);
+}
+
+/**
+ * Before another attempt at a slice of which a conflict was foreseen: begins it anew on the merged result, unless what its
+ * last attempt left fits by now.
+ */
+export async function avoidConflict(
+  open: OpenGoal,
+  git: PrivateGit,
+  taskId: string,
+  ports: Pick<GoalPorts, "tell">,
+): Promise<void> {
+  if (!sliceState(open.work, taskId)?.foreseen) return;
+  const { head } = requireSlices(open.work);
+  const left = lastAttempt(open.work, taskId)?.rescue?.commit;
+  const probe = left === undefined ? undefined : await probeMerge(git, head, left, UNHURRIED);
+  if (probe?.outcome === "fits") await foresee(open, { task_id: taskId, head, probe }, ports);
+  else await reopenSlice(open, taskId);
 }
 
 function recordOf(open: OpenGoal, taskId: string, update: DeliveryUpdate) {

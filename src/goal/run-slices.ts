@@ -9,13 +9,13 @@ import type { AttemptTree } from "../git/attempt-tree.ts";
 import { workerName } from "./agent-tasks.ts";
 import { approvalEnding } from "./approvals.ts";
 import { budgetEnding, outsideEnding, restAfterOutage } from "./endings.ts";
-import { beginSlice, landSlice, planGoalSlices, probeLive, reopenSlice } from "./land.ts";
+import { avoidConflict, beginSlice, landSlice, planGoalSlices, probeLive } from "./land.ts";
 import { goalLedger } from "./metering.ts";
 import type { LoopLimits, NextAttempt } from "./next-step.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import { runSliceAttempt } from "./slice-attempt.ts";
-import { requireSlices, sliceMoves, sliceState, unplannedSlices } from "./slices.ts";
+import { requireSlices, sliceMoves, unplannedSlices } from "./slices.ts";
 import type { SlicedSpace } from "./sliced-space.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -96,15 +96,15 @@ export async function runSlices(pool: SlicePool, stop: AbortSignal): Promise<End
 }
 
 async function begin(
-  { open, space }: SlicePool,
+  { open, space, ports }: SlicePool,
   { task: id }: NextAttempt,
   stop: AbortSignal,
 ): Promise<void> {
   const task = open.graph.tasks.find((one) => one.id === id);
   if (!task) throw new Error(`The goal ${open.id} has no task ${id}.`);
-  // What it did so far would only conflict: on top of what has landed meanwhile it need not.
-  if (sliceState(open.work, id)?.foreseen) await reopenSlice(open, id);
-  else await beginSlice(open, space.sliced.git, task, stop);
+  const { git } = space.sliced;
+  await avoidConflict(open, git, id, ports);
+  await beginSlice(open, git, task, stop);
 }
 
 function freeWorker(live: ReadonlyMap<string, Live>): string {

@@ -3,7 +3,7 @@ import { SliceWork } from "../format/slices.ts";
 import { baseCommit } from "../git/integrate.ts";
 import type { PrivateGit } from "../git/private-git.ts";
 import { ProjectFiles, uncommittedPaths } from "../git/work-tree.ts";
-import { named } from "./named.ts";
+import { named } from "../format/named.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { SlicedSpace } from "./sliced-space.ts";
 import { recordSteering } from "./steering.ts";

@@ -1,9 +1,14 @@
 /** Where a sliced goal works: its private git, folders of attempts, and the folder in which the merged result is judged. */
+import { OmkError } from "../errors.ts";
+import { named } from "../format/named.ts";
+import { FreshFolders, type FreshFolder } from "../gate/fresh-folder.ts";
+import type { GateSubject } from "../gate/steps.ts";
 import type { PrivateGit } from "../git/private-git.ts";
 import { openStage, type Stage } from "../git/stage.ts";
-import { named } from "./named.ts";
-import type { GoalPorts, OpenGoal } from "./open.ts";
-import { SliceSetup, type FreshFolder } from "./slice-setup.ts";
+import { workTreeOf } from "../git/work-tree.ts";
+import { gateSet } from "./candidates.ts";
+import { change, type GoalPorts, type OpenGoal } from "./open.ts";
+import type { Ending } from "./proof.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** What a workspace has besides where attempts have folders of their own. */
@@ -30,7 +35,7 @@ export function openSlicedSpace(open: OpenGoal, git: PrivateGit, ports: GoalPort
 class Folders implements SlicedSpace {
   readonly git: PrivateGit;
   readonly stage: Stage;
-  readonly #setup: SliceSetup;
+  readonly #fresh: FreshFolders;
   readonly #ports: GoalPorts;
   /** The files of the stage when it was ready, with what its set-up wrote. */
   #ready: { commit: string; tree: string } | undefined;
@@ -38,7 +43,7 @@ class Folders implements SlicedSpace {
   constructor(open: OpenGoal, git: PrivateGit, ports: GoalPorts) {
     this.git = git;
     this.stage = openStage(git);
-    this.#setup = new SliceSetup(open, git, ports);
+    this.#fresh = freshFolders(open, git, ports);
     this.#ports = ports;
   }
 
@@ -71,8 +76,49 @@ class Folders implements SlicedSpace {
   }
 
   prepare(folder: FreshFolder, signal: AbortSignal): Promise<void> {
-    return this.#setup.prepare(folder, signal);
+    return this.#fresh.prepare(folder, signal);
   }
+}
+
+/** What makes the goal's folders ready. Its commands are no gates: they are compared with nothing. */
+function freshFolders(open: OpenGoal, git: PrivateGit, ports: GoalPorts): FreshFolders {
+  const project = workTreeOf(git);
+  const subject: GateSubject = {
+    folder: open.folder,
+    definitions: [],
+    base: undefined,
+    baseline: [],
+    nextSeq: () => open.journal.nextSeq,
+    record: (...events) => open.record(...events),
+    tree: project,
+  };
+  return new FreshFolders(
+    {
+      subject,
+      setup: () => gateSet(open.goal, open.work).setup,
+      project,
+      searchPath: git.searchPath,
+      resume: `omk goal resume ${open.id}`,
+      recordRun: async (prepared, logs) => {
+        await open.update(() => [
+          {
+            kind: "folder_prepared",
+            actor: "goal-controller",
+            payload: { ...prepared },
+            changes: [change("work.json", { evidence: [...open.work.evidence, ...logs] })],
+          },
+        ]);
+      },
+    },
+    ports,
+  );
+}
+
+/** The ending of a goal whose folders cannot be made ready; undefined for any other failure. */
+export function setupEnding(error: unknown): Ending | undefined {
+  if (!(error instanceof OmkError) || error.code !== "setup.failed") return undefined;
+  const reason = `${error.message.replace(/\.$/, "")}; ${error.hint ?? ""}`;
+  return { status: "failed_infra", reasonCode: "setup_failed", reason };
 }
 
 /** A workspace in which attempts have folders of their own. */

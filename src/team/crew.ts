@@ -609,7 +609,7 @@ export class Crew {
     if (kept > LATE_MAX) return;
     const file = await keepEvidence(this.#open, path, text, this.#ports);
     const current = report && this.#scheduler.get(report.task_id)?.["fence"];
-    await this.#open.record({
+    await this.#open.update(() => ({
       kind: "late_result",
       actor: "scheduler",
       payload: {
@@ -620,7 +620,7 @@ export class Crew {
         kept_as: `workers/${worker.name}/late/${basename(path)}`,
       },
       changes: [change("team-work.json", { evidence: [...this.#open.work.evidence, file] })],
-    });
+    }));
     this.#ports.tell(`${worker.name}: an answer that nobody waits for was kept and changes nothing`);
   }
 

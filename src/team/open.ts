@@ -103,6 +103,7 @@ export class OpenRun {
   /** Whether the log had a proof of the run's last end when it was opened. */
   readonly wasProven: boolean;
   readonly #ports: RunPorts;
+  #updated: Promise<unknown> = Promise.resolve();
 
   private constructor(
     id: string,
@@ -171,6 +172,14 @@ export class OpenRun {
   /** Appends events; resolves with their numbers when they are durable. */
   async record(...events: NewEvent[]): Promise<number[]> {
     return (await this.journal.append(...events)).map((event) => event.seq);
+  }
+
+  /** The same for an event whose changes are made of what `team-work.json` holds: made when those before it are folded in. */
+  update(make: () => NewEvent): Promise<number[]> {
+    const updated = this.#updated.then(() => this.record(make()));
+    // Whoever asked learns of a failure; what comes next has its own.
+    this.#updated = updated.catch(() => undefined);
+    return updated;
   }
 
   /** Writes everything that other programs read: the snapshots, `team-state.json` and the run's manifest and tasks. */

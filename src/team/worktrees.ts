@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fingerprintOf, nameComponent } from "../delivery/names.ts";
 import { OmkError } from "../errors.ts";
 import { renderDocument } from "../format/json.ts";
+import { named } from "../format/named.ts";
 import type { EvidenceFile } from "../format/proof.ts";
 import type { Task } from "../format/run.ts";
 import { instantOf } from "../format/stamp.ts";
@@ -48,8 +49,6 @@ import { writable, type RunResult, type Site, type Taken, type Workspace } from 
 
 /** What of an earlier attempt's changes a prompt shows. */
 const PATCH_BYTES_MAX = 16 * 1024;
-/** Uncommitted files that are named. */
-const UNCOMMITTED_MAX = 10;
 
 /** What an attempt's folder is made on. */
 interface Start {
@@ -97,8 +96,7 @@ export class Worktrees implements Workspace {
     if ((await resultTip(git, signal)) !== undefined) throw branchInTheWay(git.goalId);
     const left = await uncommittedPaths(git, signal);
     if (left.length > 0) {
-      const more = left.length > UNCOMMITTED_MAX ? ", …" : "";
-      ports.tell(`uncommitted changes are not included: ${left.slice(0, UNCOMMITTED_MAX).join(", ")}${more}`);
+      ports.tell(`uncommitted changes are not included: ${named(left)}`);
     }
     const from =
       head === undefined
@@ -387,16 +385,16 @@ export class Worktrees implements Workspace {
   async #tellRemoval(removal: Removal, attempt?: RunAttempt): Promise<void> {
     if (removal.outcome === "removed") return;
     const { path, because } = removal;
+    const open = this.#open;
     this.#ports.tell(`a folder was kept in ${path}: ${because}`);
-    const known = this.#open.work.set_aside ?? [];
-    await this.#open.record({
+    await open.update(() => ({
       kind: "worktree_set_aside",
       actor: "scheduler",
       payload: { path, because, ...(attempt && { task_id: attempt.task_id, fence: Number(attempt.id) }) },
       changes: attempt
         ? [changeAttempt(Number(attempt.id), { set_aside: path })]
-        : [change("team-work.json", { set_aside: [...known, path] })],
-    });
+        : [change("team-work.json", { set_aside: [...(open.work.set_aside ?? []), path] })],
+    }));
   }
 
   async #projectOf(commit: string, signal: AbortSignal): Promise<string> {
@@ -427,17 +425,17 @@ function freshFolders(
   return new FreshFolders(
     {
       subject,
-      setup: open.work.gates.setup,
+      setup: () => open.work.gates.setup,
       project,
       searchPath: git.searchPath,
       resume: `omk team run --resume --name ${open.id}`,
-      recordRun: async ({ name, tree }, logs) => {
-        await open.record({
+      recordRun: async (prepared, logs) => {
+        await open.update(() => ({
           kind: "folder_prepared",
           actor: "scheduler",
-          payload: { name, tree },
+          payload: { ...prepared },
           changes: [change("team-work.json", { evidence: [...open.work.evidence, ...logs] })],
-        });
+        }));
       },
     },
     ports,

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { describeRequest, digestOf, shortened, shownText } from "../../src/approval/describe.ts";
 import { compilePolicy, decideByPolicy } from "../../src/approval/policy.ts";
+import { withoutFolder } from "../../src/approval/own-folder.ts";
 import type { PermissionRequest } from "../../src/engine/engine.ts";
 import { createWorld } from "../../src/world.ts";
 
@@ -433,6 +434,95 @@ describe("the digest", () => {
   test("is another one for another goal or task", () => {
     expect(digest(base, { run: "goal-2", task: "t" })).not.toBe(digest(base));
     expect(digest(base, { run: "goal-1", task: "u" })).not.toBe(digest(base));
+  });
+
+  describe("of an attempt in a folder of its own", () => {
+    const attempt = (name: string) => join(folder, "worktrees", name);
+    const inFolder = (cwd: string, more: Partial<PermissionRequest>) =>
+      digestOf(describeRequest(request(more), { cwd }, { disk }), scope);
+    const running = (command: string): Partial<PermissionRequest> => ({
+      kind: "execute",
+      command,
+      rawInput: { command },
+    });
+    const first = () => attempt("work-1");
+    const second = () => attempt("work-2");
+
+    test.each<[string, (own: string) => Partial<PermissionRequest>]>([
+      ["a command", (own) => running(`cd ${own} && cat ${own}/a "${own}/b c" > ${own}/d; ls -- '${own}'`)],
+      ["a command in a shell", (own) => running(`sh -c "PATH=${own}/bin tool ${own}/a"`)],
+      ["a list of words", (own) => ({ kind: "execute", rawInput: { command: ["cat", `${own}/a`, own] } })],
+      ["a volume", (own) => running(`docker run -v ${own}:/app node`)],
+      ["an input", (own) => ({ rawInput: { path: `${own}/a b`, content: "x" }, locations: [`${own}/a b`] })],
+      ["a key", (own) => ({ rawInput: { changes: { [`${own}/a`]: { add: {} } } } })],
+      ["a change", (own) => ({ content: [{ type: "diff", path: `${own}/a`, newText: "x" }] })],
+      ["an address", (own) => ({ rawInput: { uri: `file://${own}/a` } })],
+    ])("is the same in another folder for %s that names its own", (_what, of) => {
+      expect(inFolder(second(), of(second()))).toBe(inFolder(first(), of(first())));
+      expect(inFolder(second(), of(first()))).not.toBe(inFolder(first(), of(first())));
+      expect(inFolder(second(), of(project))).not.toBe(inFolder(first(), of(first())));
+    });
+
+    test.each<(own: string) => string>([
+      (own) => `cat ${own}0/a`,
+      (own) => `cat ${own}.bak`,
+      (own) => `cat ${own}-x/a`,
+      (own) => `cat ${own}*/a`,
+      (own) => `cat "${own}"0/a`,
+      (own) => `cat ${own}"0"/a`,
+      (own) => `cat "${own} copy/a"`,
+      (own) => `cat /mnt${own}/a`,
+      (own) => `cat "/mnt"${own}/a`,
+      (own) => `cat "/mnt""${own}/a"`,
+      (own) => `cat host:${own}/a`,
+      (own) => `cat ${own}/../work-1/a`,
+      (own) => `cat "${own}"/../work-1/a`,
+      (own) => `cat "${own}/b c/../../work-1/a"`,
+      (own) => `cat ${own}/.\\./work-1/a`,
+    ])("is another one where the path only begins like it, or leads out of it: %s", (of) => {
+      expect(inFolder(second(), running(of(second())))).not.toBe(inFolder(first(), running(of(first()))));
+    });
+
+    test("knows the folder by its real name too, and does not mistake one for the other", () => {
+      const [one, other] = [join(folder, "linked-1"), join(folder, "linked-2")];
+      for (const [link, real] of [
+        [one, first()],
+        [other, second()],
+      ] as const) {
+        mkdirSync(real, { recursive: true });
+        symlinkSync(real, link);
+      }
+      const asked = (path: string) => running(`cd ${path}/src`);
+      expect(inFolder(other, asked(second()))).toBe(inFolder(one, asked(first())));
+      expect(inFolder(other, asked(other))).toBe(inFolder(one, asked(one)));
+      // `cd <link>/..` leads elsewhere than `cd <real>/..`.
+      expect(inFolder(one, asked(one))).not.toBe(inFolder(one, asked(first())));
+    });
+
+    test("tells any two texts of an attempt apart", () => {
+      const piece = fc.constantFrom(
+        "\0",
+        "0",
+        "1",
+        "/own",
+        "/real/own",
+        "/",
+        "..",
+        " ",
+        '"',
+        "'",
+        ":",
+        "=",
+        "x",
+      );
+      const any = fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join(""));
+      fc.assert(
+        fc.property(any, any, (a, b) => {
+          const [one, other] = [a, b].map((text) => withoutFolder(text, ["/own", "/real/own"]));
+          expect(one === other).toBe(a === b);
+        }),
+      );
+    });
   });
 
   test("does not depend on the order of keys", () => {

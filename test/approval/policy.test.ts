@@ -17,6 +17,7 @@ function described(more: Partial<Described> = {}): Described {
     unclear: null,
     isBare: true,
     content: {},
+    folders: [],
     shown: [],
     ...more,
   };

@@ -1,6 +1,6 @@
 /** `omk approvals`, and what waits for an answer: a goal, a team run, and one that runs meanwhile. */
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { describe, expect, test } from "vitest";
@@ -71,6 +71,34 @@ test("a goal whose request nobody answers stops, and goes on after an answer giv
   const twice = await at.run("approvals", "answer", id, "approve");
   expect(twice.status).toBe(1);
   expect(twice.stderr).toContain(`Request ${id} is used already.`);
+});
+
+test("a late answer finds the request of the next attempt, which names another folder of its own", async () => {
+  using at = place();
+  const run = "cd @folder@ && node @folder@/fix.js";
+  at.script({
+    turns: [{ match: { role: "work" }, steps: [{ run, ask_first: true }, { say: "fixed" }] }],
+  });
+  // The scripted agent cannot name the folder in which it is started; this puts it into the script.
+  const agent = join(at.folder, "agent.sh");
+  const [script, own] = [join(at.folder, "script.json"), `${agent}.$$.json`];
+  const omk = `exec "${process.execPath}" "${join(import.meta.dirname, "../../bin/omk.cjs")}"`;
+  writeFileSync(agent, `sed "s|@folder@|$PWD|g" "${script}" > "${own}"\n${omk} scripted-agent "${own}"\n`);
+  const flags = ["--until-ready", "--auto-accept", "--slice-execution", "--no-llm-planner", ...GATE];
+  const engine = `acp:sh '${agent}'`;
+  const text = "Create hello.txt that says hello";
+  const stopped = await at.run("goal", "run", text, "--engine", engine, ...flags, ...NEVER, "1s");
+  expect(stopped, stopped.stderr).toMatchObject({ status: 3 });
+  const [open] = await listed(at);
+  const worktrees = join(at.goalFolder(), "worktrees");
+  expect(open).toMatchObject({ status: "open", command: expect.stringContaining(`cd ${worktrees}/`) });
+  expect((await at.run("approvals", "answer", open?.id ?? "", "approve")).status).toBe(0);
+  const resumed = await at.run("goal", "resume");
+  expect(resumed, resumed.stderr).toMatchObject({ status: 0 });
+  expect(await listed(at, "--all")).toMatchObject([
+    { id: open?.id, status: "approved", used_fence: expect.any(Number) },
+  ]);
+  expect(await at.git("show", `omk/result/${open?.owner_id}:hello.txt`)).toBe("hello\n");
 });
 
 test("a long command is shown whole, in text and as JSON", async () => {

@@ -5,8 +5,16 @@ import path from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { makeAttemptTree } from "../../src/git/attempt-tree.ts";
-import { beginSlice, landSlice, planGoalSlices, probeLive, reopenSlice } from "../../src/goal/land.ts";
-import { requireSlices, sliceMoves, sliceState, strandedSlices } from "../../src/goal/slices.ts";
+import {
+  avoidConflict,
+  beginSlice,
+  landSlice,
+  planGoalSlices,
+  probeLive,
+  reopenSlice,
+} from "../../src/goal/land.ts";
+import { change, changeTask } from "../../src/goal/open.ts";
+import { requireSlices, sliceMoves, sliceState, strandedSlices, withSlice } from "../../src/goal/slices.ts";
 import { MadeSlices } from "../support/made-slices.ts";
 
 const X = "goal-agent-implement-0";
@@ -99,14 +107,40 @@ describe("results of slices", () => {
       const { head } = requireSlices(open.work);
       expect(sliceState(open.work, Y)?.foreseen).toEqual({ onto: head, files: ["words.txt"] });
       expect(goal.told.at(-1)).toContain("words.txt");
-      // Told once, not at every look.
+      // Told once, not at every look; and taken back where the agent has solved it since.
       const told = goal.told.length;
       await probeLive(open, git, live, goal.ports);
       expect(goal.told).toHaveLength(told);
-      await reopenSlice(open, Y);
+      // What it did so far would only conflict: on top of what has landed it need not.
+      await avoidConflict(open, git, Y, goal.ports);
       expect(sliceState(open.work, Y)).toMatchObject({ start: head, parents: [head], commit: null });
       expect(sliceState(open.work, Y)?.foreseen).toBeUndefined();
       expect(strandedSlices(open.graph, open.work)).toEqual([]);
+    });
+  });
+
+  test("are not lost when tasks are planned that came up meanwhile", async () => {
+    using goal = await made([{ id: X }, { id: Y, files: OF_Y }]);
+    await goal.opened(async (open) => {
+      const state = sliceState(open.work, X);
+      const found = open.graph.tasks.find(({ id }) => id === Y);
+      if (!state || !found) throw new Error("there is no such slice");
+      const { delivery: _, ...task } = found;
+      const asked = { ...task, id: "goal-agent-asked-for", status: "pending", owner_role: "executor" };
+      await open.record({ kind: "made_up", actor: "test", changes: [changeTask(asked.id, asked)] });
+      const ended = open.update(() => {
+        const slices = requireSlices(open.work);
+        const taken = withSlice(slices, { ...state, commit: "c0ffee" });
+        return [
+          {
+            kind: "made_up",
+            actor: "test",
+            changes: [change("work.json", { slices: { ...slices, slices: taken } })],
+          },
+        ];
+      });
+      await Promise.all([ended, planGoalSlices(open, goal.ports)]);
+      expect(sliceState(open.work, X)?.commit).toBe("c0ffee");
     });
   });
 });

@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 
 import { recordBase, runBaseline, runResultGates } from "../../src/goal/gate-steps.ts";
 import { recordDrift } from "../../src/goal/drift.ts";
-import { setupEnding } from "../../src/goal/slice-setup.ts";
+import { setupEnding } from "../../src/goal/sliced-space.ts";
 import { RealGoals } from "../support/real-goal.ts";
 
 const GATES =
@@ -58,6 +58,21 @@ describe("the folders of a sliced goal", () => {
     await space.sliced.show(slices?.base ?? "", at.signal);
     expect(at.files(space.tree.root)).toEqual(FILES);
     expect(await space.tree.snapshot(at.signal)).toBe(base?.tree);
+    await space.release();
+    await open.close();
+  });
+
+  test("are worked in as they are where the lock file asks for what cannot be installed, which is told", async () => {
+    using at = new RealGoals({ "a.txt": "a\n", "package-lock.json": "none\n" });
+    const open = await at.create();
+    const space = await at.work(open);
+    await recordBase({ open, space, ports: at.ports, signal: at.signal });
+    await space.sliced.show(at.head(), at.signal);
+    expect(at.files(space.tree.root)).toMatchObject({ "a.txt": "a\n" });
+    expect(at.told.join("\n")).toContain(
+      "set-up by the lock file failed, and the work goes on without: npm ci",
+    );
+    expect(open.work.evidence).toHaveLength(1);
     await space.release();
     await open.close();
   });
