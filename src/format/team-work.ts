@@ -63,7 +63,7 @@ export const RunAttempt = z.looseObject({
 export type RunAttempt = z.infer<typeof RunAttempt>;
 
 /** Where attempts have folders of their own: what has come together so far. Commits of the whole repository. */
-const Merged = z.looseObject({
+const MergedResults = z.looseObject({
   /** What the work starts from. */
   base: z.string(),
   /** The base with every result that was taken. */
@@ -96,7 +96,7 @@ export const TeamWork = z.looseObject({
   lease_ms: z.number().min(1).nullable(),
   /** Whether all workers share the project directory (`none`, also when absent) or each attempt has a folder of its own. */
   isolation: z.enum(["none", "worktree"]).optional(),
-  merged: Merged.optional(),
+  merged: MergedResults.optional(),
   /** Folders that were neither whole nor removed: where they are now. */
   set_aside: z.array(z.string()).optional(),
   /** The gates that count, fixed when the run was made. */

@@ -57,7 +57,7 @@ export const Attempt = z.looseObject({
   counted: z.boolean(),
   /** In a folder of its own: the commit that the folder held at first. Trees are of the project, also where it is a part of a repository. */
   start_commit: z.string().optional(),
-  /** The project once its set-up had run in the folder, where that changed files which git does not ignore. */
+  /** The project once its set-up had run in the folder: absent while no agent was there. */
   prepared_tree: z.string().optional(),
   /** The gates that ran on its result before that was taken; what they said in full is in the logs of the run. */
   gates: z
@@ -68,8 +68,13 @@ export const Attempt = z.looseObject({
       ),
     })
     .optional(),
-  /** What the folder held at the end, under `refs/omk/rescue/`; absent until it was saved. */
-  rescue: z.looseObject({ ref: z.string(), commit: z.string() }).optional(),
+  /**
+   * What the folder held at the end of the turn, under `refs/omk/rescue/`; absent until it was saved. What lies there later
+   * was written by gates, and is nobody's work. `unsaved`: what no commit could hold.
+   */
+  rescue: z
+    .looseObject({ ref: z.string(), commit: z.string(), unsaved: z.array(z.string()).optional() })
+    .optional(),
 });
 export type Attempt = z.infer<typeof Attempt>;
 

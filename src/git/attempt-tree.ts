@@ -13,7 +13,7 @@ import { whyProtected } from "../format/names.ts";
 import { sha256 } from "../store/event-line.ts";
 import { ensureFolder } from "../store/files.ts";
 import { PLAIN_ATTRIBUTES } from "./hardened.ts";
-import { quotedLine, readText, splitNul, succeeded, type PrivateGit } from "./private-git.ts";
+import { quotedLine, readText, splitNul, succeeded, textOf, type PrivateGit } from "./private-git.ts";
 import { checkedBranch } from "./ref-name.ts";
 import { TrackedFolder } from "./tracked-folder.ts";
 
@@ -104,21 +104,49 @@ export async function openAttemptTree(
   return openById(git, attemptId(request), signal);
 }
 
-/** All folders of attempts that are there and whole; the others are set aside. Nobody may be at work in one. */
+/**
+ * All folders of attempts that are there and whole; what else lies among them is set aside, and of folders that are gone
+ * nothing stays. Nobody may be at work in one.
+ */
 export async function leftAttemptTrees(
   git: PrivateGit,
   signal: AbortSignal,
 ): Promise<{ attempts: AttemptTree[]; setAside: Removal[] }> {
   const { disk } = git.ports;
   const found: { attempts: AttemptTree[]; setAside: Removal[] } = { attempts: [], setAside: [] };
+  const bases = await basesOfAttempts(git, signal);
   const parent = worktreesFolder(git);
-  if (disk.stat(parent)?.kind !== "folder") return found;
-  for (const id of disk.list(parent)) {
-    const attempt = await openById(git, id, signal);
-    if (attempt) found.attempts.push(attempt);
-    else found.setAside.push(setAside(git, join(parent, id), "it was never whole"));
+  const there = disk.stat(parent)?.kind === "folder" ? disk.list(parent) : [];
+  for (const id of there) {
+    const folder = join(parent, id);
+    const base = bases.get(id);
+    if (base !== undefined && disk.stat(folder)?.kind === "folder") {
+      found.attempts.push(attemptTree(git, { id, folder, base, isNew: false }));
+      bases.delete(id);
+    } else {
+      const because = base === undefined ? "it was never whole" : "it lies where the folder of an attempt was";
+      found.setAside.push(setAside(git, folder, because));
+    }
   }
+  for (const id of bases.keys()) await forget(git, id, signal);
   return found;
+}
+
+/** By id: what the folders of attempts were made of. */
+async function basesOfAttempts(git: PrivateGit, signal: AbortSignal): Promise<Map<string, string>> {
+  const list = ["for-each-ref", "--format=%(refname) %(objectname)", ATTEMPT_REFS];
+  const lines = textOf(await git.call(list, {}, signal)).split("\n");
+  const pairs = lines.filter((line) => line !== "").map((line) => line.split(" ") as [string, string]);
+  return new Map(pairs.map(([ref, base]) => [ref.slice(ATTEMPT_REFS.length), base]));
+}
+
+/** Whether the project in a folder is there as real folders all the way: what lies elsewhere is nobody's to judge. */
+export function holdsProject(git: PrivateGit, { folder, cwd }: AttemptTree): boolean {
+  const { disk } = git.ports;
+  const top = disk.realPath(folder);
+  if (top === undefined || disk.stat(folder)?.kind !== "folder") return false;
+  const real = disk.realPath(cwd);
+  return real === join(top, git.prefix.replace(/\/$/, "")) && disk.stat(real)?.kind === "folder";
 }
 
 /**
@@ -138,10 +166,14 @@ export async function removeAttemptTree(
         ? putAway(git, attempt.folder)
         : setAside(git, attempt.folder, `not saved: ${rescued.unsaved.slice(0, 5).join(", ")}`);
   }
-  git.dropIndex(indexOf(git, attempt.id));
   // The folder first: a ref without a folder is nothing, a folder without a ref would count as half-made.
-  await git.call(["update-ref", "-d", `${ATTEMPT_REFS}${attempt.id}`], {}, signal);
+  await forget(git, attempt.id, signal);
   return removal;
+}
+
+async function forget(git: PrivateGit, id: string, signal: AbortSignal): Promise<void> {
+  git.dropIndex(indexOf(git, id));
+  await git.call(["update-ref", "-d", `${ATTEMPT_REFS}${id}`], {}, signal);
 }
 
 async function openById(git: PrivateGit, id: string, signal: AbortSignal): Promise<AttemptTree | undefined> {
@@ -183,7 +215,7 @@ function attemptTree(
     // A link in its place would lead the look, and what is written after it, somewhere else.
     if (git.ports.disk.stat(folder)?.kind === "folder") return tracked.snapshot(signal);
     throw new OmkError("git.failed", `The worktree ${folder} is not there any more.`, {
-      hint: "What was rescued of it is in `omk rescue list`. A new attempt gets a folder of its own.",
+      hint: "Nothing more of it can be saved. What was kept of others is in `omk rescue list`; a new attempt gets a folder of its own.",
     });
   };
   return { id, folder, cwd, base, snapshot, leftOut };
@@ -303,6 +335,13 @@ function setAside(git: PrivateGit, folder: string, because: string): Removal {
   const quarantine = join(git.goalDir, "quarantine");
   if (!disk.stat(quarantine)) disk.makeFolder(quarantine);
   const path = join(quarantine, `${basename(folder)}-${random.name(8)}`);
-  disk.rename(folder, path);
+  try {
+    disk.rename(folder, path);
+  } catch (error) {
+    if (systemCode(error) !== "EACCES" || disk.stat(folder)?.kind !== "folder") throw error;
+    // An agent has closed it even for its owner, who then may not move it either.
+    disk.setMode(folder, 0o700);
+    disk.rename(folder, path);
+  }
   return { outcome: "set_aside", path, because };
 }

@@ -9,6 +9,7 @@ export async function withoutChanges(
   { tree, from, to }: { tree: string; from: string; to: string },
   signal: AbortSignal,
 ): Promise<string> {
+  if (from === to) return tree;
   const changed = await git.changes(from, to, signal);
   if (changed.length === 0) return tree;
   if (tree === to) return from;

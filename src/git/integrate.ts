@@ -29,18 +29,25 @@ export async function baseCommit(
 }
 
 /**
- * Puts a result onto the branch of its slice, in the private directory: a commit of `tree` on `parent`. `expected` is what
- * the branch named when the attempt was given out (null: it was not there); `git.failed` when that has changed since. The
- * same call once more finds its own commit and is content.
+ * Puts a result onto the branch of its slice, in the private directory: a commit of `tree` on `parents`. `expected` is what
+ * the branch named when the attempt was given out (null: it was not there), be it what the log names or what a killed omk
+ * has left; `git.failed` when that has changed since. The same call once more finds its own commit and is content.
  */
 export async function commitOnBranch(
   git: PrivateGit,
-  given: { branch: string; tree: string; parent: string; message: string; at: Date; expected: string | null },
+  given: {
+    branch: string;
+    tree: string;
+    parents: readonly string[];
+    message: string;
+    at: Date;
+    expected: string | null;
+  },
   signal: AbortSignal,
 ): Promise<string> {
-  const { tree, parent, message, at, expected } = given;
+  const { tree, parents, message, at, expected } = given;
   const ref = `refs/heads/${checkedBranch(given.branch)}`;
-  const commit = await git.commitTree({ tree, parents: [parent], message, at }, signal);
+  const commit = await git.commitTree({ tree, parents, message, at }, signal);
   const now = (await git.refAt(ref, signal)) ?? null;
   if (now === commit) return commit;
   if (now !== expected) {

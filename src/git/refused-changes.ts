@@ -10,13 +10,18 @@ export interface RefusedChange {
 
 /**
  * Those of a result's changes that are refused: of what steers git or omk, of paths that not every file system can hold,
- * and of repositories inside the project, which are left alone as the base has them.
+ * and of repositories inside the project, which are left alone as the base has them. `leftOut` are files beside them that
+ * git takes into no tree for their names.
  */
-export function refusedChanges(changes: readonly TreeChange[]): RefusedChange[] {
-  return changes.flatMap((change) => {
+export function refusedChanges(
+  changes: readonly TreeChange[],
+  leftOut: readonly string[] = [],
+): RefusedChange[] {
+  const refused = changes.flatMap((change) => {
     const because = whyRefused(change);
     return because === undefined ? [] : [{ path: change.path, because }];
   });
+  return [...refused, ...leftOut.map((path) => ({ path, because: "git takes no such name" }))];
 }
 
 function whyRefused({ path, old_mode, new_mode }: TreeChange): string | undefined {

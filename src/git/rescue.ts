@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 
-import { OmkError } from "../errors.ts";
+import { OmkError, systemCode } from "../errors.ts";
 import { agentIndex, type AttemptTree } from "./attempt-tree.ts";
 import { keepCommit, RESCUE_REFS } from "./kept.ts";
 import {
@@ -33,6 +33,12 @@ export interface Rescued {
   unsaved: string[];
 }
 
+/** What came of looking at a folder that its agent may have left in any state. */
+export type RescueTry =
+  | { outcome: "rescued"; rescued: Rescued }
+  /** Nobody can look at it: it is gone, is no folder, or holds what git cannot pass by. Nothing of it was saved. */
+  | { outcome: "unreadable"; because: string };
+
 /** Something that is kept. */
 export interface Kept {
   /** As in `omk rescue show <name>`: `<goal>/<what>`. */
@@ -44,8 +50,15 @@ export interface Kept {
   commit: string;
   tree: string;
   parents: string[];
-  /** When it was saved; null for trees, whose commits carry no time. */
+  /** The instant that its commit carries, e.g. when the attempt began; null for trees, whose commits carry none. */
   saved_at: string | null;
+}
+
+/** Whose folder it is, and the instant that what is saved of it carries. */
+interface RescueName {
+  task: string;
+  fence: number;
+  at: Date;
 }
 
 /** Heads of an agent's own repository that are looked at, and entries of its stash. */
@@ -60,12 +73,44 @@ const INDEX_SUBJECT = "omk: what was staged in";
 export async function rescueAttempt(
   git: PrivateGit,
   attempt: AttemptTree,
-  given: { task: string; fence: number; at: Date },
+  given: RescueName,
   signal: AbortSignal,
 ): Promise<Rescued> {
-  const { at } = given;
+  return rescueTree(git, { ...given, attempt, tree: await attempt.snapshot(signal) }, signal);
+}
+
+/** The same for a folder that may be spoilt; a failure that is not the folder's is thrown. */
+export async function tryRescue(
+  git: PrivateGit,
+  attempt: AttemptTree,
+  given: RescueName,
+  signal: AbortSignal,
+): Promise<RescueTry> {
+  let tree: string;
+  try {
+    tree = await attempt.snapshot(signal);
+  } catch (error) {
+    const isOfGit = error instanceof OmkError && error.code === "git.failed";
+    if (!isOfGit && systemCode(error) === undefined) throw error;
+    if (!(await canKeep(git, signal))) throw error;
+    return { outcome: "unreadable", because: (error as Error).message };
+  }
+  return { outcome: "rescued", rescued: await rescueTree(git, { ...given, attempt, tree }, signal) };
+}
+
+/** Whether git works and can write at all, e.g. on a disk that is not full: else no folder is to blame. */
+async function canKeep(git: PrivateGit, signal: AbortSignal): Promise<boolean> {
+  const stdin = Buffer.from(git.ports.random.name(20));
+  return succeeded(await git.run(["hash-object", "-w", "--stdin"], { stdin }, signal));
+}
+
+async function rescueTree(
+  git: PrivateGit,
+  given: RescueName & { attempt: AttemptTree; tree: string },
+  signal: AbortSignal,
+): Promise<Rescued> {
+  const { at, attempt, tree } = given;
   const name = `${refPart(given.task)}-${given.fence}`;
-  const tree = await attempt.snapshot(signal);
   const staged = await stagedTree(git, attempt, signal);
   const named = await headsOf(git, attempt, signal);
   const heads = named ?? [];
@@ -128,7 +173,8 @@ async function stagedTree(
   try {
     // A file that was only announced (`git add -N`) stands for an empty one, which nobody may have stored.
     await git.call(["hash-object", "-w", "--stdin"], { stdin: Buffer.alloc(0) }, signal);
-    await git.call(["update-index", "-z", "--index-info"], { index, stdin: Buffer.concat(lines) }, signal);
+    const listing = { index, stdin: Buffer.concat(lines) };
+    if (!succeeded(await git.run(["update-index", "-z", "--index-info"], listing, signal))) return undefined;
     const borrowed = join(attempt.folder, ".git", "objects");
     const run = await git.run(["write-tree"], { index, borrowed }, signal);
     return succeeded(run) ? textOf(run) : undefined;
@@ -198,7 +244,13 @@ async function repositoriesIn(
     .map(([path]) => path)
     .filter((path) => {
       const folder = join(attempt.folder, path);
-      return disk.stat(folder)?.kind === "folder" && disk.list(folder).length > 0;
+      try {
+        return disk.stat(folder)?.kind === "folder" && disk.list(folder).length > 0;
+      } catch (error) {
+        if (systemCode(error) === undefined) throw error;
+        // What cannot be looked into may hold something.
+        return true;
+      }
     });
 }
 

@@ -1,5 +1,12 @@
 /** Ends of a goal that its evidence does not decide: a person stopped it, a budget is used up, the agent cannot work. */
-import { Breaker, outsideStop, turnResult, type Cause, type TurnResult } from "../budget/breaker.ts";
+import {
+  Breaker,
+  outsideStop,
+  turnResult,
+  type Cause,
+  type Ticket,
+  type TurnResult,
+} from "../budget/breaker.ts";
 import type { Attempt } from "../format/work.ts";
 import { BUDGET_CODES, exhaustedBudget, spent } from "./budget.ts";
 import { currentAttempts } from "./agent-tasks.ts";
@@ -141,26 +148,52 @@ function externalEnding({ id }: Pick<OpenGoal, "id">, { outages }: Breaker, caus
   return { status: "blocked_on_external", reasonCode: code, reason };
 }
 
+/** Whether nobody knows yet if the agent works again after an outage: then one turn tries it before others begin. */
+export function isTryingAgent({ work }: Pick<OpenGoal, "work">): boolean {
+  return breakerOf(work).state !== "closed";
+}
+
 /** Attempts that are over, the latest last. In place they end as they begin, whatever the clock says. */
 function inOrderOfEnd({ attempts, slices }: OpenGoal["work"]): Attempt[] {
   const over = attempts.filter(({ status }) => status !== "running");
-  if (!slices) return over;
-  const end = ({ ended_at, started_at }: Attempt): number => Date.parse(ended_at ?? started_at);
-  return over.toSorted((a, b) => end(a) - end(b));
+  return slices ? over.toSorted((a, b) => endOf(a) - endOf(b)) : over;
+}
+
+function endOf({ ended_at, started_at }: Attempt): number {
+  return Date.parse(ended_at ?? started_at);
+}
+
+/** Beginnings and ends of attempts in their order; those side by side overlap. */
+function turnsOf(work: OpenGoal["work"]): { attempt: Attempt; what: "begin" | "end" }[] {
+  const turns = inOrderOfEnd(work).flatMap((attempt) => {
+    const begun = Date.parse(attempt.started_at);
+    // Its own beginning comes first, also where nobody knows when it ended.
+    const ended = Math.max(endOf(attempt), begun + 0.5);
+    return [
+      { attempt, what: "begin" as const, at: begun },
+      { attempt, what: "end" as const, at: ended },
+    ];
+  });
+  return work.slices ? turns.toSorted((a, b) => a.at - b.at) : turns;
 }
 
 /** The breaker as the attempts have left it. */
 function breakerOf(work: OpenGoal["work"]): Breaker {
   const { resumed_fence } = work;
-  const attempts = inOrderOfEnd(work);
   const breaker = new Breaker();
-  for (const attempt of attempts) {
-    // Where it was open, a person had said to go on before this one.
-    breaker.resume();
+  const tickets = new Map<number, Ticket>();
+  for (const { attempt, what } of turnsOf(work)) {
+    if (what === "begin") {
+      // Where it was open, a person had said to go on before this one.
+      breaker.resume();
+      tickets.set(attempt.fence, breaker.begin());
+      continue;
+    }
     const at = new Date(attempt.ended_at ?? attempt.started_at);
-    breaker.end(breaker.begin(), resultOf(attempt), { wall: at, ms: at.getTime() });
+    const ticket = tickets.get(attempt.fence) ?? breaker.begin();
+    breaker.end(ticket, resultOf(attempt), { wall: at, ms: at.getTime() });
   }
-  const last = attempts.at(-1);
+  const last = work.attempts.at(-1);
   if (last && (resumed_fence ?? -1) >= last.fence) breaker.resume();
   return breaker;
 }

@@ -7,11 +7,11 @@ import { inBaseCopies } from "../gate/inputs.ts";
 import { redGates } from "../gate/state.ts";
 import { areUnapproved, gateSet } from "./candidates.ts";
 import { gatesState, isReviewed } from "./gate-state.ts";
+import { isNamed } from "../scheduler/ownership.ts";
 import { kindOf } from "./intake.ts";
 import { standingSections } from "./review-findings.ts";
 import { isSliced } from "./sliced.ts";
 import { strandedSlices } from "./slices.ts";
-import { isNamed } from "./write-sets.ts";
 import type { Facts } from "./verdict.ts";
 
 /** The facts of a goal; pure, so a stranger computes the same from the same files. */

@@ -1,6 +1,7 @@
 /**
- * Folders of attempts that an omk which is gone has left: everything in them is rescued before they go. What cannot be
- * rescued stays where it is and is named; no resume and no cancel fails because of it.
+ * Folders of attempts that an omk which is gone has left: what agents did in them is rescued before they go. A folder that
+ * nobody can look at is set aside and named; where git itself fails it stays where it is. No resume and no cancel fails
+ * because of one.
  */
 import { join } from "node:path";
 
@@ -8,8 +9,8 @@ import { OmkError, systemCode } from "../errors.ts";
 import type { FolderSetAside } from "../format/slices.ts";
 import type { Attempt } from "../format/work.ts";
 import { leftAttemptTrees, removeAttemptTree, type AttemptTree, type Removal } from "../git/attempt-tree.ts";
-import { textOf, type PrivateGit } from "../git/private-git.ts";
-import { rescueAttempt, type Rescued } from "../git/rescue.ts";
+import type { PrivateGit } from "../git/private-git.ts";
+import { tryRescue, type Rescued } from "../git/rescue.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
@@ -62,32 +63,61 @@ async function recoverOne(
 ): Promise<void> {
   const { name, fence } = partsOf(tree.id);
   const found = open.work.attempts.find((one) => one.fence === fence);
-  // A folder without an attempt was made just before one began: its goal's own time will do.
-  const at = found ? await rescueTime(git, found) : new Date(open.goal.created_at);
-  const rescued = await rescueAttempt(git, tree, { task: found?.task_id ?? name, fence, at }, UNHURRIED);
-  const project = await git.projectIn(rescued.tree, UNHURRIED);
-  await open.update(() => [rescuedEvent(open, { fence, worktree: tree.id, rescued, project })]);
-  ports.tell(`rescued what was in ${tree.id}: ${rescued.ref}`);
-  const removal = await removeAttemptTree(git, tree, rescued, UNHURRIED);
+  const unsaved =
+    unsavedOf(found) ?? (await rescueOne(open, { git, tree, fence, task: found?.task_id ?? name }, ports));
+  const removal = await removeAttemptTree(git, tree, { unsaved }, UNHURRIED);
   await recordSetAside(open, removal, ports);
 }
 
-/** The instant that a rescue carries: whoever repeats one that is recorded makes the same commit. */
-async function rescueTime(git: PrivateGit, { rescue, started_at }: Attempt): Promise<Date> {
-  if (!rescue) return new Date(started_at);
-  const seconds = await git.call(["show", "--no-patch", "--format=%ct", rescue.commit], {}, UNHURRIED);
-  return new Date(Number(textOf(seconds)) * 1_000);
+/** Of a folder with nothing to rescue: what it has that was never saved. Undefined where somebody has to look. */
+function unsavedOf(attempt: Attempt | undefined): readonly string[] | undefined {
+  // What was saved when the turn ended is all that the agent did; gates may have written there since.
+  if (attempt?.rescue) return attempt.rescue.unsaved ?? [];
+  // Its set-up did not come to an end, so no agent was there.
+  return attempt && attempt.prepared_tree === undefined ? [] : undefined;
+}
+
+/** Saves what is in a folder and records it; returns what could not be saved. */
+async function rescueOne(
+  open: OpenGoal,
+  { git, tree, fence, task }: { git: PrivateGit; tree: AttemptTree; fence: number; task: string },
+  ports: Pick<GoalPorts, "tell">,
+): Promise<readonly string[]> {
+  const tried = await tryRescue(git, tree, { task, fence, at: rescueTime(open, fence) }, UNHURRIED);
+  if (tried.outcome === "unreadable") return [unreadable(tried)];
+  const { rescued } = tried;
+  const project = await git.projectIn(rescued.tree, UNHURRIED);
+  await open.update(() => [rescuedEvent(open, { fence, worktree: tree.id, rescued, project })]);
+  ports.tell(`rescued what was in ${tree.id}: ${rescued.ref}`);
+  return rescued.unsaved;
+}
+
+/** The instant that a rescue carries. It is in the log before: whoever repeats a rescue makes the same commit. */
+export function rescueTime({ work, goal }: Pick<OpenGoal, "work" | "goal">, fence: number): Date {
+  const found = work.attempts.find((one) => one.fence === fence);
+  return new Date(found?.started_at ?? goal.created_at);
+}
+
+/** A folder that cannot be looked at, as something that was not saved. */
+export function unreadable({ because }: { because: string }): string {
+  return `all of it: ${because}`;
 }
 
 /** The event of a rescue; the attempt, if it is known, names it from then on. */
-function rescuedEvent(
+export function rescuedEvent(
   open: OpenGoal,
   given: { fence: number; worktree: string; rescued: Rescued; project: string },
 ): NewEvent {
   const { fence, worktree, rescued, project } = given;
   const { ref, commit, unsaved } = rescued;
   const attempts = open.work.attempts.map((one) =>
-    one.fence === fence ? { ...one, rescue: { ref, commit }, result_tree: one.result_tree ?? project } : one,
+    one.fence === fence
+      ? {
+          ...one,
+          rescue: { ref, commit, ...(unsaved.length > 0 && { unsaved }) },
+          result_tree: one.result_tree ?? project,
+        }
+      : one,
   );
   const task_id = attempts.find((one) => one.fence === fence)?.task_id;
   return {

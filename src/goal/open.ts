@@ -49,7 +49,6 @@ export class OpenGoal {
   readonly foreignRequests = new Set<string>();
   readonly #books: BudgetBooks;
   readonly #ports: GoalPorts;
-  #updated: Promise<unknown> = Promise.resolve();
 
   private constructor(
     id: string,
@@ -142,15 +141,9 @@ export class OpenGoal {
     return this.inTurn(() => this.record(...make()));
   }
 
-  /**
-   * Takes a step that records something made of what the documents hold, and has more to do than that: it begins when all
-   * such steps before it have ended. Nothing in it may wait for another one.
-   */
+  /** The same for a step that has more to do than to record. Nothing in it may wait for another one. */
   inTurn<T>(step: () => Promise<T>): Promise<T> {
-    const taken = this.#updated.then(step);
-    // Whoever asked learns of a failure; what comes next has its own.
-    this.#updated = taken.catch(() => undefined);
-    return taken;
+    return this.journal.inTurn(step);
   }
 
   /** A graph that is unsound is never recorded: what comes later trusts the log. */

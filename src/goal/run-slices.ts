@@ -3,12 +3,13 @@
  * lands one by one. Every decision is the rule's over what the log says, so a killed pool goes on where it stood.
  */
 import type { Approvals } from "../approval/approvals.ts";
+import type { Ledger } from "../budget/ledger.ts";
 import type { Engine } from "../engine/engine.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { AttemptTree } from "../git/attempt-tree.ts";
 import { workerName } from "./agent-tasks.ts";
 import { approvalEnding } from "./approvals.ts";
-import { budgetEnding, outsideEnding, restAfterOutage } from "./endings.ts";
+import { budgetEnding, isTryingAgent, outsideEnding, restAfterOutage } from "./endings.ts";
 import { avoidConflict, beginSlice, landSlice, planGoalSlices, probeLive } from "./land.ts";
 import { goalLedger } from "./metering.ts";
 import type { LoopLimits, NextAttempt } from "./next-step.ts";
@@ -39,72 +40,113 @@ interface Live {
 }
 
 /** Works until nothing is ready and nothing runs; an ending where something outside the evidence stops it. */
-export async function runSlices(pool: SlicePool, stop: AbortSignal): Promise<Ending | undefined> {
-  const { open, space, limits, ports } = pool;
-  const ledger = goalLedger(open, ports);
-  const live = new Map<string, Live>();
-  const folders = new Map<string, AttemptTree>();
-  const tried = new Set<string>();
-  const time = new WorkingTime(pool);
-  const failures: unknown[] = [];
-  let ending: Ending | undefined;
-  try {
-    for (;;) {
-      if (unplannedSlices(open.graph, open.work).length > 0) await planGoalSlices(open, ports);
-      const moves = sliceMoves(open.work, open.graph, limits, new Set(live.keys()));
-      if (moves.land !== undefined) {
-        await landSlice(open, space, moves.land, ports);
-        await probeLive(open, space.sliced.git, folders, ports);
-        continue;
-      }
-      ending ??= approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }) ?? budgetEnding(open);
-      const mayStart = ending === undefined && failures.length === 0 && !stop.aborted;
-      const wanted = mayStart ? moves.start.filter(({ task }) => pool.once !== true || !tried.has(task)) : [];
-      if (wanted.length > 0) await restAfterOutage(open, ports, stop);
-      for (const next of wanted) {
-        const reservation = ledger.reserve(limits.width - live.size);
-        // What running attempts have set aside is not there for others: when one has ended, it is looked at again.
-        if (!reservation) break;
-        tried.add(next.task);
-        await begin(pool, next, stop);
-        const worker = freeWorker(live);
-        const given = {
-          ...next,
-          engine: pool.engine,
-          approvals: pool.approvals,
-          worker,
-          ledger,
-          reservation,
-          live: folders,
-        };
-        const ended = runSliceAttempt(open, space, given, ports, stop)
-          .catch((error: unknown) => void failures.push(error))
-          .finally(() => live.delete(next.task));
-        live.set(next.task, { worker, ended });
-      }
-      if (live.size === 0) break;
-      await Promise.race([...live.values()].map((one) => one.ended));
-      await time.count();
-      await open.journal.save();
-    }
-  } finally {
-    // Nothing is left behind that still writes, whatever else went wrong.
-    await Promise.all([...live.values()].map((one) => one.ended));
-  }
-  if (failures.length > 0) throw failures[0];
-  return ending;
+export function runSlices(pool: SlicePool, stop: AbortSignal): Promise<Ending | undefined> {
+  return new Pool(pool, stop).run();
 }
 
-async function begin(
-  { open, space, ports }: SlicePool,
-  { task: id }: NextAttempt,
-  stop: AbortSignal,
-): Promise<void> {
-  const task = open.graph.tasks.find((one) => one.id === id);
-  if (!task) throw new Error(`The goal ${open.id} has no task ${id}.`);
-  const { git } = space.sliced;
-  await avoidConflict(open, git, id, ports);
-  await beginSlice(open, git, task, stop);
+class Pool {
+  readonly #pool: SlicePool;
+  readonly #stop: AbortSignal;
+  readonly #ledger: Ledger;
+  readonly #time: WorkingTime;
+  readonly #live = new Map<string, Live>();
+  /** By task: the folders in which agents are at work. */
+  readonly #folders = new Map<string, AttemptTree>();
+  readonly #tried = new Set<string>();
+  readonly #failures: unknown[] = [];
+  readonly #attemptsBefore: number;
+  #ending: Ending | undefined;
+
+  constructor(pool: SlicePool, stop: AbortSignal) {
+    this.#pool = pool;
+    this.#stop = stop;
+    this.#ledger = goalLedger(pool.open, pool.ports);
+    this.#time = new WorkingTime(pool);
+    this.#attemptsBefore = pool.open.work.attempts.length;
+  }
+
+  async run(): Promise<Ending | undefined> {
+    try {
+      while (await this.#next());
+    } finally {
+      // Nothing is left behind that still writes, whatever else went wrong.
+      await Promise.all(this.#running());
+    }
+    if (this.#failures.length > 0) throw this.#failures[0];
+    return this.#ending;
+  }
+
+  #running(): Promise<void>[] {
+    return [...this.#live.values()].map((one) => one.ended);
+  }
+
+  /** Takes one step; false when there is nothing left to do. */
+  async #next(): Promise<boolean> {
+    const { open, space, limits, ports } = this.#pool;
+    if (unplannedSlices(open.graph, open.work).length > 0) await planGoalSlices(open, ports);
+    const { land, start } = sliceMoves(open.work, open.graph, limits, new Set(this.#live.keys()));
+    if (land !== undefined) {
+      await landSlice(open, space, land, ports);
+      await probeLive(open, space.sliced.git, this.#folders, ports);
+      return true;
+    }
+    this.#ending ??= this.#whatStops();
+    await this.#startAll(start);
+    if (this.#live.size === 0) return false;
+    await Promise.race(this.#running());
+    await this.#time.count();
+    await open.journal.save();
+    return true;
+  }
+
+  /** What keeps further attempts from beginning. Who asks for one step by hand has answered what was before it. */
+  #whatStops(): Ending | undefined {
+    const { open, once } = this.#pool;
+    const isFirst = once === true && open.work.attempts.length === this.#attemptsBefore;
+    const outside = isFirst ? undefined : (approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }));
+    return outside ?? budgetEnding(open);
+  }
+
+  async #startAll(ready: readonly NextAttempt[]): Promise<void> {
+    const { open, once, ports } = this.#pool;
+    if (this.#ending || this.#failures.length > 0 || this.#stop.aborted) return;
+    const wanted = ready.filter(({ task }) => once !== true || !this.#tried.has(task));
+    if (wanted.length === 0) return;
+    if (isTryingAgent(open)) {
+      // What runs will tell whether the agent works again; else one turn is to find out.
+      if (this.#live.size > 0) return;
+      await restAfterOutage(open, ports, this.#stop);
+      wanted.length = 1;
+    }
+    for (const next of wanted) if (!(await this.#start(next))) return;
+  }
+
+  /** Starts an attempt; false when running ones have set aside what it would need: it is looked at again when one has ended. */
+  async #start(next: NextAttempt): Promise<boolean> {
+    const { open, space, engine, approvals, limits, ports } = this.#pool;
+    const { task } = next;
+    const reservation = this.#ledger.reserve(limits.width - this.#live.size);
+    if (!reservation) return false;
+    this.#tried.add(task);
+    await this.#begin(task);
+    const worker = freeWorker(this.#live);
+    const shared = { ledger: this.#ledger, reservation, live: this.#folders };
+    const order = { ...next, engine, approvals, worker, ...shared };
+    const ended = runSliceAttempt(open, space, order, ports, this.#stop)
+      .catch((error: unknown) => void this.#failures.push(error))
+      .finally(() => this.#live.delete(task));
+    this.#live.set(task, { worker, ended });
+    return true;
+  }
+
+  async #begin(id: string): Promise<void> {
+    const { open, space, ports } = this.#pool;
+    const task = open.graph.tasks.find((one) => one.id === id);
+    if (!task) throw new Error(`The goal ${open.id} has no task ${id}.`);
+    const { git } = space.sliced;
+    await avoidConflict(open, git, id, ports);
+    await beginSlice(open, git, task, this.#stop);
+  }
 }
 
 function freeWorker(live: ReadonlyMap<string, Live>): string {

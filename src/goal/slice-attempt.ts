@@ -1,29 +1,37 @@
 /**
- * One attempt at a slice, in a folder of its own: made, worked in, saved, checked, and taken away. What it came to is one
- * event. Killed before that event the attempt counts as cut off, and what its folder held is found there or in its rescue;
- * killed after it only the folder is left to be taken away.
+ * One attempt at a slice, in a folder of its own: made, worked in, saved, checked, and taken away. What the agent left is
+ * recorded when its turn ends, before gates write there, too; what it came to is one event. Killed before that event the
+ * attempt counts as cut off, and what its agent left is found in its rescue, or else in the folder; killed after it only the
+ * folder is left to be taken away.
  */
 import type { Ledger, Reservation } from "../budget/ledger.ts";
 import { parseDelivery } from "../delivery/metadata.ts";
-import { OmkError } from "../errors.ts";
+import { OmkError, systemCode } from "../errors.ts";
 import type { SliceFault, SliceState } from "../format/slices.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { GoalTask } from "../format/task-graph.ts";
 import type { Attempt } from "../format/work.ts";
-import { makeAttemptTree, removeAttemptTree, type AttemptTree } from "../git/attempt-tree.ts";
+import {
+  holdsProject,
+  makeAttemptTree,
+  removeAttemptTree,
+  type AttemptTree,
+  type Removal,
+} from "../git/attempt-tree.ts";
 import { withoutChanges } from "../git/combined-trees.ts";
-import { checkedBranch } from "../git/ref-name.ts";
-import { rescueAttempt, type Rescued } from "../git/rescue.ts";
+import { branchTip, commitOnBranch } from "../git/integrate.ts";
+import { tryRescue, type Rescued } from "../git/rescue.ts";
 import { workTreeOf } from "../git/work-tree.ts";
 import type { EvidenceFile } from "../store/evidence.ts";
 import { ensureFolder } from "../store/files.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import { workerOf } from "./agent-tasks.ts";
+import { rescuedEvent, rescueTime, unreadable } from "./left-worktrees.ts";
 import { meterAttempt } from "./metering.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import { slicePrompt } from "./prompt.ts";
 import { takeProposals, taskTurnMs } from "./proposals.ts";
-import { judgeSlice, type Rejection, type SliceJudgement } from "./slice-checks.ts";
+import { judgeSlice, worktreeGone, type Rejection, type SliceJudgement } from "./slice-checks.ts";
 import { attemptStart, startFiles, wasCutOff, type StartFiles } from "./slice-start.ts";
 import type { SlicedSpace } from "./sliced-space.ts";
 import { requireSlices, sliceState, withSlice } from "./slices.ts";
@@ -83,11 +91,25 @@ interface ReadyFolder {
   prepared: string;
 }
 
+/** What an agent has left when its turn is over. */
+interface Left {
+  /** As it is recorded by now. */
+  attempt: Attempt;
+  /** What it made of the files it was given; absent where nobody can tell. */
+  result?: { tree: string; project: string };
+  /** Why that cannot be judged: the folder is gone, or in a state in which nothing can run there. */
+  gone?: Rejection;
+  /** What is in no commit: for its sake the folder is kept. */
+  unsaved: readonly string[];
+}
+
 /** How an attempt ended, and what was found about it on the way. */
 interface Outcome {
   ended: Attempt;
   files: EvidenceFile[];
   rejection?: Rejection;
+  /** What the next attempts are told. */
+  faults: SliceFault[];
   /** Its result on its branch, where that is taken. */
   commit?: string;
 }
@@ -101,7 +123,9 @@ class SliceAttempt {
   readonly #task: GoalTask;
   /** As it was recorded before its first attempt; only its own attempts change what is read of it here. */
   readonly #state: SliceState;
-  #rescued: Rescued | undefined;
+  /** What its branch named when it began: no other attempt at the slice is under way, so only a later one moves it. */
+  #tip: string | null = null;
+  #left: Left | undefined;
   /** Its end is known; what fails from then on changes nothing about it. */
   #isEnding = false;
 
@@ -136,6 +160,7 @@ class SliceAttempt {
     const { attempt, claim } = await claimAttempt(this.#open, this.#order, given, this.#ports);
     let folder: ReadyFolder | undefined;
     try {
+      this.#tip = (await branchTip(git, this.#state.branch, this.#signal)) ?? null;
       folder = await this.#readyFolder(attempt, start);
       const last = earlier.at(-1);
       const files = { from: folder.start.from, cutOff: last !== undefined && wasCutOff(last) };
@@ -185,9 +210,8 @@ class SliceAttempt {
     }
   }
 
-  /** Records what the agent finds where that is not what was announced. */
+  /** Records what the agent finds. Until then no agent was there, and nothing in the folder is anybody's work. */
   async #recordStart(attempt: Attempt, start: StartFiles, prepared: string): Promise<Attempt> {
-    if (start.commit === attempt.start_commit && prepared === start.tree) return attempt;
     const project = await this.#space.sliced.git.projectIn(prepared, this.#signal);
     const { task_id, fence } = attempt;
     const ready: Attempt = {
@@ -228,42 +252,45 @@ class SliceAttempt {
     }
   }
 
-  async #outcome({ attempt, tree, start, prepared }: ReadyFolder, worked: WorkTurn): Promise<Outcome> {
-    const { git } = this.#space.sliced;
+  async #outcome(ready: ReadyFolder, worked: WorkTurn): Promise<Outcome> {
     const { turn } = worked;
     const wasStopped = this.#signal.aborted;
     // Before the gates: they write into the folder, too, and what they write is not the agent's.
-    const rescued = await this.#rescue(attempt, tree);
-    const ofAgent = { tree: rescued.tree, from: start.tree, to: prepared };
-    const result = await withoutChanges(git, ofAgent, UNHURRIED);
-    const result_tree = await git.projectIn(result, UNHURRIED);
-    const folder = evidenceFolder(this.#open, attempt);
-    const files = [...worked.files];
-    const trees = { folder, start: start.project, result: result_tree };
-    files.push(...(await keepChanges(this.#open, workTreeOf(git), trees, this.#ports)));
+    const left = await this.#leave(ready);
+    const { attempt, result, gone } = left;
+    const files = [...worked.files, ...(await this.#keepChanges(ready, left))];
     const isToBeJudged = turn.status === "finished" && !wasStopped;
-    const judged = isToBeJudged ? await this.#judge(attempt, tree, { result, result_tree }) : NOT_JUDGED;
+    const judged = isToBeJudged ? await this.#judge(ready, left) : NOT_JUDGED;
     files.push(...(judged?.evidence ?? []));
     const interrupted = wasStopped || judged === undefined;
+    const result_tree = result?.project ?? null;
     const ended: Attempt = {
       ...afterTurn(attempt, worked, { interrupted, result_tree }, this.#ports),
-      rescue: { ref: rescued.ref, commit: rescued.commit },
       ...(judged?.gates && { gates: judged.gates }),
       ...(judged?.rejection && this.#rejected(judged.rejection)),
     };
-    if (judged?.rejection) return { ended, files, rejection: judged.rejection };
-    if (!isDone(ended)) return { ended, files };
+    const rejection = judged?.rejection;
+    if (rejection) return { ended, files, rejection, faults: rejection.faults };
+    if (!isDone(ended) || !result) return { ended, files, faults: faultsOf(ended, gone) };
+    const folder = evidenceFolder(this.#open, attempt);
     files.push(...(await takeProposals(this.#open, ended, turn, folder, this.#ports)));
-    return { ended, files, commit: await this.#take(ended, result) };
+    return { ended, files, faults: [], commit: await this.#take(ended, result.tree) };
+  }
+
+  async #keepChanges({ attempt, start }: ReadyFolder, { result }: Left): Promise<EvidenceFile[]> {
+    if (!result) return [];
+    const folder = evidenceFolder(this.#open, attempt);
+    const trees = { folder, start: start.project, result: result.project };
+    return keepChanges(this.#open, workTreeOf(this.#space.sliced.git), trees, this.#ports);
   }
 
   /** Undefined when it was stopped on the way: nobody knows then whether the result holds, so the next attempt goes on. */
   async #judge(
-    { fence }: Attempt,
-    folder: AttemptTree,
-    { result, result_tree }: { result: string; result_tree: string },
+    { attempt: { fence }, tree: folder }: ReadyFolder,
+    { result, gone }: Left,
   ): Promise<SliceJudgement | undefined> {
-    const given = { task: this.#task, state: this.#state, fence, folder, tree: result, project: result_tree };
+    if (gone || !result) return { evidence: [], ...(gone && { rejection: gone }) };
+    const given = { task: this.#task, state: this.#state, fence, folder, ...result };
     try {
       return await judgeSlice(this.#open, this.#space, given, this.#ports, this.#signal);
     } catch (error) {
@@ -277,26 +304,56 @@ class SliceAttempt {
     return { outcome: "rejected", outcome_code: code, summary };
   }
 
-  /** Saves what the folder holds; asked again it is what it was when first asked. */
-  async #rescue({ task_id: task, fence }: Attempt, tree: AttemptTree): Promise<Rescued> {
-    const given = { task, fence, at: this.#ports.clock.now() };
-    this.#rescued ??= await rescueAttempt(this.#space.sliced.git, tree, given, UNHURRIED);
-    return this.#rescued;
+  /** Saves what the folder holds, and records it; asked again it is what it was when first asked. */
+  async #leave(ready: ReadyFolder): Promise<Left> {
+    this.#left ??= await this.#save(ready);
+    return this.#left;
   }
 
-  /** Puts a result that is taken onto its branch. The log names the commit; a branch that a kill left behind is moved. */
-  async #take({ ended_at }: Attempt, tree: string): Promise<string> {
+  async #save({ attempt, tree, start, prepared }: ReadyFolder): Promise<Left> {
     const { git } = this.#space.sliced;
+    const { task_id: task, fence } = attempt;
+    const given = { task, fence, at: rescueTime(this.#open, fence) };
+    const tried = await tryRescue(git, tree, given, UNHURRIED);
+    if (tried.outcome === "unreadable")
+      return { attempt, gone: worktreeGone(tried.because), unsaved: [unreadable(tried)] };
+    const { rescued } = tried;
+    const result = await withoutChanges(
+      git,
+      { tree: rescued.tree, from: start.tree, to: prepared },
+      UNHURRIED,
+    );
+    const project = await git.projectIn(result, UNHURRIED);
+    const gone = holdsProject(git, tree) ? undefined : worktreeGone(`${tree.cwd} is no folder any more`);
+    return {
+      attempt: await this.#recordRescue(attempt, { worktree: tree.id, rescued, project }),
+      result: { tree: result, project },
+      ...(gone && { gone }),
+      unsaved: rescued.unsaved,
+    };
+  }
+
+  /** From now on what is in the folder is not asked any more. */
+  async #recordRescue(
+    attempt: Attempt,
+    saved: { worktree: string; rescued: Rescued; project: string },
+  ): Promise<Attempt> {
+    const { fence } = attempt;
+    await this.#open.update(() => [rescuedEvent(this.#open, { fence, ...saved })]);
+    const { rescue } = this.#open.work.attempts.find((one) => one.fence === fence) ?? {};
+    return { ...attempt, result_tree: saved.project, ...(rescue && { rescue }) };
+  }
+
+  /** Puts a result that is taken onto its branch; the log then names the commit. */
+  async #take({ ended_at }: Attempt, tree: string): Promise<string> {
     const { branch, parents, task_id } = this.#state;
     const { write_set } = this.#task;
     const scope = write_set.length === 0 ? "project files" : write_set.join(", ");
     const { slice_id = task_id } = parseDelivery(this.#task.delivery ?? {}).fields;
     const message = `[omk-slice] ${this.#open.id} / ${slice_id}\n\nWrite scope: ${scope}`;
     const at = new Date(ended_at ?? this.#open.goal.created_at);
-    const commit = await git.commitTree({ tree, parents, message, at }, UNHURRIED);
-    const ref = `refs/heads/${checkedBranch(branch)}`;
-    await git.moveRef(ref, commit, (await git.refAt(ref, UNHURRIED)) ?? null, UNHURRIED);
-    return commit;
+    const given = { branch, tree, parents, message, at, expected: this.#tip };
+    return commitOnBranch(this.#space.sliced.git, given, UNHURRIED);
   }
 
   // ---- The end
@@ -305,13 +362,12 @@ class SliceAttempt {
     this.#isEnding = true;
     await this.#record(outcome, claim.end(claimEnd(outcome.ended)));
     this.#ports.tell(describeEnd(this.#open.graph, outcome.ended));
-    await this.#remove(tree, { unsaved: this.#rescued?.unsaved ?? [] });
+    await this.#remove(tree, { unsaved: this.#left?.unsaved ?? [] });
   }
 
   /** Everything that the end of an attempt changes, in one event. */
-  async #record({ ended, files, rejection, commit }: Outcome, failures: number): Promise<void> {
+  async #record({ ended, files, rejection, faults, commit }: Outcome, failures: number): Promise<void> {
     const { task_id, fence, rescue } = ended;
-    const faults = rejection?.faults ?? faultsOf(ended);
     await this.#open.update(() => {
       const { work } = this.#open;
       const slices = requireSlices(work);
@@ -362,30 +418,37 @@ class SliceAttempt {
     if (this.#isEnding) return;
     const isStop = this.#signal.aborted && error === this.#signal.reason;
     const said = error instanceof Error ? error.message : String(error);
-    let rescued: Rescued | undefined;
+    let left: Left | undefined;
     try {
-      rescued = folder && (await this.#rescue(attempt, folder.tree));
+      left = folder && (await this.#leave(folder));
     } catch {
       // What cannot be saved now stays where it is: whoever opens the goal next finds an attempt that was cut off.
       return;
     }
     const ended: Attempt = {
-      ...attempt,
+      ...(left?.attempt ?? attempt),
       status: "interrupted",
       outcome: isStop ? "cancelled" : "failed",
       outcome_code: isStop ? "cancelled" : error instanceof OmkError ? error.code : "crashed",
       ended_at: instantOf(this.#ports.clock.now()),
       summary: isStop ? "it was stopped before the agent began" : this.#ports.redactor.text(said),
-      ...(rescued && { rescue: { ref: rescued.ref, commit: rescued.commit } }),
     };
-    await this.#record({ ended, files: [] }, claim.end("not_counted"));
+    await this.#record({ ended, files: [], faults: [] }, claim.end("not_counted"));
     this.#ports.tell(describeEnd(this.#open.graph, ended));
-    if (folder && rescued) await this.#remove(folder.tree, rescued);
+    if (folder && left) await this.#remove(folder.tree, left);
   }
 
   /** Takes a folder away; one that stays, in quarantine, is recorded. */
   async #remove(tree: AttemptTree, rescued: { unsaved: readonly string[] }): Promise<void> {
-    const removal = await removeAttemptTree(this.#space.sliced.git, tree, rescued, UNHURRIED);
+    let removal: Removal;
+    try {
+      removal = await removeAttemptTree(this.#space.sliced.git, tree, rescued, UNHURRIED);
+    } catch (error) {
+      // Whoever opens the goal next tries again; the work goes on meanwhile.
+      if (!(error instanceof OmkError) && systemCode(error) === undefined) throw error;
+      this.#ports.tell(`the folder of ${this.#task.id} stays in ${tree.folder}: ${(error as Error).message}`);
+      return;
+    }
     if (removal.outcome === "removed") return;
     const { path, because } = removal;
     await this.#open.update(() => {
@@ -408,8 +471,11 @@ class SliceAttempt {
 const NOT_JUDGED: SliceJudgement = { evidence: [] };
 
 /** What a turn that did not end well tells the next one; nothing where it was nobody's fault. */
-function faultsOf({ counted, outcome, outcome_code, summary }: Attempt): SliceFault[] {
+function faultsOf(
+  { counted, outcome, outcome_code, summary }: Attempt,
+  gone: Rejection | undefined,
+): SliceFault[] {
   if (!counted || outcome === "finished") return [];
   const heading = `The turn did not end well (${outcome_code ?? outcome ?? "failed"}):`;
-  return [{ heading, details: summary ?? "no details", keep: "end" }];
+  return [{ heading, details: summary ?? "no details", keep: "end" }, ...(gone?.faults ?? [])];
 }

@@ -6,8 +6,9 @@ import type { Attempt } from "../format/work.ts";
 import { runGateSet, type GateSetRun } from "../gate/steps.ts";
 import type { AttemptTree } from "../git/attempt-tree.ts";
 import type { PrivateGit } from "../git/private-git.ts";
-import { refusedChanges, type RefusedChange } from "../git/refused-changes.ts";
+import { refusedChanges } from "../git/refused-changes.ts";
 import { workTreeOf, type TreeChange } from "../git/work-tree.ts";
+import { strayedChanges } from "../scheduler/ownership.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import type { EvidenceFile } from "../store/evidence.ts";
 import { gateDefinitions } from "./candidates.ts";
@@ -16,7 +17,6 @@ import type { GoalPorts, OpenGoal } from "./open.ts";
 import { failing, FAULT_CHARACTERS_MAX, solvedBy } from "./prompt.ts";
 import type { SlicedSpace } from "./sliced-space.ts";
 import type { Workspace } from "./workspace.ts";
-import { isCovered } from "./write-sets.ts";
 
 /** Why the result of an attempt at a slice is not taken. */
 type RejectionCode =
@@ -24,6 +24,7 @@ type RejectionCode =
   | "write_set_violated"
   | "conflict_left"
   | "nothing_changed"
+  | "worktree_gone"
   | "gates_red";
 
 /** A result that is not taken. */
@@ -73,10 +74,7 @@ export function judgeChanges(result: SliceChanges): Rejection | undefined {
 }
 
 function refusedOf({ changes, leftOut }: SliceChanges): Rejection | undefined {
-  const refused: RefusedChange[] = [
-    ...refusedChanges(changes),
-    ...leftOut.map((path) => ({ path, because: "git takes no such name" })),
-  ];
+  const refused = refusedChanges(changes, leftOut);
   if (refused.length === 0) return undefined;
   return {
     code: "refused_change",
@@ -91,13 +89,10 @@ function refusedOf({ changes, leftOut }: SliceChanges): Rejection | undefined {
 }
 
 function strayedOf({ changes, prefix, writeSet, isAllowed }: SliceChanges): Rejection | undefined {
-  const strayed = changes.filter((change) => {
-    if (!change.path.startsWith(prefix)) return true;
-    const path = change.path.slice(prefix.length);
-    return !isCovered({ ...change, path }, writeSet) && !isAllowed(path);
-  });
-  if (strayed.length === 0) return undefined;
-  const paths = strayed.map(({ path }) => path);
+  const paths = strayedChanges(changes, { prefix, writeSet }).filter(
+    (path) => !path.startsWith(prefix) || !isAllowed(path.slice(prefix.length)),
+  );
+  if (paths.length === 0) return undefined;
   return {
     code: "write_set_violated",
     because: `it changed files outside its write set: ${named(paths)}`,
@@ -119,6 +114,22 @@ function unsolvedOf({ unsolved = [] }: SliceChanges): Rejection | undefined {
       {
         heading: "Conflict markers are left in these files. Solve what they mark, and take them out:",
         details: cut(unsolved.map((path) => `- \`${path}\``).join("\n"), "start"),
+      },
+    ],
+  };
+}
+
+/** A result that is not there, or that nobody can look at. */
+export function worktreeGone(why: string): Rejection {
+  return {
+    code: "worktree_gone",
+    because: `its folder was gone at the end, or could not be looked at: ${why}`,
+    faults: [
+      {
+        heading:
+          "Your current directory was gone when the turn ended, or git could not look at it, so nothing of the work could be " +
+          "taken. Work in it where it is: do not remove, replace or move it, and leave nothing in it that cannot be read.",
+        details: cut(why, "end"),
       },
     ],
   };

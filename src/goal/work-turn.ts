@@ -179,7 +179,7 @@ export async function takeWorkTurn(
 export function afterTurn(
   attempt: Attempt,
   { turn, agent, usage, refused }: WorkTurn,
-  { interrupted, result_tree }: { interrupted: boolean; result_tree: string },
+  { interrupted, result_tree }: { interrupted: boolean; result_tree: string | null },
   ports: Pick<GoalPorts, "clock" | "redactor">,
 ): Attempt {
   return {

@@ -2,26 +2,10 @@
 import type { GoalTask } from "../format/task-graph.ts";
 import type { Work } from "../format/work.ts";
 import type { TreeChange } from "../git/work-tree.ts";
-import { isTestFile } from "../gate/protected.ts";
-import { normalizedPath } from "../scheduler/ownership.ts";
+import { isCovered, PROJECT_FILES } from "../scheduler/ownership.ts";
 
 /** In a write set: anything in the project. */
-export const ANYWHERE = "project files";
-
-/** Whether a changed path lies in a write set: it is named there, or lies below what is named. New tests are free. */
-export function isCovered(change: Pick<TreeChange, "path" | "kind">, writeSet: readonly string[]): boolean {
-  return (change.kind === "added" && isTestFile(change.path)) || isNamed(change.path, writeSet);
-}
-
-/** Whether a write set names a path, or a folder that it lies in. */
-export function isNamed(path: string, writeSet: readonly string[]): boolean {
-  return writeSet.some((entry) => {
-    if (entry.trim() === ANYWHERE) return true;
-    const allowed = normalizedPath(entry);
-    if (allowed === undefined) return false;
-    return allowed === "." || path === allowed || path.startsWith(`${allowed}/`);
-  });
-}
+export const ANYWHERE = PROJECT_FILES;
 
 /**
  * The paths outside write sets after an attempt: what it changed outside its own, with those from before that are still

@@ -2,9 +2,10 @@
  * Which paths are in use by tasks at work. Two tasks get in each other's way when one writes what the other writes
  * or reads, and a folder stands for all below it. Paths are compared as texts, in the spelling they have.
  */
+import { isTestFile } from "../gate/protected.ts";
 
 /** The name by which a task says that it may touch anything. */
-const PROJECT_FILES = "project files";
+export const PROJECT_FILES = "project files";
 /** What makes a part of a path a pattern. */
 const PATTERN = /[*?[\]{}]|[+@!]\(|^!/;
 
@@ -46,6 +47,44 @@ export function footprintOf(task: { read_set: readonly string[]; write_set: read
   const writes = normalized(task.write_set);
   const key = reads.length === 0 && writes.length === 0 ? "" : JSON.stringify([reads, writes]);
   return { key, reads: reads.map(partsOf), writes: writes.map(partsOf) };
+}
+
+/** A change of one file. */
+interface Changed {
+  path: string;
+  kind: "added" | "modified" | "deleted" | "type_changed";
+}
+
+/**
+ * Whether a write set names a path, or a folder that it lies in. An entry that leads nobody knows where names nothing: what
+ * it may keep others from (`footprintOf`) and what it lets its task do are both decided for the safe side.
+ */
+export function isNamed(path: string, writeSet: readonly string[]): boolean {
+  return writeSet.some((entry) => {
+    const allowed = normalizedPath(entry);
+    return allowed === "." || path === allowed || (allowed !== undefined && path.startsWith(`${allowed}/`));
+  });
+}
+
+/** Whether a changed path lies in a write set: it is named there, or lies below what is named. New tests are free. */
+export function isCovered({ path, kind }: Changed, writeSet: readonly string[]): boolean {
+  return (kind === "added" && isTestFile(path)) || isNamed(path, writeSet);
+}
+
+/**
+ * Those of a repository's changes that a task may not make: outside the project, which lies below `prefix`, or outside its
+ * write set, whose paths are the project's.
+ */
+export function strayedChanges(
+  changes: readonly Changed[],
+  { prefix, writeSet }: { prefix: string; writeSet: readonly string[] },
+): string[] {
+  return changes
+    .filter(
+      ({ path, kind }) =>
+        !path.startsWith(prefix) || !isCovered({ path: path.slice(prefix.length), kind }, writeSet),
+    )
+    .map(({ path }) => path);
 }
 
 type Use = "writers" | "readers";

@@ -228,6 +228,8 @@ export class Journal {
   readonly #savedSeq = new Map<string, number>();
   /** The newest event that `documents` include; the log may be one moment ahead. */
   #foldedSeq: number;
+  /** Ends with the last step that was asked for by `inTurn`. */
+  #lastTurn: Promise<unknown> = Promise.resolve();
 
   private constructor(
     folder: string,
@@ -323,6 +325,17 @@ export class Journal {
       for (const { file } of event.changes) if (this.#snapshots.has(file)) this.#dirty.add(file);
     }
     return written;
+  }
+
+  /**
+   * Takes a step that records something made of what the documents hold: it begins when all such steps before it have ended,
+   * so that none overwrites what another one, under way beside it, has added. Nothing in it may wait for another step.
+   */
+  inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const taken = this.#lastTurn.then(step);
+    // Whoever asked learns of a failure; what comes next has its own.
+    this.#lastTurn = taken.catch(() => undefined);
+    return taken;
   }
 
   /**

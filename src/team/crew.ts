@@ -24,7 +24,7 @@ import { costOf } from "../budget/usage.ts";
 import type { Stop } from "./budget.ts";
 import { change, changeAttempt, changeTask, type OpenRun, type RunPorts } from "./open.ts";
 import { Worker } from "./worker.ts";
-import type { Site, Taken, Workspace } from "./workspace.ts";
+import type { Site, Taken, Sites } from "./sites.ts";
 
 /** What limits the work of a crew. */
 export interface CrewLimits {
@@ -81,7 +81,7 @@ export class Crew {
   readonly #open: OpenRun;
   readonly #workers: readonly Worker[];
   readonly #scheduler: Scheduler;
-  readonly #workspace: Workspace;
+  readonly #sites: Sites;
   readonly #ledger: Ledger;
   readonly #breaker: Breaker;
   readonly #limits: CrewLimits;
@@ -105,13 +105,13 @@ export class Crew {
     open: OpenRun,
     workers: readonly Worker[],
     scheduler: Scheduler,
-    work: { workspace: Workspace; ledger: Ledger; breaker: Breaker; limits: CrewLimits },
+    work: { sites: Sites; ledger: Ledger; breaker: Breaker; limits: CrewLimits },
     ports: RunPorts,
   ) {
     this.#open = open;
     this.#workers = workers;
     this.#scheduler = scheduler;
-    this.#workspace = work.workspace;
+    this.#sites = work.sites;
     this.#ledger = work.ledger;
     this.#breaker = work.breaker;
     this.#limits = work.limits;
@@ -335,7 +335,7 @@ export class Crew {
     // Set-up may take long, and no agent is there yet who could fall silent.
     this.#renew(running, true);
     try {
-      const site = await this.#workspace.enter(task, running.attempt, signal);
+      const site = await this.#sites.enter(task, running.attempt, signal);
       this.#renew(running, false);
       return site;
     } catch (error) {
@@ -437,12 +437,12 @@ export class Crew {
   async #settle(attempt: RunAttempt, report: Report, running?: Running): Promise<void> {
     const usage = this.#charge(attempt, report, running);
     if (running) this.#breaker.end(running.ticket, resultOf(report), this.#breakerTime());
-    const left = { ...attempt, ...(await this.#workspace.leave(attempt)) };
+    const left = { ...attempt, ...(await this.#sites.leave(attempt)) };
     const task = this.#scheduler.get(attempt.task_id);
     const end = (taken: Taken) => this.#end(taken, { attempt: left, report, usage }, running);
-    if (task && report.status === "success") await this.#workspace.take(task, left, end);
+    if (task && report.status === "success") await this.#sites.take(task, left, end);
     else await end({ outcome: "taken", attempt: {}, changes: [] });
-    await this.#workspace.clear(left);
+    await this.#sites.clear(left);
   }
 
   /** Writes down how an attempt has ended, and what follows from it. */
@@ -537,7 +537,7 @@ export class Crew {
   /** An execution that was ended because the run stops: it is not counted, and the task stays to be done. */
   async #interrupt(attempt: RunAttempt, report: Report, running?: Running): Promise<void> {
     const fence = Number(attempt.id);
-    const left = { ...attempt, ...(await this.#workspace.leave(attempt)) };
+    const left = { ...attempt, ...(await this.#sites.leave(attempt)) };
     const changed = this.#scheduler.release(attempt.task_id, fence);
     const usage = this.#charge(attempt, report, running);
     const ended = {
@@ -550,13 +550,13 @@ export class Crew {
       payload: { ...retryEvent(attempt, this.#stop?.reason ?? "the run was stopped").payload },
       changes: [...changed.map(taskChange), changeAttempt(fence, ended)],
     });
-    await this.#workspace.clear(left);
+    await this.#sites.clear(left);
   }
 
   /** A lease is over and the worker's agent has been ended: only now may the task be done again. */
   async #lose(running: Running): Promise<void> {
     const { worker, fence } = running;
-    const attempt = { ...running.attempt, ...(await this.#workspace.leave(running.attempt)) };
+    const attempt = { ...running.attempt, ...(await this.#sites.leave(running.attempt)) };
     const reason = "stale lease recovered";
     const marker = `workers/${worker.name}/stale-worker-cleanup.json`;
     const cleaned_at = instantOf(this.#ports.clock.now());
@@ -592,7 +592,7 @@ export class Crew {
       // Its agent is gone, its files are its own: the next assignment gets a fresh process.
       { kind: "worker_recovered", actor: worker.name, payload: { worker_id: worker.name } },
     );
-    await this.#workspace.clear(attempt);
+    await this.#sites.clear(attempt);
     this.#ports.tell(`${worker.name}: no sign of life on ${attempt.task_id}; its agent was ended`);
   }
 

@@ -5,17 +5,16 @@
 import type { Task } from "../format/run.ts";
 import { printable } from "../format/printable.ts";
 import type { RunAttempt, TeamWork } from "../format/team-work.ts";
-import { isTestFile } from "../gate/protected.ts";
 import { isContained, mergeCommits } from "../git/integrate.ts";
 import type { PrivateGit, TreeChange } from "../git/private-git.ts";
 import { refusedChanges } from "../git/refused-changes.ts";
-import { footprintOf, normalizedPath, OwnershipMap } from "../scheduler/ownership.ts";
+import { footprintOf, OwnershipMap, PROJECT_FILES, strayedChanges } from "../scheduler/ownership.ts";
 
 /** What has come together so far. */
-export type Merged = NonNullable<TeamWork["merged"]>;
+export type MergedResults = NonNullable<TeamWork["merged"]>;
 
 /** Why a result is not taken; `because` is fit to follow "it was not taken:". */
-export interface Rejection {
+export interface NotTaken {
   code: "outside_project" | "refused_change" | "write_set_violated" | "conflict" | "worktree_gone";
   because: string;
 }
@@ -33,7 +32,7 @@ const LESSON_CHARACTERS_MAX = 4_000;
 export function neededResults(
   task: Task,
   tasks: readonly Task[],
-  { results, order }: Pick<Merged, "results" | "order">,
+  { results, order }: Pick<MergedResults, "results" | "order">,
 ): string[] {
   const byId = new Map(tasks.map((one) => [one.id, one]));
   const paths = new OwnershipMap();
@@ -55,7 +54,7 @@ export function neededResults(
 /** The base with these results and no others; everything that was taken where they cannot be had without it. */
 export async function startWith(
   git: PrivateGit,
-  { merged, needed, at }: { merged: Merged; needed: readonly string[]; at: Date },
+  { merged, needed, at }: { merged: MergedResults; needed: readonly string[]; at: Date },
   signal: AbortSignal,
 ): Promise<string> {
   if (needed.length > 0 && needed.length === merged.order.length) return merged.head;
@@ -74,12 +73,25 @@ export async function startWith(
   return start;
 }
 
-/** Why changes are not taken, whoever made them and however they merge. `prefix` is where the project lies. Pure. */
-export function whyNotTaken(
-  changes: readonly TreeChange[],
-  task: Pick<Task, "write_set">,
-  prefix: string,
-): Rejection | undefined {
+/** What was changed, as it is judged. Paths are those of the whole repository. */
+interface TaskChanges {
+  changes: readonly TreeChange[];
+  /** What lies in its folder under names that git takes into no tree. */
+  leftOut: readonly string[];
+  /** The project below the repository's top, with a slash at its end, or nothing. */
+  prefix: string;
+  /** Of the project; a task that names no path may write anywhere in it. */
+  writeSet: readonly string[];
+}
+
+/** Why changes are not taken, whoever made them and however they merge. Pure. */
+export function whyNotTaken({
+  changes,
+  leftOut,
+  prefix,
+  writeSet: given,
+}: TaskChanges): NotTaken | undefined {
+  const writeSet = given.length === 0 ? [PROJECT_FILES] : given;
   const outside = changes.filter(({ path }) => !path.startsWith(prefix)).map(({ path }) => path);
   if (outside.length > 0) {
     return {
@@ -87,44 +99,28 @@ export function whyNotTaken(
       because: `it changed files outside the project: ${named(outside)}`,
     };
   }
-  const refused = refusedChanges(changes);
+  const refused = refusedChanges(changes, leftOut);
   const [first] = refused;
   if (first) {
     const because = `no change may do this: ${named(refused.map(({ path }) => path))} (${first.because})`;
     return { code: "refused_change", because };
   }
-  const own = changes.map((one) => ({ ...one, path: one.path.slice(prefix.length) }));
-  const strayed = strayedPaths(own, task.write_set);
+  const strayed = strayedChanges(changes, { prefix, writeSet }).map((path) => path.slice(prefix.length));
   if (strayed.length === 0) return undefined;
   return {
     code: "write_set_violated",
-    because: `it changed ${named(strayed)}, and may only write ${named(task.write_set)} and new tests`,
+    because: `it changed ${named(strayed)}, and may only write ${named(writeSet)} and new tests`,
   };
-}
-
-/** Changed paths that a task may not write. A task that names no path may write anywhere; new tests are free. Pure. */
-export function strayedPaths(
-  changes: readonly Pick<TreeChange, "path" | "kind">[],
-  writeSet: readonly string[],
-): string[] {
-  if (writeSet.length === 0) return [];
-  // What leads nobody knows where may be anything, as for the scheduler.
-  const places = writeSet.map((one) => normalizedPath(one) ?? ".");
-  const isNamed = (path: string) =>
-    places.some((place) => place === "." || path === place || path.startsWith(`${place}/`));
-  return changes
-    .filter(({ path, kind }) => !isNamed(path) && !(kind === "added" && isTestFile(path)))
-    .map(({ path }) => path);
 }
 
 /** Puts one more result to those that were taken, or says with what it does not go together. */
 export async function withResult(
   git: PrivateGit,
-  merged: Merged,
+  merged: MergedResults,
   { task, commit, at }: { task: string; commit: string; at: Date },
   signal: AbortSignal,
 ): Promise<
-  { outcome: "merged"; merged: Merged } | { outcome: "conflict"; files: string[]; kinds: string[] }
+  { outcome: "merged"; merged: MergedResults } | { outcome: "conflict"; files: string[]; kinds: string[] }
 > {
   const isNext = await isContained(git, merged.head, commit, signal);
   const message = `[omk-team] ${git.goalId}: merge ${task}`;

@@ -103,7 +103,6 @@ export class OpenRun {
   /** Whether the log had a proof of the run's last end when it was opened. */
   readonly wasProven: boolean;
   readonly #ports: RunPorts;
-  #updated: Promise<unknown> = Promise.resolve();
 
   private constructor(
     id: string,
@@ -176,10 +175,7 @@ export class OpenRun {
 
   /** The same for an event whose changes are made of what `team-work.json` holds: made when those before it are folded in. */
   update(make: () => NewEvent): Promise<number[]> {
-    const updated = this.#updated.then(() => this.record(make()));
-    // Whoever asked learns of a failure; what comes next has its own.
-    this.#updated = updated.catch(() => undefined);
-    return updated;
+    return this.journal.inTurn(() => this.record(make()));
   }
 
   /** Writes everything that other programs read: the snapshots, `team-state.json` and the run's manifest and tasks. */

@@ -5,10 +5,10 @@ import { changedFiles } from "../git/changed-files.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import type { OpenRun } from "./open.ts";
-import { writable, type RunResult, type Site, type Taken, type Workspace } from "./workspace.ts";
+import { writable, type RunResult, type Site, type Taken, type Sites } from "./sites.ts";
 
-/** The project directory as the workspace of a run. */
-export class SharedTree implements Workspace {
+/** The project directory as the one place of a run. */
+export class SharedTree implements Sites {
   readonly tree: WorkTree;
   readonly isShared = true;
   readonly #open: OpenRun;

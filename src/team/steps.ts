@@ -42,7 +42,7 @@ import { roleOf } from "./roles.ts";
 import { SharedTree } from "./shared-tree.ts";
 import { reportLines, SYNTHESIS_MS, synthesisPrompt } from "./synthesize.ts";
 import { Worker } from "./worker.ts";
-import type { Workspace } from "./workspace.ts";
+import type { Sites } from "./sites.ts";
 import { Worktrees } from "./worktrees.ts";
 
 const DECOMPOSE_MS = 5 * 60_000;
@@ -50,7 +50,7 @@ const DECOMPOSE_MS = 5 * 60_000;
 /** What every step is given. */
 interface Steps {
   open: OpenRun;
-  workspace: Workspace;
+  sites: Sites;
   /** Named when it is needed: ending a run needs none. */
   engine: () => Engine;
   ledger: Ledger;
@@ -82,20 +82,20 @@ export async function endOrphan(open: OpenRun, stopped: Stop, ports: RunPorts): 
 /** Ends what an earlier controller left, and opens what every step needs. */
 async function takeUp(open: OpenRun, engine: () => Engine, ports: RunPorts): Promise<Steps> {
   const { work } = open;
-  const workspace = await openWorkspace(open, ports);
-  if (workspace.tree.kind === "folder")
+  const sites = await openSites(open, ports);
+  if (sites.tree.kind === "folder")
     ports.tell(`no git repository in ${work.project_dir}: the proof will have no git evidence`);
   await recoverRun(open, ports);
-  await workspace.tidy();
+  await sites.tidy();
   const ledger = runLedger(work, open.attempts, work.active_ms + unrecordedMs(open, ports), ports);
   // After an outage one turn tries the agent before the others.
   const breaker = new Breaker(endedOutside(open.attempts) ? "half_open" : "closed");
   const approvals = approvalsFor(open.approvals, work, work.project_dir, ports);
-  return { open, workspace, engine, ledger, breaker, approvals, ports };
+  return { open, sites, engine, ledger, breaker, approvals, ports };
 }
 
 /** The way of working that the run was made with. */
-async function openWorkspace(open: OpenRun, ports: RunPorts): Promise<Workspace> {
+async function openSites(open: OpenRun, ports: RunPorts): Promise<Sites> {
   const { project_dir: projectDir, isolation } = open.work;
   const request = { projectDir, goalDir: open.folder, goalId: open.id };
   if (isolation !== "worktree") return new SharedTree(open, await ports.openWorkTree(request));
@@ -158,10 +158,10 @@ function stopOf(signal: AbortSignal): Stop {
 }
 
 /** The files as found, and what the gates say of them. */
-async function layGround({ open, workspace, ports }: Steps, signal: AbortSignal): Promise<void> {
-  const { tree } = workspace;
-  const { tree: base, commit } = await workspace.base(signal);
-  await workspace.show(signal);
+async function layGround({ open, sites, ports }: Steps, signal: AbortSignal): Promise<void> {
+  const { tree } = sites;
+  const { tree: base, commit } = await sites.base(signal);
+  await sites.show(signal);
   const subject = gateSubject(open, tree);
   const run = await runGateSet(
     subject,
@@ -173,7 +173,7 @@ async function layGround({ open, workspace, ports }: Steps, signal: AbortSignal)
   const side_effects = (await tree.changes(base, after, signal)).map(({ path }) => path);
   if (run.results.length > 0)
     ports.tell(`baseline: ${run.results.map(({ name, verdict }) => `${name} ${verdict}`).join(", ")}`);
-  await open.record({
+  await open.update(() => ({
     kind: "baseline_recorded",
     actor: "scheduler",
     payload: { tree: base, commit, run: run.id },
@@ -185,7 +185,7 @@ async function layGround({ open, workspace, ports }: Steps, signal: AbortSignal)
         evidence: [...open.work.evidence, ...run.evidence],
       }),
     ],
-  });
+  }));
 }
 
 function gateSubject(open: OpenRun, tree: WorkTree): GateSubject {
@@ -212,7 +212,7 @@ function engineFor(role: "decompose" | "synthesize", { open, engine, ports }: St
 async function plan(steps: Steps, signal: AbortSignal): Promise<Stop | undefined> {
   const { open, ports } = steps;
   const { state, work } = open;
-  const { isShared } = steps.workspace;
+  const { isShared } = steps.sites;
   const { worker_count: count, task: text } = state;
   let source: "engine" | "fallback" | "given" = "given";
   let reason: string | null = null;
@@ -329,8 +329,8 @@ async function helperOnce(
   reservation: Reservation,
   signal: AbortSignal,
 ): Promise<Turn> {
-  const { open, workspace, ledger, ports } = steps;
-  await workspace.show(signal);
+  const { open, sites, ledger, ports } = steps;
+  await sites.show(signal);
   const { helper_usage: before } = open.work;
   const withUsage = (usage: Usage | null) => {
     const { tokens, usd } = costOf(usage);
@@ -351,7 +351,7 @@ async function helperOnce(
       {
         ...ask,
         engine: engineFor(ask.role, steps),
-        cwd: workspace.tree.root,
+        cwd: sites.tree.root,
         turnMs: Math.min(ask.turnMs, ledger.leftMs()),
         meter: loggedMeter(reservation, log),
         open,
@@ -367,7 +367,7 @@ async function helperOnce(
     );
     await log.flush();
     const usage = reservation.settle(turn.usage);
-    await open.record({
+    await open.update(() => ({
       kind: "helper_ended",
       actor: "omk-cli",
       payload: { role: ask.role, spawn_id: evidence.spawnId, outcome: turn.status },
@@ -377,7 +377,7 @@ async function helperOnce(
           evidence: [...open.work.evidence, evidence.file],
         }),
       ],
-    });
+    }));
     return turn;
   } finally {
     log.close();
@@ -415,29 +415,26 @@ async function execute(steps: Steps, signal: AbortSignal): Promise<Stop | undefi
 
 /** The workers of the run, with everything known of what an earlier controller had given out. */
 async function prepareCrew(steps: Steps): Promise<{ crew: Crew; workers: readonly Worker[] }> {
-  const { open, workspace, ledger, breaker, ports } = steps;
+  const { open, sites, ledger, breaker, ports } = steps;
   const { work } = open;
   const scheduler = new Scheduler(open.tasks);
   const count = Math.min(open.state.worker_count, Math.max(1, open.tasks.length));
   const workers = await openWorkers(steps, count);
   const limits = { idleMs: work.idle_ms, leaseMs: work.lease_ms, turnMs: TURN_MS_MAX };
-  const crew = new Crew(open, workers, scheduler, { workspace, ledger, breaker, limits }, ports);
+  const crew = new Crew(open, workers, scheduler, { sites, ledger, breaker, limits }, ports);
   await crew.hearEarlier();
   await recordRecovery(steps, scheduler);
   return { crew, workers };
 }
 
 /** Attempts of a controller that died, which nobody reported: they are not counted, and their tasks are to be done. */
-async function recordRecovery(
-  { open, workspace, ledger, ports }: Steps,
-  scheduler: Scheduler,
-): Promise<void> {
+async function recordRecovery({ open, sites, ledger, ports }: Steps, scheduler: Scheduler): Promise<void> {
   const now = nowOf(ports.clock);
   const changed = scheduler.recover(now);
   const lost = open.attempts.filter(({ status }) => status === "running");
   if (changed.length === 0 && lost.length === 0) return;
   const left = new Map<RunAttempt, Partial<RunAttempt>>();
-  for (const attempt of lost) left.set(attempt, await workspace.leave(attempt));
+  for (const attempt of lost) left.set(attempt, await sites.leave(attempt));
   await open.record(
     {
       kind: "run_recovered",
@@ -463,7 +460,7 @@ async function recordRecovery(
       ],
     })),
   );
-  for (const [attempt, found] of left) await workspace.clear({ ...attempt, ...found });
+  for (const [attempt, found] of left) await sites.clear({ ...attempt, ...found });
 }
 
 function hasSpoken(open: OpenRun, attempt: RunAttempt, ports: RunPorts): boolean {
@@ -477,14 +474,14 @@ function transcriptOf(open: OpenRun, { id, task_id }: RunAttempt): string {
 }
 
 async function openWorkers(
-  { open, engine, workspace, approvals, ports }: Steps,
+  { open, engine, sites, approvals, ports }: Steps,
   count: number,
 ): Promise<Worker[]> {
   const { work, state } = open;
   const role = roleOf(work);
   const place = {
     runFolder: open.folder,
-    isShared: workspace.isShared,
+    isShared: sites.isShared,
     engine,
     role,
     approvals,
@@ -513,8 +510,8 @@ async function openWorkers(
 }
 
 /** What the work has left, and how it differs from the base. */
-async function settleResult({ open, workspace }: Steps, signal: AbortSignal): Promise<void> {
-  const result = await workspace.result(signal);
+async function settleResult({ open, sites }: Steps, signal: AbortSignal): Promise<void> {
+  const result = await sites.result(signal);
   if (!result) return;
   const { tree, changed_files: changed } = result;
   await open.record(
@@ -566,7 +563,7 @@ async function synthesize(steps: Steps, signal: AbortSignal): Promise<void> {
 
 /** The gates on what is there now. */
 async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
-  const { open, workspace, ports } = steps;
+  const { open, sites, ports } = steps;
   await settleResult(steps, signal);
   const { work } = open;
   const now = work.result?.tree;
@@ -578,11 +575,11 @@ async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
     changes: [change("team-state.json", { phase: "Verifying" })],
   });
   await open.saveViews();
-  await workspace.show(signal);
+  await sites.show(signal);
   const reusable = work.baseline?.tree === now ? { reusable: work.baseline.gates } : {};
-  const judged = await judgeResult(gateSubject(open, workspace.tree), now, reusable, ports, signal);
+  const judged = await judgeResult(gateSubject(open, sites.tree), now, reusable, ports, signal);
   ports.tell(`gates: ${judged.gates.results.map(({ name, verdict }) => `${name} ${verdict}`).join(", ")}`);
-  await open.record({
+  await open.update(() => ({
     kind: "verification_recorded",
     actor: "scheduler",
     payload: { tree: now, run: judged.gates.run, passed: judged.passed },
@@ -593,16 +590,16 @@ async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
         evidence: [...open.work.evidence, ...judged.evidence],
       }),
     ],
-  });
+  }));
 }
 
 /** What the work has left is kept, then the run's end is written down. */
 async function conclude(steps: Steps, stopped: Stop | undefined): Promise<RunVerdict> {
-  const { open, workspace, ledger, ports } = steps;
+  const { open, sites, ledger, ports } = steps;
   const passed = stopped ? undefined : ledger.exhausted();
   if (passed) ports.tell(`the budget was passed by turns that were under way: ${passed.reason}`);
   await settleResult(steps, UNHURRIED);
-  const kept = await workspace.keep(!stopped);
+  const kept = await sites.keep(!stopped);
   await open.record({
     kind: "trees_kept",
     actor: "scheduler",
@@ -614,7 +611,7 @@ async function conclude(steps: Steps, stopped: Stop | undefined): Promise<RunVer
       }),
     ],
   });
-  await workspace.release();
+  await sites.release();
   if (!stopped) {
     const evidence = [...open.work.evidence, ...open.attempts.flatMap((one) => one.evidence)];
     assureWhole({ id: open.id, folder: open.folder, position: open.journal.position, evidence }, ports);

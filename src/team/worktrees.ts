@@ -41,11 +41,11 @@ import {
   startWith,
   whyNotTaken,
   withResult,
-  type Merged,
-  type Rejection,
+  type MergedResults,
+  type NotTaken,
 } from "./merge-results.ts";
 import { change, changeAttempt, type OpenRun, type RunPorts } from "./open.ts";
-import { writable, type RunResult, type Site, type Taken, type Workspace } from "./workspace.ts";
+import { writable, type RunResult, type Site, type Taken, type Sites } from "./sites.ts";
 
 /** What of an earlier attempt's changes a prompt shows. */
 const PATCH_BYTES_MAX = 16 * 1024;
@@ -58,8 +58,8 @@ interface Start {
   notes: string[];
 }
 
-/** Folders of attempts as the workspace of a run. */
-export class Worktrees implements Workspace {
+/** Folders of attempts as the places of a run. */
+export class Worktrees implements Sites {
   readonly tree: Stage;
   readonly isShared = false;
   readonly #open: OpenRun;
@@ -258,7 +258,7 @@ export class Worktrees implements Workspace {
     const changed_files = changes
       .filter(({ path }) => path.startsWith(git.prefix))
       .map((one) => ({ ...one, path: one.path.slice(git.prefix.length) }));
-    const rejected = (why: Rejection, more: Partial<RunAttempt> = {}): Taken => ({
+    const rejected = (why: NotTaken, more: Partial<RunAttempt> = {}): Taken => ({
       outcome: "rejected",
       ...why,
       attempt: { changed_files, ...more },
@@ -352,7 +352,7 @@ export class Worktrees implements Workspace {
     await this.#tellRemoval(this.tree.remove());
   }
 
-  get #merged(): Merged {
+  get #merged(): MergedResults {
     const { merged } = this.#open.work;
     if (!merged) throw new Error("The run's base was not recorded.");
     return merged;

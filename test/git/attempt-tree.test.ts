@@ -53,7 +53,7 @@ async function slice(
   at.write(attempt.folder, files);
   const tree = await attempt.snapshot(at.signal);
   const branch = `omk/goal/goal-1/${name}`;
-  const commit = { branch, tree, parent: base, message: name, at: at.at, expected: null };
+  const commit = { branch, tree, parents: [base], message: name, at: at.at, expected: null };
   return commitOnBranch(git, commit, at.signal);
 }
 
@@ -320,7 +320,7 @@ describe("results", () => {
     const git = await at.open();
     const base = at.head();
     const tree = await git.treeOf(base, at.signal);
-    const given = { branch: BRANCH, tree, parent: base, message: "one", at: at.at, expected: null };
+    const given = { branch: BRANCH, tree, parents: [base], message: "one", at: at.at, expected: null };
     const first = await commitOnBranch(git, given, at.signal);
     expect(await commitOnBranch(git, given, at.signal)).toBe(first);
     expect(await branchTip(git, BRANCH, at.signal)).toBe(first);
@@ -453,7 +453,7 @@ test("cut off before or after any call of git, the next attempt goes on and noth
     at.write(attempt.folder, { "a.txt": "done\n" });
     const tree = await attempt.snapshot(at.signal);
     const expected = (await branchTip(git, BRANCH, at.signal)) ?? null;
-    const given = { branch: BRANCH, tree, parent: base, message: "done", at: at.at, expected };
+    const given = { branch: BRANCH, tree, parents: [base], message: "done", at: at.at, expected };
     const commit = await commitOnBranch(git, given, at.signal);
     const rescued = await rescueAttempt(git, attempt, { task: "fix", fence, at: at.at }, at.signal);
     await removeAttemptTree(git, attempt, rescued, at.signal);

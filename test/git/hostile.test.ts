@@ -154,7 +154,7 @@ async function deliver(spoil: (folder: string) => void): Promise<void> {
     spoil(attempt.folder);
     const tree = await attempt.snapshot(signal);
     commits.push(
-      await commitOnBranch(git, { branch, tree, parent: base, message: name, at, expected: null }, signal),
+      await commitOnBranch(git, { branch, tree, parents: [base], message: name, at, expected: null }, signal),
     );
     const rescued = await rescueAttempt(git, attempt, { task: name, fence: n, at }, signal);
     expect(rescued.commits.length).toBeGreaterThan(0);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { Attempt, Work } from "../../src/format/work.ts";
-import { outsideEnding } from "../../src/goal/endings.ts";
+import { isTryingAgent, outsideEnding } from "../../src/goal/endings.ts";
 import { scaffoldWork } from "../../src/goal/scaffold.ts";
 
 const GOAL = "goal-20260101-000000-000-00100001";
@@ -56,5 +56,34 @@ describe("a goal whose agent could not work", () => {
       status: "blocked_on_external",
       reasonCode: "agent_provider",
     });
+  });
+
+  test("counts an outage once that several agents side by side have met, and one turn tries whether it is over", () => {
+    const { id, work } = workOf(["rate_limit", "rate_limit", "rate_limit", "rate_limit", "rate_limit"]);
+    const ends = work.attempts.map((one, at) => ({ ...one, ended_at: `2026-01-01T00:00:1${at}Z` }));
+    const sliced = { base: "b", head: "b", order: [], overlap_serializations: [], slices: [], set_aside: [] };
+    const together = { id, work: { ...work, attempts: ends, slices: sliced } };
+    expect(outsideEnding(together, { mayRetry: true })).toBeUndefined();
+    expect(isTryingAgent(together)).toBe(true);
+    const over: Attempt = {
+      ...(ends[0] as Attempt),
+      fence: 9,
+      outcome: "finished",
+      outcome_code: null,
+      counted: true,
+      started_at: "2026-01-01T00:00:20Z",
+      ended_at: "2026-01-01T00:00:21Z",
+    };
+    expect(isTryingAgent({ work: { ...together.work, attempts: [...ends, over] } })).toBe(false);
+  });
+
+  test("is seen to be out of quota by whoever of several ended last, though others that began later still work", () => {
+    const { id, work } = workOf(["quota", null]);
+    const [first, second] = work.attempts;
+    if (!first || !second) throw new Error("there are two");
+    const attempts: Attempt[] = [first, { ...second, status: "running", outcome: null, ended_at: null }];
+    const sliced = { base: "b", head: "b", order: [], overlap_serializations: [], slices: [], set_aside: [] };
+    const state = { id, work: { ...work, attempts, slices: sliced } };
+    expect(outsideEnding(state, { mayRetry: true })?.reasonCode).toBe("agent_quota");
   });
 });

@@ -28,6 +28,7 @@ function running(fence: number, startedAt: string): Attempt {
     outcome: null,
     outcome_code: null,
     start_tree: "",
+    prepared_tree: "",
     result_tree: null,
     started_at: startedAt,
     ended_at: null,

@@ -1,7 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
-import { footprintOf, normalizedPath, OwnershipMap, type Footprint } from "../../src/scheduler/ownership.ts";
+import {
+  footprintOf,
+  isNamed,
+  normalizedPath,
+  OwnershipMap,
+  strayedChanges,
+  type Footprint,
+} from "../../src/scheduler/ownership.ts";
 
 const writing = (...write_set: string[]): Footprint => footprintOf({ read_set: [], write_set });
 const reading = (...read_set: string[]): Footprint => footprintOf({ read_set, write_set: [] });
@@ -158,4 +165,35 @@ test("the ownership map agrees with a plain comparison of all pairs", () => {
       }
     }),
   );
+});
+
+describe("a write set", () => {
+  test("names nothing by what leads nobody knows where, although such a task keeps all others waiting", () => {
+    for (const text of ["../x", "/etc", "", "a/*/../b", "C:\\x"]) {
+      expect(isNamed("x", [text]), text).toBe(false);
+      expect(writing(text).writes, text).toEqual([[]]);
+    }
+    expect(isNamed("src/a.ts", ["../x", "src"])).toBe(true);
+    expect(isNamed("a.ts", [])).toBe(false);
+    expect(isNamed("a.ts", [" project files "])).toBe(true);
+  });
+
+  test("covers what lies below a named folder, and no other path but new tests", () => {
+    const part = fc.stringMatching(/^[a-z]{1,8}$/);
+    fc.assert(
+      fc.property(part, fc.array(part, { minLength: 1, maxLength: 4 }), (folder, below) => {
+        const path = `${folder}/${below.join("/")}.js`;
+        const other = `${folder}x/${below.join("/")}.js`;
+        const strayed = (prefix: string) =>
+          strayedChanges(
+            [path, other].map((one) => ({ path: `p/${one}`, kind: "modified" as const })),
+            { prefix, writeSet: [folder] },
+          );
+        expect(strayed("p/")).toEqual([`p/${other}`]);
+        expect(strayed("q/")).toHaveLength(2);
+      }),
+    );
+    const tests = (["added", "modified"] as const).map((kind) => ({ path: "b.test.ts", kind }));
+    expect(strayedChanges(tests, { prefix: "", writeSet: ["a"] })).toEqual(["b.test.ts"]);
+  });
 });

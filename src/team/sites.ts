@@ -25,7 +25,7 @@ export type Taken =
 export type RunResult = NonNullable<TeamWork["result"]>;
 
 /** One way of working. What it writes into the log by itself is about folders; how attempts end is the crew's to say. */
-export interface Workspace {
+export interface Sites {
   /** What planner, gates and summary look at: the project directory, or a folder that shows what has come together. */
   readonly tree: WorkTree;
   /** Whether a worker meets what the others do while they do it. */
@@ -55,9 +55,12 @@ export interface Workspace {
   release(): Promise<void>;
 }
 
-/** Where an agent may write on a task, below a folder; everywhere when the task names no place, or all of the project. */
+/**
+ * Where an agent may write on a task, below a folder; everywhere when the task names no place, or all of the project. What
+ * leads nobody knows where is no place (`isNamed`).
+ */
 export function writable({ write_set }: Pick<Task, "write_set">, folder: string): Pick<Site, "writeSet"> {
-  const places = write_set.map(normalizedPath);
-  if (places.length === 0 || places.some((place) => place === undefined || place === ".")) return {};
-  return { writeSet: places.map((place = ".") => join(folder, place)) };
+  const places = write_set.map(normalizedPath).filter((place) => place !== undefined);
+  if (write_set.length === 0 || places.includes(".")) return {};
+  return { writeSet: places.map((place) => join(folder, place)) };
 }
