@@ -103,11 +103,11 @@ const guardianEntry = {
 const LIGHT = [
   {
     name: "base",
-    test: /[\\/]src[\\/](?:errors|format[\\/](?:json|printable|stamp)|store[\\/](?:files|state-root))\.ts$/,
+    test: /[\\/]src[\\/](?:errors|format[\\/](?:json|named|printable|stamp)|store[\\/](?:files|state-root))\.ts$/,
   },
   {
     name: "reading",
-    test: /[\\/]src[\\/](?:budget[\\/](?:duration|limits|prices|usage)|format[\\/](?:names|shell)|store[\\/](?:catch-up|claim-chain|event-line|event-log|journal|log-reader|log-tail|redact)|goal[\\/](?:budget|checkpoints|find|more-budget|progress|replay)|cli[\\/](?:text|goal[\\/]next))\.ts$/,
+    test: /[\\/]src[\\/](?:budget[\\/](?:duration|limits|prices|usage)|format[\\/](?:names|shell)|store[\\/](?:catch-up|claim-chain|event-line|event-log|journal|log-reader|log-tail|redact)|goal[\\/](?:budget|checkpoints|find|more-budget|progress|replay|slice-view)|cli[\\/](?:text|goal[\\/]next))\.ts$/,
   },
 ];
 

@@ -6,6 +6,8 @@ const WAITS_FOR_A_PERSON: ReadonlySet<string> = new Set([
   "acceptance_needed",
   "gates_unapproved",
   "clean_checkout_lost",
+  "linked_changed",
+  "environment_points_back",
   "part_unchanged",
 ]);
 

@@ -88,7 +88,7 @@ export function goalCommand(app: App): Command {
   goal.addCommand(resumeCommand(app));
   for (const [name, description] of [
     ["pause", "pause a goal; a running one stops and keeps what it has"],
-    ["cancel", "end a goal for good; its files stay"],
+    ["cancel", "end a goal for good; what was done for it is kept"],
   ] as const) {
     goal.addCommand(
       new Command(name)
@@ -126,7 +126,11 @@ function creating(name: "run" | "create" | "plan", app: App): Command {
       "what kind of goal it is, where its words tell another: bugfix, greenfield, docs, …: docs/goals.md",
     )
     .option("--agent-review", "let the engine review the result, reading only", false)
-    .option("--max-agents <n>", "agents at work at once; above 1, each in a worktree of its own. Default: 1", number)
+    .option(
+      "--max-agents <n>",
+      "agents at work at once; above 1, each in a worktree of its own. Default: 1",
+      number,
+    )
     .addOption(
       new Option("--policy <policy>", "what happens to the result")
         .choices(["local", "draft-pr", "auto-pr"])
@@ -190,6 +194,8 @@ function acceptCommand(app: App): Command {
     .option("--waive <finding>", "let a finding of the review pass, by its id; repeatable", collect, [])
     .option("--approve-gates", "let the gates count that were found in the result", false)
     .option("--slice <task>", "only these slices make up the result; repeatable", collect, [])
+    .option("--again", "with --slice: also where the goal is ready, and has another result then", false)
+    .option("--no-apply", "the branch is enough: lay nothing over your files, although the goal was made so")
     .option("--reason <text>", "why these may pass; needed with --allow-change and --waive")
     .option("--json", "print the proof as JSON", false)
     .addHelpText("after", ACCEPT_HELP)
@@ -403,8 +409,8 @@ ${examples(
 
 const RUN_HELP = `
 --until-ready is the one-command controller: plan -> baseline -> execute -> verify -> review -> accept,
-with at most --max-attempts agent turns. The same steps by hand (verify -> execute -> review -> accept) are the
-manual recovery path. Budgets are optional and must be > 0; --budget-time takes the suffix s/m/h/d.
+with at most --max-attempts agent turns for each part of the plan. The same steps by hand (verify -> execute ->
+review -> accept) are the manual recovery path. Budgets are optional and must be > 0; --budget-time takes the suffix s/m/h/d.
 ${examples(
   'omk goal run "Fix all failing cargo tests" --until-ready --engine scripted:fix.json',
   "omk goal run \"Add a --json flag\" --gate 'tests=npm test' --max-attempts 5",
@@ -433,6 +439,7 @@ const CONTROL_HELP = {
 A running goal stops within seconds, wherever it is, and keeps its files and what was spent. It works from any terminal.
 ${examples("omk goal pause", "omk goal pause goal-20260101-120000-000-1a2b3c4d", "omk goal resume latest")}`,
   cancel: `
-A running goal stops within seconds. A cancelled goal is never worked on again; its record and the changed files stay.
+A running goal stops within seconds. A cancelled goal is never worked on again. Nothing is thrown away: its record stays,
+work in place stays in your files, and what attempts in worktrees had done, whole or half, is in "omk rescue list".
 ${examples("omk goal cancel", "omk goal cancel goal-20260101-120000-000-1a2b3c4d --json")}`,
 } as const;

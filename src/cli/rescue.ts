@@ -3,6 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 
 import { parseDuration } from "../budget/duration.ts";
 import { OmkError } from "../errors.ts";
+import { named } from "../format/named.ts";
 import type { RescueEntry, RescueList, RescuePruned, RescueRestored, RescueView } from "../format/rescue.ts";
 import { shellQuoted } from "../format/shell.ts";
 import { findRepository, visitRepository, type PrivateGit, type UserRepository } from "../git/private-git.ts";
@@ -68,13 +69,21 @@ function listText({ rescues }: RescueList): string {
   const lines = rescues.map(({ name, kind, saved_at, repository }) =>
     row(oneLine(name), kind, saved_at === null ? "-" : textTime(saved_at), oneLine(repository)),
   );
-  const [first] = rescues;
   return [
     row("NAME", "KIND", "SAVED", "IN"),
     ...lines,
     "",
-    `See what is in one: omk rescue show ${shellQuoted(first?.name ?? "")}`,
+    `See what is in one: omk rescue show ${shellQuoted(mostTelling(rescues)?.name ?? "")}`,
   ].join("\n");
+}
+
+/** Of the goal that kept something last: what it came to, else what an attempt did. A base is what one has anyhow. */
+function mostTelling(rescues: RescueList["rescues"]): RescueEntry | undefined {
+  const [newest] = rescues;
+  const own = rescues.filter(({ goal_id }) => goal_id === newest?.goal_id);
+  return (
+    own.find(({ name }) => name.endsWith("/result")) ?? own.find(({ kind }) => kind === "attempt") ?? newest
+  );
 }
 
 /** Shows which files something kept has changed. */
@@ -257,7 +266,6 @@ interface Found {
 /** A goal or team run whose work may be kept somewhere. */
 interface Owner {
   state: "live" | "resting" | "ended";
-  changedAt: string;
   folder: string;
   projectDir: string | undefined;
 }
@@ -272,11 +280,11 @@ async function theKept(app: App, wanted: string): Promise<{ chosen: Found; all: 
     const all = found.filter(({ source }) => source === chosen.source).map(({ kept }) => kept);
     return { chosen, all };
   }
-  const names = beginning.slice(0, 10).map(({ entry }) => entry.name);
+  const names = beginning.map(({ entry }) => entry.name);
   throw new OmkError(
     "rescue.not_found",
     chosen
-      ? `${beginning.length} names begin with ${wanted}: ${names.join(", ")}${beginning.length > 10 ? ", …" : ""}.`
+      ? `${beginning.length} names begin with ${wanted}: ${named(names, { max: 10 })}.`
       : `Nothing called ${wanted} is kept.`,
     { hint: chosen ? "Write more of its name." : "See `omk rescue list`." },
   );
@@ -310,7 +318,6 @@ function foundAt(app: App, kept: Kept, source: Source, owner: Owner | undefined)
 function entryOf(kept: Kept, source: Source, owner: Owner | undefined): RescueEntry {
   return {
     ...kept,
-    saved_at: kept.saved_at ?? owner?.changedAt ?? null,
     repository: source.name,
     owner: owner?.state ?? "unknown",
   };
@@ -320,7 +327,7 @@ function ownersIn(app: App): Map<string, Owner> {
   const { world } = app;
   const root = app.root();
   const owners = new Map<string, Owner>();
-  for (const { id, folder, status, updatedAt, record } of listGoals(root, world).goals) {
+  for (const { id, folder, status, record } of listGoals(root, world).goals) {
     const { project_dir: projectDir } = record;
     const holder = chainHolder(join(folder, "controller"), world)?.liveness;
     const isHeld = holder === "alive" || holder === "unknown";
@@ -328,7 +335,6 @@ function ownersIn(app: App): Map<string, Owner> {
     const isResting = status === "not_ready" || status === "failed_infra";
     owners.set(id, {
       state: isHeld ? "live" : isEnded ? "ended" : isResting ? "resting" : "live",
-      changedAt: updatedAt,
       folder,
       projectDir: typeof projectDir === "string" ? projectDir : undefined,
     });
@@ -339,7 +345,6 @@ function ownersIn(app: App): Map<string, Owner> {
     const isHeld = team.controller === "alive" || team.controller === "unknown";
     owners.set(team.name, {
       state: isHeld || !isFinished(team) ? "live" : "ended",
-      changedAt: team.createdAt,
       folder: team.folder,
       projectDir: typeof projectDir === "string" ? projectDir : undefined,
     });

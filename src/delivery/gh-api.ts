@@ -167,6 +167,37 @@ export interface GhOptions {
   deadlineMs?: number;
 }
 
+/** gh's words for a host that it has no token for, whatever its version. */
+const NO_TOKEN = /no oauth token|gh auth login/i;
+const TOKEN_DEADLINE_MS = 20_000;
+
+/**
+ * Whether gh says that it has no login for a host; it asks nobody for that. A gh that is too old for the question, or whose
+ * keyring does not answer, is believed to have one: the first call will tell.
+ */
+export async function lacksLogin(
+  { host, environment }: { host: string; environment: GhOptions["environment"] },
+  ports: Pick<GhPorts, "processes">,
+  signal: AbortSignal,
+): Promise<boolean> {
+  // What it prints is the token: it goes nowhere.
+  const { exit, stderr } = await ports.processes.run(
+    {
+      argv: ["gh", "auth", "token", "--hostname", host],
+      cwd: "/",
+      env: { ...outsideEnvironment(environment), ...QUIET },
+      timeoutMs: TOKEN_DEADLINE_MS,
+      outputBytesMax: OUTPUT_BYTES_MAX,
+      endsAll: true,
+    },
+    signal,
+  );
+  return exit.kind === "exited" && exit.code !== 0 && NO_TOKEN.test(stderr);
+}
+
+/** It asks nobody, and says nothing but the answer. */
+const QUIET = { GH_PROMPT_DISABLED: "1", GH_NO_UPDATE_NOTIFIER: "1", GH_PAGER: "cat", NO_COLOR: "1" };
+
 /** One repository on GitHub, through the user's `gh`. */
 export class GhApi implements GitHub {
   readonly #options: GhOptions;
@@ -400,10 +431,7 @@ export class GhApi implements GitHub {
         cwd: emptyFolder,
         env: {
           ...outsideEnvironment(environment),
-          GH_PROMPT_DISABLED: "1",
-          GH_NO_UPDATE_NOTIFIER: "1",
-          GH_PAGER: "cat",
-          NO_COLOR: "1",
+          ...QUIET,
           // Should it ask git for anything, there is none to be found above either.
           GIT_CEILING_DIRECTORIES: dirname(emptyFolder),
         },

@@ -89,6 +89,8 @@ export interface SliceForReview {
   sliceId: string;
   goalId: string;
   normalizedGoal: string;
+  /** What its task is called. */
+  title: string;
   owner: string;
   writeScope: readonly string[];
   commit: string;
@@ -99,7 +101,7 @@ export interface SliceForReview {
 /** Title and body of a slice's pull request. */
 export function slicePullRequest(slice: SliceForReview, cleaning: Cleaning): { title: string; body: string } {
   const words = new Words(cleaning);
-  const { sliceId, goalId, normalizedGoal, owner, writeScope, commit, dependencies, review } = slice;
+  const { sliceId, goalId, normalizedGoal, title, owner, writeScope, commit, dependencies, review } = slice;
   const body = (rows: number): string[] => {
     const codes = (list: readonly string[], none: string) => {
       const shown = list.slice(0, rows).map((one) => words.code(one));
@@ -107,7 +109,8 @@ export function slicePullRequest(slice: SliceForReview, cleaning: Cleaning): { t
       return shown.length === 0 ? none : shown.join(", ");
     };
     return [
-      `Slice ${words.code(sliceId)} for goal ${words.code(goalId)}`,
+      // The title is the goal's, the same for all: what this one is about comes first.
+      `Slice ${words.code(sliceId)} for goal ${words.code(goalId)}: ${words.text(title)}`,
       "",
       `- Owner: ${words.code(owner)}`,
       `- Write scope: ${codes(writeScope, "`project files`")}`,
@@ -155,7 +158,12 @@ export function integratorPullRequest(
     ...listed(branches, rows, (branch) => `- ${words.code(branch)}`),
     ...(proof ? provenRows(proof, words, rows) : []),
   ];
-  return { title: words.title(`[Integrator] ${normalizedGoal}`), body: fitted(body) };
+  return { title: integratorTitle(normalizedGoal, cleaning), body: fitted(body) };
+}
+
+/** The title of the pull request in which a goal's slices come together. */
+export function integratorTitle(normalizedGoal: string, cleaning: Cleaning): string {
+  return new Words(cleaning).title(`[Integrator] ${normalizedGoal}`);
 }
 
 function provenRows(proof: ProvenResult, words: Words, rows: number): string[] {
@@ -344,8 +352,9 @@ function oracleRows({ oracle_evidence: evidence }: ProvenResult, words: Words, r
     ...listed(
       evidence.checks,
       rows,
-      ({ name, status, gate }) =>
-        `- ${words.text(name)}: ${status} (${gate === null ? "no gate" : words.code(gate)})`,
+      ({ name, status, gate, reason }) =>
+        // Where a gate has not the check's name, words say what shows it.
+        `- ${words.text(name)}: ${status} (${gate !== null ? words.code(gate) : words.text(reason ?? "no gate")})`,
     ),
   ];
 }

@@ -1,6 +1,6 @@
 /**
- * Pushing from a goal's private git directory, and fetching into it. Of configuration, only what the user's own global file says about logins and
- * addresses counts; nothing is forced but from the commit that the caller expects there.
+ * Pushing from a goal's private git directory, and fetching into it. Of configuration, only what the user's own global file
+ * says about logins and addresses counts; nothing is forced but from the commit that the caller expects there.
  */
 import { join } from "node:path";
 

@@ -16,6 +16,7 @@ import type {
   Session,
   StartOptions,
   Turn,
+  TurnUsage,
 } from "./engine.ts";
 
 /** From the start of an agent to a usable session. */
@@ -124,11 +125,17 @@ export function isHeld({ status }: Pick<Turn, "status">): boolean {
   return status === "over_budget" || status === "blocked";
 }
 
-/** A turn in a few words. Redacted before it is cut: half a secret would not be known as one. */
-export function summaryOf(turn: Turn, redactor: Pick<Redactor, "text">): string {
+/** What a turn is known to have used. */
+type Used = Readonly<Pick<TurnUsage, "input_tokens" | "output_tokens">> & { readonly cost_usd?: number | undefined };
+
+/**
+ * A turn in a few words. Redacted before it is cut: half a secret would not be known as one. `used` is what is known beside
+ * the turn's own word, which one that was cut off may never have given.
+ */
+export function summaryOf(turn: Turn, redactor: Pick<Redactor, "text">, used: Used = turn.usage): string {
   if (turn.failure) return redactor.text(turn.failure.message);
   const said = redactor.text(turn.text.trim());
-  if (said === "") return SILENT[turn.status] ?? "";
+  if (said === "") return turn.status === "over_budget" ? overBudget(turn, used) : (SILENT[turn.status] ?? "");
   return said.length <= 2_000 ? said : `${said.slice(0, 1_000)} […] ${said.slice(-900)}`;
 }
 
@@ -137,8 +144,21 @@ const SILENT: Partial<Record<Turn["status"], string>> = {
   denied: "what the agent asked for was refused, and it gave up",
   refused: "the model refused the request",
   limit: "the agent came to a limit of its own",
-  over_budget: "the budget was spent before the agent said anything",
 };
+
+/** What is said of a turn that the budget ended without a word of the agent: it may well have been at work. */
+function overBudget({ toolCalls }: Turn, used: Used): string {
+  const { input_tokens, output_tokens, cost_usd } = used;
+  const spent = [
+    ...(input_tokens + output_tokens > 0
+      ? [`${input_tokens} input and ${output_tokens} output tokens`]
+      : []),
+    ...(toolCalls > 0 ? [`${toolCalls} tool calls`] : []),
+    ...(cost_usd !== undefined && cost_usd > 0 ? [`$${cost_usd.toFixed(4)}`] : []),
+  ];
+  if (spent.length === 0) return "the budget was spent before anything of the agent was heard";
+  return `the budget was spent before the agent was done: it used ${spent.join(", ")}; what it changed is kept`;
+}
 
 /** Text comes in pieces of any size, so a secret may lie across two of them. */
 type TextEvent = Extract<EngineEvent, { text: string }>;

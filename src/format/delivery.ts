@@ -21,13 +21,15 @@ export type PushedBranch = z.infer<typeof PushedBranch>;
 
 /** A pull request of a slice, or of the integrator. */
 export const DeliveredPull = z.looseObject({
-  /** The slice; null for the integrator's. */
+  /** The slice; null for the integrator's, and for one that a person opened for the whole goal. */
   slice_id: z.string().nullable(),
   branch: z.string(),
   number: z.int().min(1),
   url: z.string(),
   commit: z.string(),
   state: z.enum(["open", "merged", "closed"]),
+  /** It was closed because a person left its slice out of the result. */
+  left_out: z.boolean().optional(),
   /** When it was opened, or found. */
   at: Instant.optional(),
 });
@@ -83,6 +85,8 @@ export const DeliveryWork = z.looseObject({
       at: Instant,
     })
     .optional(),
+  /** Trees of results of which some files may lie among the user's: laying them was begun, and not brought to its end. */
+  partly: z.array(z.string()).optional(),
   target: DeliveryTarget.optional(),
   pushed: z.array(PushedBranch).default([]),
   pulls: z.array(DeliveredPull).default([]),

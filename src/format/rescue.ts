@@ -6,7 +6,7 @@ import { TreeChange } from "./work.ts";
 
 /**
  * Something kept. `attempt` is the folder of one, whose parents are what it started from, what was staged and what the agent
- * had committed; `tree` is the project before (`base`) or after (`result`) work in place.
+ * had committed; `tree` is the project before (`base`) or after (`result`) the work.
  */
 export const RescueEntry = z.looseObject({
   /** `<goal>/<what>`. */
@@ -18,7 +18,7 @@ export const RescueEntry = z.looseObject({
   commit: z.string(),
   tree: z.string(),
   parents: z.array(z.string()),
-  /** For trees the time of the goal's last change; null where nobody knows. */
+  /** For a tree when it was first kept, for an attempt when that began; null where nobody knows. */
   saved_at: Instant.nullable(),
   /** The folder of the repository it lies in; of a project without one, the goal's own. */
   repository: z.string(),

@@ -1,4 +1,7 @@
-/** What of the user's repository decides what git does there: part of `work.json` where attempts work in folders of their own. */
+/**
+ * What of the user's repository decides what git does there: part of `work.json` and
+ * `team-work.json` where attempts work in folders of their own.
+ */
 import { z } from "zod";
 
 /** Hooks and programs that git would run, what leads it to more of them, and the rest. */

@@ -5,6 +5,7 @@ import { ApprovalKeys } from "./approval.ts";
 import { GateResult, GateSet } from "./gate.ts";
 import { Instant } from "./instant.ts";
 import { EvidenceFile, Usage } from "./proof.ts";
+import { SteeringWork } from "./steering.ts";
 import { GateWork, TreeChange } from "./work.ts";
 
 /** One execution of a task by a worker. Attempts are only in the log, under their fence. */
@@ -97,6 +98,8 @@ export const TeamWork = z.looseObject({
   /** Whether all workers share the project directory (`none`, also when absent) or each attempt has a folder of its own. */
   isolation: z.enum(["none", "worktree"]).optional(),
   merged: MergedResults.optional(),
+  /** Where attempts have folders of their own: what of the repository decided what git does there when the work began. */
+  steering: SteeringWork.optional(),
   /** Folders that were neither whole nor removed: where they are now. */
   set_aside: z.array(z.string()).optional(),
   /** The gates that count, fixed when the run was made. */

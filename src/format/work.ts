@@ -59,6 +59,8 @@ export const Attempt = z.looseObject({
   start_commit: z.string().optional(),
   /** The project once its set-up had run in the folder: absent while no agent was there. */
   prepared_tree: z.string().optional(),
+  /** When its turn was over, and its folder was about to be saved. */
+  left_at: Instant.optional(),
   /** The gates that ran on its result before that was taken; what they said in full is in the logs of the run. */
   gates: z
     .looseObject({
@@ -224,6 +226,19 @@ export const GateWork = z.looseObject({
 });
 export type GateWork = z.infer<typeof GateWork>;
 
+/** How the user's own project reaches into folders that have what git ignores there. */
+export const Surroundings = z.looseObject({
+  /** Files that lead to the project, and folders too large to be watched. */
+  points_back: z.array(z.string()),
+  /** Why not everything was searched for such files. */
+  incomplete: z.string().optional(),
+  /** What the folders share with the project, and what tells whether it has changed. */
+  shared: z.array(z.object({ path: z.string(), digest: z.string() })),
+  /** Shared files that were changed since. */
+  changed: z.array(z.string()),
+});
+export type Surroundings = z.infer<typeof Surroundings>;
+
 /** `work.json`. */
 export const Work = z.looseObject({
   version: z.int().min(1),
@@ -301,6 +316,8 @@ export const Work = z.looseObject({
   undo: z.string().optional(),
   /** Where attempts work in folders of their own. */
   slices: SliceWork.optional(),
+  /** What of the user's project reaches into the folders of attempts, and into the one where the merged result is judged. */
+  surroundings: Surroundings.optional(),
   /** What of the user's repository steers git there, as the work began. */
   steering: SteeringWork.optional(),
   /** How far the accepted result has come on its way to where the goal's policy wants it. */

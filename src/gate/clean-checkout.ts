@@ -59,16 +59,16 @@ export async function tryCleanBase(
   const evidence = run.evidence;
   const all = [...run.setup, ...run.results];
   const failed = run.setup.find(({ passed }) => !passed);
-  if (failed) return unusable(steps, `its set-up failed: ${failed.command_line}`, all, evidence);
+  if (failed) return unusable(steps, `its set-up failed: ${failed.command_line}; ${REMEDY}`, all, evidence);
   if (tookMs > COST_MS_MAX) return unusable(steps, tooLong(tookMs), all, evidence);
-  const worse = run.results.find((clean, at) => {
+  for (const [at, clean] of run.results.entries()) {
     const own = results[at];
-    return own === undefined || !isAsGood(clean, own, [run.folder, root]);
-  });
-  if (worse) {
-    const own = results.find(({ name }) => name === worse.name)?.verdict ?? "unknown";
-    const why = `gate ${worse.name} is not there what it is in the project directory (${worse.verdict ?? "unknown"}, not ${own})`;
-    return unusable(steps, why, all, evidence);
+    const worse = own && whatIsWorse(clean, own, [run.folder, root]);
+    if (worse === undefined && own) continue;
+    // What shows the base of slices is a folder of omk's own.
+    const place = subject.project === undefined ? "the project directory" : "the folder that shows the base";
+    const why = `gate ${clean.name} does not do there what it does in ${place}: ${worse ?? "it did not run here"}`;
+    return unusable(steps, `${why}; ${REMEDY}`, all, evidence);
   }
   return { clean: { status: "passed", results: all }, evidence };
 }
@@ -162,17 +162,29 @@ function tooLong(ms: number): string {
   return `set-up and gates took ${Math.round(ms / 60_000)} minutes on the base, and more than ${COST_MS_MAX / 60_000} are not spent twice`;
 }
 
+/** What can be done about a place in which gates cannot judge. */
+const REMEDY = "what is missing there may be set up by `[setup]` in .omk/gates.toml";
+
 /**
- * Green is as good as anything. A gate that is red in both places must be red for the same reason, or its red later would
- * be the place's fault: the same status, and the same counts or the same words.
+ * What is worse in the other place, in words; undefined where nothing is: green is as good as anything. A gate that is red in
+ * both places must be red for the same reason, or its red later would be the place's fault: the same status, and the same
+ * counts or the same words.
  */
-function isAsGood(clean: GateResult, own: GateResult, places: readonly string[]): boolean {
-  if (clean.verdict === "passed" || clean.verdict === "skipped") return true;
-  if (clean.verdict !== own.verdict || clean.exit_code !== own.exit_code) return false;
+function whatIsWorse(clean: GateResult, own: GateResult, places: readonly string[]): string | undefined {
+  if (clean.verdict === "passed" || clean.verdict === "skipped") return undefined;
+  const verdict = clean.verdict ?? "unknown";
+  if (clean.verdict !== own.verdict) return `${verdict} there, ${own.verdict ?? "unknown"} here`;
+  if (clean.exit_code !== own.exit_code)
+    return `${verdict} in both, with exit status ${clean.exit_code ?? "none"} there and ${own.exit_code ?? "none"} here`;
   if (clean.counts && own.counts) {
-    return clean.counts.passed === own.counts.passed && clean.counts.failed === own.counts.failed;
+    const isSame = clean.counts.passed === own.counts.passed && clean.counts.failed === own.counts.failed;
+    return isSame ? undefined : `${countsOf(clean.counts)} there, ${countsOf(own.counts)} here`;
   }
-  return saidBy(clean, places) === saidBy(own, places);
+  return saidBy(clean, places) === saidBy(own, places) ? undefined : `${verdict} in both, with other words`;
+}
+
+function countsOf({ passed, failed }: NonNullable<GateResult["counts"]>): string {
+  return `${passed} passed and ${failed} failed`;
 }
 
 /** What a gate said, without what differs between two runs or two places. */

@@ -46,11 +46,12 @@ export async function findTouchedInputs(
   },
   signal: AbortSignal,
 ): Promise<TouchedInputs> {
-  const { workTree, base, tree, changes, counted, ran } = given;
+  const { base, tree, changes, counted, ran } = given;
   const inputs: ProtectedInput[] = [];
   const texts = new Map<string, string>();
   const programs = changes.length > 0 ? await programsIn(given, signal) : new Set<string>();
   const folders = new Set([...programs].map((path) => posix.dirname(path)));
+  const forged = await forgedCaches(given, signal);
   for (const { path, kind } of changes) {
     const add = (of: ProtectedInput["class"]) => void inputs.push({ path, class: of, change: kind });
     const named = protectedClass(path);
@@ -59,7 +60,7 @@ export async function findTouchedInputs(
       if (named === "test" && counted) add(named);
       else if (isConfiguration && ran && !OWN_FILE.test(path)) add(named);
       else if (isStandIn(path, folders) || (ran && programs.has(path))) add("gate_program");
-      else if (await isForgedCache(path)) add("gate_program");
+      else if (forged.has(path)) add("gate_program");
     } else if (named !== undefined) add(named);
     else if (isManifest(path)) {
       const text = await changedManifest(given, path, signal);
@@ -67,16 +68,9 @@ export async function findTouchedInputs(
         if (text !== null) texts.set(path, text);
         add("manifest");
       }
-    } else if (programs.has(path) || isInstalled(path) || (await isForgedCache(path))) add("gate_program");
+    } else if (programs.has(path) || isInstalled(path) || forged.has(path)) add("gate_program");
   }
   return { inputs, texts };
-
-  /** Bytecode is made by every run, but not the kind that hides what its source says. */
-  async function isForgedCache(path: string): Promise<boolean> {
-    if (!path.endsWith(".pyc")) return false;
-    const bytes = await workTree.read(tree, path, TEXT_BYTES_MAX, signal);
-    return bytes !== undefined && isUncheckedBytecode(bytes);
-  }
 
   async function changedManifest(
     { workTree: trees }: { workTree: WorkTree },
@@ -88,6 +82,18 @@ export async function findTouchedInputs(
     if (before === undefined) return null;
     return restoredManifest(path, before, await textAt(trees, tree, path, stop));
   }
+}
+
+/** Bytecode is made by every run, but not the kind that hides what its source says. */
+async function forgedCaches(
+  { workTree, tree, changes }: { workTree: WorkTree; tree: string; changes: readonly TreeChange[] },
+  signal: AbortSignal,
+): Promise<Set<string>> {
+  const caches = changes.map(({ path }) => path).filter((path) => path.endsWith(".pyc"));
+  const forged = new Set<string>();
+  for await (const { path, bytes } of workTree.readAll(tree, caches, TEXT_BYTES_MAX, signal))
+    if (bytes && isUncheckedBytecode(bytes)) forged.add(path);
+  return forged;
 }
 
 /**

@@ -124,7 +124,8 @@ export async function leftAttemptTrees(
       found.attempts.push(attemptTree(git, { id, folder, base, isNew: false }));
       bases.delete(id);
     } else {
-      const because = base === undefined ? "it was never whole" : "it lies where the folder of an attempt was";
+      const because =
+        base === undefined ? "it was never whole" : "it lies where the folder of an attempt was";
       found.setAside.push(setAside(git, folder, because));
     }
   }

@@ -3,10 +3,10 @@
  * done there reaches the user's own files; only what is too much to copy is linked, entry by entry, and watched.
  */
 import { createHash } from "node:crypto";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 
 import { OmkError, systemCode } from "../errors.ts";
-import type { Disk, Processes } from "../ports.ts";
+import type { Disk, FileInfo, Processes } from "../ports.ts";
 
 /** Where it comes from, and where to. */
 interface Bringing {
@@ -43,6 +43,14 @@ export interface CopyLimits {
 }
 
 const LIMITS: CopyLimits = { entries: 30_000, bytes: 512 * 1024 * 1024 };
+
+/**
+ * What tools keep for themselves beside installed packages, and write whenever they run: through a link they would write
+ * into the project, and nothing is judged by it.
+ */
+export const TOOL_CACHE =
+  /^(?:__pycache__|\.cache|\.vite|\.vite-temp|\.vitest|\.turbo|\.parcel-cache|\.(?:pytest|mypy|ruff)_cache)$/;
+
 /** Beyond this, linked entries are not compared. */
 const WATCHED_ENTRIES_MAX = 200_000;
 const COPY_MS = 300_000;
@@ -119,12 +127,15 @@ function measured(path: string, from: string, limits: CopyLimits, disk: Disk): F
   return isReadable ? found : { ...found, entries: Infinity };
 }
 
-/** Visits a file, or a folder and all below it, following no link; false where that is too much or not to be read. */
-function walk(
+/**
+ * Visits a file, or a folder and all below it, following no link; false where that is too much or not to be read. What the
+ * visitor answers `false` to is not entered.
+ */
+export function walk(
   from: string,
   entriesMax: number,
-  disk: Disk,
-  visit: (path: string, info: NonNullable<ReturnType<Disk["stat"]>>) => void,
+  disk: Pick<Disk, "stat" | "list">,
+  visit: (path: string, info: FileInfo) => void | false,
 ): boolean {
   const open = [from];
   let entries = 0;
@@ -133,8 +144,7 @@ function walk(
     // A file that goes while it is looked at is not there to be copied.
     if (!info) continue;
     if (++entries > entriesMax) return false;
-    visit(at, info);
-    if (info.kind !== "folder") continue;
+    if (visit(at, info) === false || info.kind !== "folder") continue;
     try {
       for (const name of disk.list(at)) open.push(join(at, name));
     } catch (error) {
@@ -200,8 +210,9 @@ function linkIn({ path, from }: Found, folder: string, disk: Disk): { path: stri
     return [{ path, from }];
   }
   disk.makeFolder(to);
-  for (const name of names) disk.symbolicLink(join(from, name), join(to, name));
-  return names.map((name) => ({ path: join(path, name), from: join(from, name) }));
+  const linked = names.filter((name) => !TOOL_CACHE.test(name));
+  for (const name of linked) disk.symbolicLink(join(from, name), join(to, name));
+  return linked.map((name) => ({ path: join(path, name), from: join(from, name) }));
 }
 
 function namesIn(folder: string, disk: Disk): string[] | undefined {
@@ -239,8 +250,10 @@ function digests(
     const hash = createHash("sha256");
     const isWhole = walk(from, left, disk, (at, { kind, size, modifiedMs, inode }) => {
       left--;
+      if (TOOL_CACHE.test(basename(at))) return false;
       // A folder's own time changes with its names, which are seen by themselves.
       hash.update(kind === "folder" ? `${at}\0` : `${at}\0${kind} ${size} ${modifiedMs} ${inode}\0`);
+      return undefined;
     });
     if (!isWhole && left <= 0) return undefined;
     known.set(path, hash.digest("hex"));

@@ -91,7 +91,7 @@ export interface UserRepository {
 }
 
 /** Looks upwards for `.git` without running git, whose search reads configuration on its way. */
-export function findRepository(root: string, ports: GitPorts): UserRepository | undefined {
+export function findRepository(root: string, ports: Pick<GitPorts, "disk">): UserRepository | undefined {
   const { disk } = ports;
   for (let top = root; ; top = dirname(top)) {
     const path = join(top, ".git");
@@ -106,7 +106,7 @@ export function findRepository(root: string, ports: GitPorts): UserRepository | 
 }
 
 /** A linked worktree or a submodule has a file that says where its git directory lies. */
-function gitDirNamedBy(path: string, ports: GitPorts): string {
+function gitDirNamedBy(path: string, ports: Pick<GitPorts, "disk">): string {
   const named = /^gitdir: (.+)$/m.exec(readText(path, ports))?.[1];
   const gitDir = named === undefined ? undefined : ports.disk.realPath(resolve(dirname(path), named));
   if (gitDir !== undefined) return gitDir;
@@ -115,14 +115,14 @@ function gitDirNamedBy(path: string, ports: GitPorts): string {
   });
 }
 
-function repositoryAt(top: string, gitDir: string, ports: GitPorts): UserRepository {
+function repositoryAt(top: string, gitDir: string, ports: Pick<GitPorts, "disk">): UserRepository {
   const common = join(gitDir, "commondir");
   const commonDir = ports.disk.stat(common) ? resolve(gitDir, readText(common, ports).trim()) : gitDir;
   return { top, gitDir, commonDir };
 }
 
 /** A small text that git keeps in a file. */
-export function readText(path: string, ports: GitPorts): string {
+export function readText(path: string, ports: Pick<GitPorts, "disk">): string {
   return Buffer.from(ports.disk.readFile(path, 1024 * 1024)).toString("utf8");
 }
 

@@ -50,7 +50,10 @@ export interface Kept {
   commit: string;
   tree: string;
   parents: string[];
-  /** The instant that its commit carries, e.g. when the attempt began; null for trees, whose commits carry none. */
+  /**
+   * The instant that its commit carries: of an attempt when its turn was over (or began, if omk was killed over it), of a tree
+   * when it was first kept; null where it carries none.
+   */
   saved_at: string | null;
 }
 
@@ -254,6 +257,9 @@ async function repositoriesIn(
     });
 }
 
+/** What commits without an instant of their own carry. */
+const NO_INSTANT_MS = 1e12;
+
 /** All that is kept in the repository that is looked at, by name. */
 export async function listKept(git: PrivateGit, signal: AbortSignal): Promise<Kept[]> {
   const format =
@@ -265,7 +271,8 @@ export async function listKept(git: PrivateGit, signal: AbortSignal): Promise<Ke
     const [goal_id = "", what = ""] = ref.slice(RESCUE_REFS.length).split("/");
     if (type !== "commit" || what === "") return [];
     const kind = parent === "" ? "tree" : "attempt";
-    const saved_at = kind === "tree" ? null : new Date(Number(seconds) * 1_000).toISOString();
+    const savedMs = Number(seconds) * 1_000;
+    const saved_at = savedMs === NO_INSTANT_MS ? null : new Date(savedMs).toISOString();
     const parents = parent === "" ? [] : parent.split(" ");
     return [{ name: `${goal_id}/${what}`, ref, goal_id, kind, commit, tree, parents, saved_at } as const];
   });

@@ -6,7 +6,8 @@ import { OmkError } from "../errors.ts";
 import type { RunResult } from "../ports.ts";
 import { shellQuoted } from "../format/shell.ts";
 import { bringIgnored, copy, type LinkedIgnored } from "./ignored-files.ts";
-import { keepCommit } from "./kept.ts";
+import { keepTree } from "./kept.ts";
+import { readFiles, type ReadFile } from "./many-files.ts";
 import {
   checked,
   isInside,
@@ -21,6 +22,12 @@ import {
 import { TrackedFolder } from "./tracked-folder.ts";
 
 export type { TreeChange } from "./private-git.ts";
+
+/** The name under which a tree is kept, and since when if it is kept for the first time. */
+interface KeptAs {
+  name: string;
+  at: Date;
+}
 
 /** What a checkout has besides its tree. */
 export interface CheckoutOptions {
@@ -52,6 +59,13 @@ export interface WorkTree {
   files(tree: string, signal: AbortSignal): Promise<string[]>;
   /** A file's bytes; undefined when the tree has no regular file there, or one over `bytesMax`. */
   read(tree: string, path: string, bytesMax: number, signal: AbortSignal): Promise<Uint8Array | undefined>;
+  /** The same for many files, in the order in which they are named, as far as the caller asks; a few calls of git for all. */
+  readAll(
+    tree: string,
+    paths: readonly string[],
+    bytesMax: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<ReadFile, undefined>;
   /** The difference as a unified diff, cut off after `bytesMax`. */
   patch(
     from: string,
@@ -74,7 +88,7 @@ export interface WorkTree {
    * Keeps a tree for good under `refs/omk/rescue/<goal>/<name>`, in the user's repository where there is one, and
    * returns that name. Another tree kept under it before moves to `<name>-<n>`.
    */
-  keep(tree: string, name: string, signal: AbortSignal): Promise<string>;
+  keep(tree: string, as: KeptAs, signal: AbortSignal): Promise<string>;
   /** A shell command that, run in the project directory, takes files from one kept tree back to another. */
   undo(from: string, to: string): string;
   /** Keeps the base commit under `refs/omk/base/<goal>`. */
@@ -220,6 +234,15 @@ export class FolderTree implements WorkTree {
     return this.#git.call(["cat-file", "blob", oid], { outputBytesMax: Number(size) + 1 }, signal);
   }
 
+  readAll(
+    tree: string,
+    paths: readonly string[],
+    bytesMax: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<ReadFile, undefined> {
+    return readFiles(this.#git, { tree, paths, bytesMax }, signal);
+  }
+
   async patch(
     from: string,
     to: string,
@@ -280,11 +303,8 @@ export class FolderTree implements WorkTree {
       .filter((path) => !isInside(goalDir, join(this.root, path.replace(/\/$/, ""))));
   }
 
-  async keep(tree: string, name: string, signal: AbortSignal): Promise<string> {
-    // The same tree under the same name gives the same commit: names and dates in it are fixed.
-    const message = `omk: ${name} of ${this.#git.goalId}`;
-    const commit = textOf(await this.#git.call(["commit-tree", tree, "-m", message], {}, signal));
-    return keepCommit(this.#git, { name, commit }, signal);
+  keep(tree: string, as: KeptAs, signal: AbortSignal): Promise<string> {
+    return keepTree(this.#git, { ...as, tree }, signal);
   }
 
   undo(from: string, to: string): string {

@@ -9,7 +9,7 @@ import type { NewEvent } from "../store/event-log.ts";
 import { factsOf } from "./facts.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import { ROLLBACK_PLAN, writeReaderFiles } from "./reader-files.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 import { decideVerdict } from "./verdict.ts";
 import type { WantedWaiver } from "./waivers.ts";
 
@@ -39,7 +39,10 @@ export async function acceptGoal(open: OpenGoal, acceptance: Acceptance, ports: 
     acceptance: { ...decision, artifact_path: "", missing_evidence: [] },
   };
   const facts = factsOf(open.goal, work, open.graph);
-  const missing = decideVerdict(facts).gaps.map(({ text }) => text);
+  // Delivery comes after the yes, which does not lack it.
+  const missing = decideVerdict(facts)
+    .gaps.filter(({ code }) => code !== "not_delivered")
+    .map(({ text }) => text);
   const events = waivers.map((one, at) => ({
     kind: "waiver_given",
     actor: acceptance.by,

@@ -7,7 +7,7 @@ import { parseTaskId, whyProtected } from "../format/names.ts";
 import type { GoalTask } from "../format/task-graph.ts";
 import { footprintOf, normalizedPath, OwnershipMap, type Conflict } from "../scheduler/ownership.ts";
 import { agentTasks } from "./agent-tasks.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 import { ANYWHERE } from "./write-sets.ts";
 
 /** Why a proposed task is refused. */

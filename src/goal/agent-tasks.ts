@@ -1,7 +1,7 @@
 /** The tasks of a graph that an agent does: which they are, which are done, and which may be done now. Pure. */
 import type { GoalTask, TaskGraph } from "../format/task-graph.ts";
 import type { Attempt, Work } from "../format/work.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 
 type Graph = Pick<TaskGraph, "tasks">;
 

@@ -1,7 +1,7 @@
 /** The task that stands for the engine's own review in a goal's graph. Pure. */
 import type { GoalTask, TaskGraph } from "../format/task-graph.ts";
 import { agentTasks } from "./agent-tasks.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 
 /** Its id. */
 export const AGENT_VERIFY = "goal-agent-verify";

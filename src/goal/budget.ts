@@ -66,3 +66,17 @@ export const BUDGET_CODES = {
 export function exhaustedBudget(goal: Goal, work: Work): Exhausted["source"] | undefined {
   return exhausted(budgetLimits(goal), spent(work))?.source;
 }
+
+/**
+ * How many turns at once what is left may pay for, by what turns have cost so far: several that are all stopped in their
+ * middle are worth less than one that comes to its end. At least one; Infinity where nothing limits them.
+ */
+export function affordableTurns(goal: Goal, work: Work): number {
+  const costs = work.attempts.map(({ usage }) => costOf(usage)).filter(({ tokens, usd }) => tokens + usd > 0);
+  const [limits, used] = [budgetLimits(goal), spent(work)];
+  const turns = (["tokens", "usd"] as const).map((what) => {
+    const mean = costs.reduce((sum, cost) => sum + cost[what], 0) / costs.length;
+    return mean > 0 ? (limits[what] - used[what]) / mean : Infinity;
+  });
+  return Math.max(1, Math.floor(Math.min(...turns)));
+}

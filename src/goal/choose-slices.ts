@@ -136,6 +136,8 @@ export async function chooseSlices(
     actor: "omk-cli",
     payload: { message, slices: [...choice.taken], left_out: choice.leftOut, reason, head },
     changes: [
+      // Nobody has judged this result: a goal that was ready is not, whoever dies before it is said how it stands.
+      change("goal.json", { status: "running", phase: "execution" }, ["completed_at", "failure"]),
       change("work.json", {
         slices: {
           ...slices,

@@ -24,8 +24,11 @@ import { attemptsAllowed } from "./next-step.ts";
 import { change, OpenGoal, type GoalPorts } from "./open.ts";
 import { writeReaderFiles } from "./reader-files.ts";
 import { concludeGoal } from "./proof.ts";
+import { isSliced } from "./sliced.ts";
+import { checkLocalTarget } from "./sliced-base.ts";
 import { detectSurface, keepsBehaviour, surfacePaths, type Surface } from "./surface.ts";
-import { scaffoldArtifacts, scaffoldGraph, scaffoldWork, TASK } from "./scaffold.ts";
+import { scaffoldArtifacts, scaffoldGraph, scaffoldWork } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 
 /** What `goal create`, `plan` and `run` ask for. */
 export interface GoalRequest {
@@ -114,7 +117,11 @@ export async function createGoal(
   signal: AbortSignal,
 ): Promise<OpenGoal> {
   // Nobody is to be paid for a result that cannot be delivered.
-  await checkDeliveryTarget(request.projectDir, request.policy ?? "local", ports, signal);
+  const policy = request.policy ?? "local";
+  await checkDeliveryTarget(request.projectDir, policy, ports, signal);
+  const { sliceExecution: slice_execution = false, maxAgents: max_agents } = request;
+  if (policy === "local" && isSliced({ slice_execution, max_agents, delivery_policy: policy }))
+    await checkLocalTarget(request.projectDir, ports, signal);
   const folder = await stateFolder(ports.root, "goals", ports);
   const now = ports.clock.now();
   const id = goalId(now, ports.random.uuid());

@@ -1,8 +1,8 @@
 /** The last stretch: an accepted result goes where the goal's policy wants it, once, whatever step is interrupted. */
 import { instantOf } from "../format/stamp.ts";
 import { factsOf } from "./facts.ts";
+import { deliveryAbout } from "./delivery-state.ts";
 import { deliverToGitHub } from "./github-delivery.ts";
-import { deliveryAbout } from "./github-target.ts";
 import { deliverLocally } from "./local-delivery.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";

@@ -40,8 +40,7 @@ export async function brokenLinks(
   if (markdown.length === 0) return [];
   const there = withFolders(await tree.files(treeId, signal));
   const broken: string[] = [];
-  for (const path of markdown) {
-    const bytes = await tree.read(treeId, path, DOC_BYTES_MAX, signal);
+  for await (const { path, bytes } of tree.readAll(treeId, markdown, DOC_BYTES_MAX, signal)) {
     for (const target of linksIn(Buffer.from(bytes ?? "").toString("utf8"))) {
       const file = posix.normalize(posix.join(posix.dirname(path), target.replace(/[#?].*$/, "")));
       // A link out of the project cannot be judged by its files.

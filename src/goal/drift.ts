@@ -8,7 +8,9 @@ import type { Workspace } from "./workspace.ts";
  */
 export async function recordDrift(open: OpenGoal, space: Workspace, signal: AbortSignal): Promise<void> {
   const { work } = open;
-  // The result of a sliced goal is a commit: what lies in the folder where it was judged is not it.
+  // The result of a sliced goal is a commit: what lies in the folder where it was judged is not it, but what that folder
+  // shares with the project decided along with it.
+  if (space.sliced) await space.sliced.surroundings.look();
   if (!work.result || space.sliced) return;
   const { tree } = work.result;
   const now = await space.tree.snapshot(signal);

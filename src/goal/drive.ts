@@ -164,7 +164,7 @@ async function oneStep(
         return undefined;
       case "add_task":
         await open.record(addFollowUp(step.followUp, open.graph, attemptsAllowed(open.goal)));
-        ports.tell(`task added: ${step.followUp.id}, since ${followUpReason(step.followUp.kind)}`);
+        ports.tell(`task added: ${step.followUp.id}, since ${followUpReason(step.followUp.kind, open.work)}`);
         return undefined;
       case "find_gates":
         await findCandidateGates(steps);

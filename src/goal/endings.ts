@@ -96,7 +96,10 @@ export function outsideEnding(
   const isAnswered = last !== undefined && (open.work.resumed_fence ?? -1) >= last.fence;
   if (cause && !isAnswered && (!mayRetry || breaker.state === "open"))
     return externalEnding(open, breaker, cause);
-  const uncharged = currentAttempts(open.work).slice(-UNCHARGED_MAX);
+  // Of one task: those of others that a single kill has cut off with it are no row.
+  const uncharged = currentAttempts(open.work)
+    .filter(({ task_id }) => task_id === last?.task_id)
+    .slice(-UNCHARGED_MAX);
   if (
     uncharged.length === UNCHARGED_MAX &&
     uncharged.every((one) => one.status === "interrupted" && !one.summary)

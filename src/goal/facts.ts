@@ -2,6 +2,7 @@
 import type { Goal } from "../format/goal.ts";
 import { agentTasks, newestAttempt, openTasks } from "./agent-tasks.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
+import type { ReviewArtifact } from "../format/proof.ts";
 import type { Waiver, Work } from "../format/work.ts";
 import { inBaseCopies } from "../gate/inputs.ts";
 import { redGates } from "../gate/state.ts";
@@ -26,6 +27,7 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
   // What gates say without them matters no more where a person let all of them pass.
   const protectedFiles = (copies?.files ?? []).filter((path) => !isWaived(work, "change", path));
   const checks = reviewed ? (work.review?.oracle.checks ?? []) : [];
+  const blocked = reviewed ? standingSections(work).filter(({ status }) => status === "blocked") : [];
   return {
     lastOutcome: last ? outcomeText(last) : null,
     executed: open.length === 0 && last?.status === "ended" && last.outcome === "finished",
@@ -46,11 +48,8 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
     ranOnResult: work.result !== null && work.gates?.tree === work.result.tree,
     changedFiles: work.result?.changed_files.length ?? 0,
     reviewed,
-    blockedSections: reviewed
-      ? standingSections(work)
-          .filter((section) => section.status === "blocked")
-          .map((section) => section.known_gaps[0] ?? `${section.pass} is blocked`)
-      : [],
+    foundFaults: blocked.filter(isOfFindings).map(gapOf),
+    blockedSections: blocked.filter((section) => !isOfFindings(section)).map(gapOf),
     baseCopies: protectedFiles.length === 0 ? "not_needed" : (copies?.status ?? "not_needed"),
     protectedFiles,
     inCopies: inBaseCopies(protectedFiles, work.gates?.protected_inputs),
@@ -63,11 +62,31 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
       .map((check) => (check.reason === undefined ? check.name : `${check.name} (${check.reason})`)),
     strandedSlices: strandedSlices(graph, work),
     undelivered: isSliced(goal) && !isDelivered(work, tree),
+    ...surroundingsOf(work, clean),
     unchangedParts: work.acceptance?.by === "omk-cli" ? [] : unchangedParts(work, graph),
     kind: kindOf(goal),
     // Before any work there is no tree, and a decision is about that.
     acceptance: acceptanceOf(work, tree ?? ""),
   };
+}
+
+/** Something was found, and not merely something is missing. */
+function isOfFindings(section: ReviewArtifact): boolean {
+  return section.blocked_by === "findings";
+}
+
+function gapOf({ known_gaps, pass }: ReviewArtifact): string {
+  return known_gaps[0] ?? `${pass} is blocked`;
+}
+
+/** What the gates may owe to the user's own files. A fresh checkout that passed shows the same without them; a person may know. */
+function surroundingsOf(
+  { surroundings, acceptance }: Work,
+  clean: Facts["cleanCheckout"] | undefined,
+): Pick<Facts, "linkedChanged" | "pointsBack"> {
+  if (!surroundings || clean === "passed" || acceptance?.by === "omk-cli")
+    return { linkedChanged: [], pointsBack: [] };
+  return { linkedChanged: surroundings.changed, pointsBack: surroundings.points_back };
 }
 
 /** Whether the present result is where the goal's policy wants it. */

@@ -1,9 +1,10 @@
 /** Tasks that are added when something is wrong with the result: who mends it, and where it may write. */
 import type { GoalTask, TaskGraph } from "../format/task-graph.ts";
+import type { Work } from "../format/work.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import { agentTasks, allAgentTasks } from "./agent-tasks.ts";
 import { changeTask } from "./open.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 import { ANYWHERE } from "./write-sets.ts";
 
 /** A task to be added. */
@@ -70,9 +71,12 @@ function notLeftOut(wanted: string, { tasks }: Pick<TaskGraph, "tasks">): string
 }
 
 /** Why such a task is added, for whoever watches. */
-export function followUpReason(kind: FollowUp["kind"]): string {
-  return KINDS[kind].because;
+export function followUpReason(kind: FollowUp["kind"], { acceptance, result }: Decided): string {
+  const isRejected = acceptance?.decision === "rejected" && acceptance.tree === result?.tree;
+  return kind === "repair" && isRejected ? "a person rejected the result" : KINDS[kind].because;
 }
+
+type Decided = Pick<Work, "acceptance" | "result">;
 
 /** Whether a task was added to mend something in the result. */
 export function isFollowUp({ id }: Pick<GoalTask, "id">): boolean {

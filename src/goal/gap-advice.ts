@@ -4,6 +4,8 @@ import type { GapCode } from "./verdict.ts";
 
 const GO_ON = (id: string): string => `let the agent go on: \`omk goal resume ${id} --until-ready\``;
 
+const LOOK = (id: string): string => `\`omk rescue show ${id}/result --patch\``;
+
 const ADVICE: Readonly<Record<GapCode, (id: string) => string>> = {
   agent_not_executed: GO_ON,
   tasks_open: GO_ON,
@@ -23,14 +25,18 @@ const ADVICE: Readonly<Record<GapCode, (id: string) => string>> = {
   clean_checkout_red: (id) =>
     `something the gates need lies only in the project directory: commit it or say how to set it up (\`[setup]\` in .omk/gates.toml), then \`omk goal verify ${id}\``,
   part_unchanged: (id) =>
-    `see whether these parts had anything to do; if the result holds all the same, accept it: \`omk goal accept ${id} --summary "<why>"\``,
+    `see whether these parts had anything to do (${LOOK(id)}); if the result holds all the same, accept it: \`omk goal accept ${id} --summary "<why>"\``,
   clean_checkout_lost: (id) =>
     `see why in the proof (\`clean_checkout\`); if the result holds all the same, accept it: \`omk goal accept ${id} --summary "<why>"\``,
+  linked_changed: (id) =>
+    `see what was changed and put it back (install anew); then have the gates run again, \`omk goal verify ${id}\`, and if the result holds, accept it: \`omk goal accept ${id} --summary "<why>"\`. A [setup] in .omk/gates.toml gives each folder its own`,
+  environment_points_back: (id) =>
+    `see whether the gates judge the result all the same; if so, accept it: \`omk goal accept ${id} --summary "<why>"\`. A [setup] in .omk/gates.toml that installs anew in each folder avoids it`,
   slice_conflict: (id) =>
     `see what they have in each other's way in artifacts/integration, then give it fresh attempts: \`omk goal resume ${id} --until-ready\`, or accept the others: \`omk goal accept ${id} --summary "<why>" --slice <task>\``,
   not_delivered: (id) => `bring it where the goal's policy wants it: \`omk goal resume ${id} --until-ready\``,
   write_set_violated: (id) =>
-    `look at these files, then allow each: \`omk goal accept ${id} --summary "<why>" --allow-change <path> --reason "<why>"\``,
+    `look at these files (${LOOK(id)}), then allow each: \`omk goal accept ${id} --summary "<why>" --allow-change <path> --reason "<why>"\``,
   protected_input_changed: (id) =>
     `compare the changed tests with those of the base, then allow each: \`omk goal accept ${id} --summary "<why>" --allow-change <path> --reason "<why>"\``,
   base_copies_unusable: (id) =>
@@ -41,7 +47,7 @@ const ADVICE: Readonly<Record<GapCode, (id: string) => string>> = {
   oracle_missing: (id) =>
     `add a test that shows it, or vouch for it: \`omk goal accept ${id} --summary "<why>" --attest <check>="<how you know>"\``,
   acceptance_needed: (id) =>
-    `look at the change, then accept it: \`omk goal accept ${id} --summary "<why>"\``,
+    `look at the change (${LOOK(id)}), then accept it: \`omk goal accept ${id} --summary "<why>"\``,
   rejected: (id) => `take the change back (the rollback plan has the command), or ${GO_ON(id)}`,
 };
 

@@ -16,7 +16,7 @@ import { isWaived } from "./facts.ts";
 import { helperPaths } from "./helper.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 import { recordSlicedBase } from "./sliced-base.ts";
 import { showResult } from "./sliced-space.ts";
 import { outsideOfAll, strayedBy } from "./write-sets.ts";
@@ -83,7 +83,9 @@ export async function runBaseline(steps: GateSteps): Promise<Ending | undefined>
     tree,
     run.results,
   );
-  if (clean.status === "unusable") ports.tell(`gates run in the project directory only: ${clean.reason}`);
+  const place = space.sliced ? "a folder that shows the result" : "the project directory";
+  if (clean.status === "unusable")
+    ports.tell(`gates run in ${place} only, and not on a fresh checkout: ${clean.reason}`);
   const gate_programs = await ignoredPrograms(space.tree, tree, definitions, ports.disk, signal);
   await open.record({
     kind: "baseline_recorded",

@@ -5,10 +5,18 @@
  */
 import { GitHubError } from "../delivery/github.ts";
 import { OmkError } from "../errors.ts";
+import { deliveryOf, recordStep } from "./delivery-state.ts";
+import { remoteBase } from "./github-base.ts";
 import { integrate } from "./github-integration.ts";
 import { awaitGreen, baseNow, isMerged, mergeAndClose, protectBase } from "./github-merge.ts";
-import { deliverIntegrator, deliveredSlices, deliverSlices, type DeliveredSlice } from "./github-pulls.ts";
-import { deliveryOf, deliveryTarget, githubOf, recordStep, type GitHubSteps } from "./github-target.ts";
+import {
+  closeLeftOut,
+  deliverIntegrator,
+  deliveredSlices,
+  deliverSlices,
+  type DeliveredSlice,
+} from "./github-pulls.ts";
+import { deliveryTarget, githubOf, type GitHubSteps } from "./github-target.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import type { SlicedWorkspace } from "./sliced-space.ts";
@@ -26,11 +34,13 @@ export async function deliverToGitHub(
   const ending = await outsideSteps(open, signal, async () => {
     const { git } = space.sliced;
     const target = await deliveryTarget(open, git, ports, signal);
-    const steps = { open, git, github: githubOf(open, target, ports), target, ports, signal };
+    const again = `omk goal resume ${open.id}`;
+    const steps = { open, git, github: githubOf(open, target, ports), target, ports, signal, again };
     const slices = await deliveredSlices(steps);
     if (slices.length === 0) return nothingToDeliver();
     const halted = (await isMerged(steps)) ? undefined : await openPulls(steps, space, slices);
     if (halted) return halted;
+    await closeLeftOut(steps, slices);
     return open.goal.merge_policy === "gated" ? mergeAndClose(steps, slices) : leaveOpen(steps);
   });
   // Others' words are in it.
@@ -80,12 +90,15 @@ async function openPulls(
 ): Promise<Ending | undefined> {
   const { open, target } = steps;
   const isGated = open.goal.merge_policy === "gated";
-  const halted = await deliverSlices(steps, slices);
+  // Before the first branch is pushed: it would bring along all that it is built on.
+  const found = await remoteBase(steps);
+  if ("ending" in found) return found.ending;
+  const halted = await deliverSlices(steps, slices, found.base);
   if (halted) return halted;
   for (let round = 1; round <= ROUNDS_MAX; round++) {
-    const found = await integrate(steps, space);
-    if ("status" in found) return found;
-    const { commit, base } = found;
+    const merged = await integrate(steps, space);
+    if ("status" in merged) return merged;
+    const { commit, base } = merged;
     const stopped = await deliverIntegrator(steps, slices, commit);
     if (stopped || !isGated) return stopped;
     const checked = await checkIntegrator(steps, commit);

@@ -9,8 +9,10 @@ import { redGates } from "../gate/state.ts";
 import { runGateSet } from "../gate/steps.ts";
 import { isContained, mergeCommits } from "../git/integrate.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
+import { deliveryOf, recordStep } from "./delivery-state.ts";
 import { gateSubject } from "./gate-steps.ts";
-import { deliveryOf, recordStep, remoteBranch, type GitHubSteps } from "./github-target.ts";
+import { remoteBase } from "./github-base.ts";
+import type { GitHubSteps } from "./github-target.ts";
 import { change } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import type { SlicedWorkspace } from "./sliced-space.ts";
@@ -20,12 +22,10 @@ export async function integrate(
   steps: GitHubSteps,
   space: SlicedWorkspace,
 ): Promise<Ending | { commit: string; base: string }> {
-  const { open, git, target, signal } = steps;
-  const base = await remoteBranch(steps);
-  if (base === undefined) {
-    const reason = `the remote has no branch ${target.base_branch}; once it has, \`omk goal resume ${open.id}\``;
-    return { status: "blocked_on_external", reasonCode: "base_branch_missing", reason };
-  }
+  const { open, git, signal } = steps;
+  const found = await remoteBase(steps);
+  if ("ending" in found) return found.ending;
+  const { base } = found;
   const { integration: known } = deliveryOf(open);
   const ours = known?.commit ?? open.work.slices?.head ?? "";
   if (known?.base === base) return { commit: known.commit, base };
@@ -74,6 +74,14 @@ async function mergeBase(
     return { status: "blocked_on_human", reasonCode: "integration_conflict", reason };
   }
   const tree = await git.projectIn(merged.tree, signal);
+  const undone = await undoneIn(steps, tree);
+  if (undone.length > 0) {
+    await recordStep(open, { kind: "integration_undone", payload: { base, onto: ours, files: undone } });
+    const reason =
+      `${branch} has taken back what the result changes, and a merge would not bring it again: ${shown(undone)}; ` +
+      `\`omk goal run\` on the newest ${branch} starts anew, or, once ${branch} has it again, \`omk goal resume ${open.id}\``;
+    return { status: "blocked_on_human", reasonCode: "integration_undone", reason };
+  }
   const known = deliveryOf(open).integration;
   const isJudged = tree === open.work.result?.tree || tree === known?.tree;
   const gates = isJudged ? (known?.gates ?? null) : await judge(steps, space, { ...merged, tree });
@@ -83,6 +91,17 @@ async function mergeBase(
     `together with ${branch} as it is on the remote now, these gates are red: ${shown(red)}; ` +
     `\`omk goal run\` on the newest ${branch} starts anew, or, once ${branch} is mended, \`omk goal resume ${open.id}\``;
   return { status: "blocked_on_human", reasonCode: "integration_gates_red", reason };
+}
+
+/**
+ * Changes of the result that are not in the merged files: an earlier result was merged and then reverted, which git takes
+ * for the newer word.
+ */
+async function undoneIn({ open, git, signal }: GitHubSteps, tree: string): Promise<string[]> {
+  const { base, result } = open.work;
+  if (!base || !result) return [];
+  const kept = new Set((await git.changes(base.tree, tree, signal)).map(({ path }) => path));
+  return result.changed_files.map(({ path }) => path).filter((path) => !kept.has(path));
 }
 
 function shown(names: readonly string[]): string {

@@ -1,13 +1,14 @@
 /** Merging the integrator's pull request: protection, checks, the merge itself, and what shows that each slice landed. */
 import type { Check } from "../delivery/checks.ts";
 import { deliveryChange } from "../delivery/metadata.ts";
-import { awaitChecks, closeOnce, mergeOnce, protectBranch, type ChecksWait } from "../delivery/pull-steps.ts";
+import { awaitChecks, mergeOnce, protectBranch, type ChecksWait } from "../delivery/pull-steps.ts";
 import { remoteHead } from "../delivery/push.ts";
 import type { DeliveredPull, DeliveryChecks, Merge } from "../format/delivery.ts";
 import { instantOf } from "../format/stamp.ts";
 import { isContained } from "../git/integrate.ts";
-import { integratorPull, withArtifact, type DeliveredSlice } from "./github-pulls.ts";
-import { deliveryOf, recordStep, type GitHubSteps } from "./github-target.ts";
+import { deliveryOf, recordStep, withArtifact } from "./delivery-state.ts";
+import { closePull, integratorPull, type DeliveredSlice } from "./github-pulls.ts";
+import type { GitHubSteps } from "./github-target.ts";
 import type { Ending } from "./proof.ts";
 
 /** As 0.5.0: six minutes in all. */
@@ -15,9 +16,9 @@ const WAIT: ChecksWait = { timeoutMs: 360_000, everyMs: 10_000, beginMs: 30_000 
 
 /** Whether the integrator's pull request was merged already: by omk before it was cut off, or by a person. */
 export async function isMerged({ open, github, signal }: GitHubSteps): Promise<boolean> {
-  const { merge, pulls, integration } = deliveryOf(open);
+  const { merge, integration } = deliveryOf(open);
   if (merge) return true;
-  const pull = integratorPull({ pulls });
+  const pull = integratorPull(open);
   if (!pull || pull.commit !== integration?.commit) return false;
   return pull.state === "merged" || (await github.pullRequest(pull.number, signal)).state === "merged";
 }
@@ -38,7 +39,7 @@ export async function awaitGreen(
   steps: GitHubSteps,
   commit: string,
 ): Promise<{ ending: Ending } | { names: string[] }> {
-  const { open, github, target, ports, signal } = steps;
+  const { open, github, target, ports, signal, again } = steps;
   ports.tell(`waiting for the checks of ${commit} on GitHub`);
   const asked = { commit, base: target.base_branch };
   const verdict = await awaitChecks(github, asked, WAIT, ports, signal);
@@ -48,7 +49,7 @@ export async function awaitGreen(
   const at = instantOf(ports.clock.now());
   const checks: DeliveryChecks = { commit, state, failed, pending, counted, at };
   await recordStep(open, { kind: "checks_seen", payload: { ...checks } }, { checks });
-  const resume = `\`omk goal resume ${open.id}\` looks again`;
+  const resume = `\`${again}\` looks again`;
   if (state === "red") {
     const named = failed.map(({ name, url }) => (url === null ? name : `${name} (${url})`)).join(", ");
     const reason = `failed on GitHub: ${named}; once that is mended, ${resume}`;
@@ -90,21 +91,20 @@ async function mergeIntegrator(
   steps: GitHubSteps,
   slices: readonly DeliveredSlice[],
 ): Promise<Ending | undefined> {
-  const { open, github, ports, signal } = steps;
-  const { merge: known, pulls } = deliveryOf(open);
-  const pull = integratorPull({ pulls });
+  const { open, github, ports, signal, again } = steps;
+  const { merge: known } = deliveryOf(open);
+  const pull = integratorPull(open);
   if (known || !pull) return undefined;
   const { number, url, commit: head } = pull;
   await recordStep(open, { kind: "merge_intended", payload: { number, url, head } });
   const title = `Merge pull request #${number}: ${open.goal.normalized_goal}`.slice(0, TITLE_CHARACTERS_MAX);
   const merged = await mergeOnce(github, { number, head, title: ports.redactor.text(title) }, signal);
-  const resume = `\`omk goal resume ${open.id}\``;
   if (merged.outcome === "moved") {
-    const reason = `the branch ${pull.branch} now names ${merged.head}, which omk did not put there; put it back to ${head}, then ${resume}`;
+    const reason = `the branch ${pull.branch} now names ${merged.head}, which omk did not put there; put it back to ${head}, then \`${again}\``;
     return { status: "blocked_on_human", reasonCode: "pull_request_moved", reason };
   }
   if (merged.outcome === "refused") {
-    const reason = `GitHub does not merge ${url}: ${merged.because}; once it can be merged, ${resume}`;
+    const reason = `GitHub does not merge ${url}: ${merged.because}; once it can be merged, \`${again}\``;
     return { status: "blocked_on_external", reasonCode: "merge_refused", reason };
   }
   const { commit, landed } = merged;
@@ -145,21 +145,7 @@ async function recordMerge(
 
 /** Closes pull requests of slices that GitHub has not seen as merged: their work landed by the integrator's. */
 async function closeSlices(steps: GitHubSteps): Promise<void> {
-  const { open, github, ports, signal } = steps;
-  const { pulls } = deliveryOf(open);
-  const reference = `Landed by ${integratorPull({ pulls })?.url ?? "the integrator's pull request"}.`;
-  for (const { slice_id, state, branch, number, url } of pulls) {
-    if (slice_id === null || state !== "open") continue;
-    await recordStep(open, { kind: "pull_request_close_intended", payload: { number, url } });
-    const after = await closeOnce(github, { number, reference }, signal);
-    const now = deliveryOf(open).pulls.map((one): DeliveredPull =>
-      one.branch === branch ? { ...one, state: after.state } : one,
-    );
-    await recordStep(
-      open,
-      { kind: "pull_request_closed", payload: { number, url, state: after.state } },
-      { pulls: now },
-    );
-    ports.tell(`pull request ${after.state}: ${url}`);
-  }
+  const reference = `Landed by ${integratorPull(steps.open)?.url ?? "the integrator's pull request"}.`;
+  const open = deliveryOf(steps.open).pulls.filter((pull) => pull.slice_id !== null && pull.state === "open");
+  for (const pull of open) await closePull(steps, pull, reference);
 }

@@ -4,20 +4,19 @@ import { join } from "node:path";
 import { deliveryChange, parseDelivery, type DeliveryFields } from "../delivery/metadata.ts";
 import { integratorBranch } from "../delivery/names.ts";
 import { integratorPullRequest, slicePullRequest } from "../delivery/pull-request.ts";
-import { ensurePullRequest } from "../delivery/pull-steps.ts";
+import { closeOnce, ensurePullRequest } from "../delivery/pull-steps.ts";
 import { pushBranch } from "../delivery/push.ts";
-import type { DeliveredPull, DeliveryWork } from "../format/delivery.ts";
-import type { DocumentChange } from "../format/event.ts";
-import type { ArtifactRef } from "../format/goal.ts";
+import type { DeliveredPull } from "../format/delivery.ts";
 import { renderDocument } from "../format/json.ts";
 import type { Proof } from "../format/proof.ts";
 import type { SliceState } from "../format/slices.ts";
 import { instantOf } from "../format/stamp.ts";
 import { isContained } from "../git/integrate.ts";
 import { buildProof } from "./build-proof.ts";
+import { deliveryOf, recordPull, recordStep, withArtifact } from "./delivery-state.ts";
 import { factsOf } from "./facts.ts";
-import { deliveryOf, recordStep, remoteBranch, type GitHubSteps } from "./github-target.ts";
-import { change, type GoalPorts, type OpenGoal } from "./open.ts";
+import type { GitHubSteps } from "./github-target.ts";
+import type { GoalPorts, OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
 import { cleaningOf } from "./pull-request.ts";
 import { standingSections } from "./review-findings.ts";
@@ -27,6 +26,8 @@ import { decideVerdict } from "./verdict.ts";
 export interface DeliveredSlice {
   taskId: string;
   sliceId: string;
+  /** Of its task. */
+  title: string;
   branch: string;
   commit: string;
   fields: DeliveryFields;
@@ -63,28 +64,32 @@ export async function deliveredSlices({
     if (commit === null || !(await isContained(git, commit, slices.head, signal))) continue;
     const task = open.graph.tasks.find(({ id }) => id === taskId);
     const { fields } = parseDelivery(task?.delivery ?? {});
-    found.push({ taskId, sliceId: fields.slice_id ?? taskId, branch, commit, fields });
+    const sliceId = fields.slice_id ?? taskId;
+    found.push({ taskId, sliceId, title: task?.title ?? sliceId, branch, commit, fields });
   }
   return found;
 }
 
 /**
- * Delivers each slice as a pull request of its own. A single one has none: the integrator's would say and hold the same.
+ * Delivers each slice as a pull request of its own against the base branch, which names `base`. A single one has none: the
+ * integrator's would say and hold the same.
  */
 export async function deliverSlices(
   steps: GitHubSteps,
   slices: readonly DeliveredSlice[],
+  base: string,
 ): Promise<Ending | undefined> {
   if (slices.length === 1) return undefined;
   const { open, ports } = steps;
   for (const slice of slices) {
-    const { sliceId, branch, commit, fields } = slice;
-    if (await hasLandedAlready(steps, slice)) continue;
+    const { sliceId, title, branch, commit, fields } = slice;
+    if (await hasLandedAlready(steps, slice, base)) continue;
     const text = slicePullRequest(
       {
         sliceId,
         goalId: open.id,
         normalizedGoal: open.goal.normalized_goal,
+        title,
         owner: fields.owner ?? "executor",
         writeScope: fields.write_scope ?? [],
         commit,
@@ -100,12 +105,11 @@ export async function deliverSlices(
 }
 
 /** Whether a slice without a pull request is part of the base branch by another way: there is nothing to open one for. */
-async function hasLandedAlready(steps: GitHubSteps, slice: DeliveredSlice): Promise<boolean> {
+async function hasLandedAlready(steps: GitHubSteps, slice: DeliveredSlice, base: string): Promise<boolean> {
   const { open, git, target, ports, signal } = steps;
   const { taskId, sliceId, branch, commit, fields } = slice;
   if (deliveryOf(open).pulls.some((one) => one.branch === branch)) return false;
-  const base = await remoteBranch(steps);
-  if (base === undefined || !(await isContained(git, commit, base, signal))) return false;
+  if (!(await isContained(git, commit, base, signal))) return false;
   if (fields.status === "merged") return true;
   const changed = deliveryChange(open.graph, taskId, { set: { commit_sha: commit, status: "merged" } });
   const payload = { slice_id: sliceId, commit, base };
@@ -139,13 +143,14 @@ export async function deliverIntegrator(
 }
 
 /** The integrator's pull request as recorded. */
-export function integratorPull({ pulls }: Pick<DeliveryWork, "pulls">): DeliveredPull | undefined {
-  return pulls.find(({ slice_id }) => slice_id === null);
+export function integratorPull(open: Pick<OpenGoal, "id" | "work">): DeliveredPull | undefined {
+  const own = integratorBranch(open.id);
+  return deliveryOf(open).pulls.find(({ branch }) => branch === own);
 }
 
 async function deliverPull(steps: GitHubSteps, wanted: WantedPull): Promise<Ending | undefined> {
   const known = deliveryOf(steps.open).pulls.find(({ branch }) => branch === wanted.branch);
-  if (known?.commit === wanted.commit) return undefined;
+  if (known?.commit === wanted.commit && known.left_out !== true) return undefined;
   const halted = await pushOnce(steps, wanted);
   if (halted) return halted;
   await openPull(steps, wanted);
@@ -201,31 +206,39 @@ async function openPull(steps: GitHubSteps, wanted: WantedPull): Promise<void> {
   const { outcome, pull } = await ensurePullRequest(github, asked, signal);
   const at = instantOf(ports.clock.now());
   const { number, url, state } = pull;
-  const entry: DeliveredPull = { slice_id: sliceId, branch, number, url, commit, state, at };
-  await recordStep(
+  await recordPull(
     open,
     { kind: "pull_request_opened", payload: { ...payload, outcome, url, number } },
-    { pulls: [...deliveryOf(open).pulls.filter((one) => one.branch !== branch), entry] },
-    [
-      ...wanted.slices.map((slice) =>
-        deliveryChange(open.graph, slice.taskId, {
-          set: { pr_url: url, commit_sha: slice.commit, status: state === "merged" ? "merged" : "delivered" },
-        }),
-      ),
-      withArtifact(open, { kind: "pull_request", path: url, created_at: at }),
-    ],
+    { slice_id: sliceId, branch, number, url, commit, state, at },
+    wanted.slices,
   );
   ports.tell(`pull request ${outcome}: ${url}`);
 }
 
-/** The change that names an artifact once. */
-export function withArtifact(
-  open: Pick<OpenGoal, "goal">,
-  artifact: ArtifactRef,
-): DocumentChange | undefined {
-  const { artifacts } = open.goal;
-  const isKnown = artifacts.some(({ kind, path }) => kind === artifact.kind && path === artifact.path);
-  return isKnown ? undefined : change("goal.json", { artifacts: [...artifacts, artifact] });
+/** Closes what earlier deliveries opened for slices that a person has left out of the result since. */
+export async function closeLeftOut(steps: GitHubSteps, slices: readonly DeliveredSlice[]): Promise<void> {
+  const { open } = steps;
+  const wanted = new Set(slices.map(({ branch }) => branch));
+  const reference = `Left out of the result that ${integratorPull(open)?.url ?? "the integrator's pull request"} holds.`;
+  for (const pull of deliveryOf(open).pulls) {
+    if (pull.slice_id === null || pull.state !== "open" || wanted.has(pull.branch)) continue;
+    await closePull(steps, { ...pull, left_out: true }, reference);
+  }
+}
+
+/** Closes a pull request with a sentence that says why, and records it as it then is. */
+export async function closePull(
+  { open, github, ports, signal }: GitHubSteps,
+  pull: DeliveredPull,
+  reference: string,
+): Promise<void> {
+  const { number, url } = pull;
+  await recordStep(open, { kind: "pull_request_close_intended", payload: { number, url } });
+  const { state } = await closeOnce(github, { number, reference }, signal);
+  const pulls = deliveryOf(open).pulls.map((one) => (one.number === number ? { ...pull, state } : one));
+  const payload = { number, url, state, reference };
+  await recordStep(open, { kind: "pull_request_closed", payload }, { pulls });
+  ports.tell(`pull request ${state}: ${url}`);
 }
 
 // ---- What they say
@@ -259,7 +272,7 @@ function presentProof(open: OpenGoal, ports: GoalPorts): Proof {
 
 /** `integrator-metadata.json`, made from what is recorded: for readers that know 0.5.0. */
 async function writeMetadata(open: OpenGoal, branches: readonly string[], ports: GoalPorts): Promise<void> {
-  const pull = integratorPull(deliveryOf(open));
+  const pull = integratorPull(open);
   const recorded_at = pull?.at ?? open.goal.updated_at;
   const text = renderDocument({
     integrator_branch: integratorBranch(open.id),

@@ -2,10 +2,9 @@
 import { join } from "node:path";
 
 import { deliveryChange, parseDelivery, planChanges, type DeliveryUpdate } from "../delivery/metadata.ts";
-import { nameComponent } from "../delivery/names.ts";
+import { keepConflict } from "../delivery/merge-conflict.ts";
 import { planSlices } from "../delivery/slice-plan.ts";
 import { OmkError } from "../errors.ts";
-import { renderDocument } from "../format/json.ts";
 import { named } from "../format/named.ts";
 import type { SliceState } from "../format/slices.ts";
 import type { GoalTask } from "../format/task-graph.ts";
@@ -13,11 +12,11 @@ import type { AttemptTree } from "../git/attempt-tree.ts";
 import { isContained, mergeCommits, probeMerge, type Merged, type Probe } from "../git/integrate.ts";
 import type { PrivateGit } from "../git/private-git.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
-import { keepEvidence, type EvidenceFile } from "../store/evidence.ts";
 import { lastAttempt } from "./agent-tasks.ts";
+import { CONFLICT_NOTE, conflictTree } from "./conflict-note.ts";
 import { attemptsAllowed } from "./next-step.ts";
 import { change, changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 import {
   requireSlices,
   resolverId,
@@ -146,7 +145,9 @@ async function startCommit(
       return { start: start.commit, parents: [start.commit] };
     case "conflict": {
       const parents = [start.onto, start.commit];
-      const { tree } = await probeMerge(git, start.onto, start.commit, signal);
+      const probe = await probeMerge(git, start.onto, start.commit, signal);
+      const tree =
+        probe.outcome === "fits" ? probe.tree : await conflictTree(git, { ...probe, parents }, signal);
       const message = `omk: what ${task.id} has to solve`;
       return { start: await git.commitTree({ tree, parents, message, at }, signal), parents };
     }
@@ -204,7 +205,7 @@ export async function landSlice(
   if (!state || state.commit === null) throw new Error(`The slice ${taskId} has no result that could land.`);
   const { commit } = state;
   const merged = await mergeSlice(open, git, { head, state }, UNHURRIED);
-  if (merged.outcome === "conflict") return recordConflict(open, state, merged, ports);
+  if (merged.outcome === "conflict") return recordConflict(open, { git, state, found: merged }, ports);
   const tree = await git.projectIn(merged.tree, UNHURRIED);
   const base = open.work.base?.tree ?? (await git.emptyTree(UNHURRIED));
   const changed_files = await space.tree.changes(base, tree, UNHURRIED);
@@ -261,15 +262,18 @@ function landedRecords(open: OpenGoal, state: SliceState, verification_summary: 
 /** The slice cannot be merged: the evidence is kept, and another task is to solve it. */
 async function recordConflict(
   open: OpenGoal,
-  state: SliceState,
-  found: Conflict,
+  { git, state, found }: { git: PrivateGit; state: SliceState; found: Conflict },
   ports: GoalPorts,
 ): Promise<void> {
   const { task_id } = state;
   const { head } = requireSlices(open.work);
-  const evidence = await keepConflict(open, state, found, ports);
+  const what = { task: task_id, fence: state.fence ?? 0, commit: state.commit ?? "", onto: head };
+  const evidence = await keepConflict(open, { ...what, ...found }, ports);
   const resolver = resolverId(task_id, open.graph);
   const { files, kinds } = found;
+  const inProject = files
+    .filter((path) => path.startsWith(git.prefix))
+    .map((path) => path.slice(git.prefix.length));
   const reason = `merge conflict with what has landed before: ${named(files)}`;
   await open.update(() => {
     const slices = requireSlices(open.work);
@@ -300,7 +304,7 @@ async function recordConflict(
             },
             extra: { merge_conflict_artifact: evidence.path, merge_conflict_clean: false },
           }),
-          ...(resolver === null ? [] : resolverChanges(open, { task_id, resolver, files })),
+          ...(resolver === null ? [] : resolverChanges(open, { task_id, resolver, files: inProject })),
         ],
       },
     ];
@@ -330,7 +334,7 @@ function resolverChanges(
     lease_expires_at: null,
     dependencies: [task_id],
     read_set: [...(conflicted?.read_set ?? [])],
-    write_set: [...new Set([...(conflicted?.write_set ?? []), ...files])],
+    write_set: [...new Set([...(conflicted?.write_set ?? []), ...files, CONFLICT_NOTE])],
     risk: conflicted?.risk ?? "medium",
     acceptance: ["No conflict is left, and what both parts were for holds."],
   };
@@ -339,39 +343,6 @@ function resolverChanges(
     changeTask(resolver, task),
     ...(waits ? [changeTask(TASK.verify, { dependencies: [...verify.dependencies, resolver] })] : []),
   ];
-}
-
-/** What git said, as 0.5.0 kept it. */
-async function keepConflict(
-  open: OpenGoal,
-  state: SliceState,
-  { files, kinds }: Conflict,
-  ports: GoalPorts,
-): Promise<EvidenceFile> {
-  const { head } = requireSlices(open.work);
-  const component = nameComponent(state.task_id, "task id");
-  // With another state the conflict is another one: a kill between this file and its event may come to that.
-  const name = `merge-conflict-${component}-${state.fence ?? 0}-${head.slice(0, 12)}.json`;
-  const artifact_path = `artifacts/integration/${name}`;
-  const record = {
-    task_id: state.task_id,
-    source_ref: state.commit,
-    target_ref: head,
-    clean_merge: false,
-    conflicting_files: files,
-    conflict_kinds: kinds,
-    command_line: `git merge-tree --write-tree ${head} ${state.commit ?? ""}`,
-    stdout_summary: files.join("\n"),
-    stderr_summary: "",
-    artifact_path,
-    conflict_classification: null,
-  };
-  return keepEvidence(
-    open,
-    join(open.folder, artifact_path),
-    renderDocument(ports.redactor.value(record)),
-    ports,
-  );
 }
 
 /** Looks whether attempts under way will be in the way of what has landed: told early, and kept as long as it is so. */

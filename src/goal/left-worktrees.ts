@@ -95,7 +95,7 @@ async function rescueOne(
 /** The instant that a rescue carries. It is in the log before: whoever repeats a rescue makes the same commit. */
 export function rescueTime({ work, goal }: Pick<OpenGoal, "work" | "goal">, fence: number): Date {
   const found = work.attempts.find((one) => one.fence === fence);
-  return new Date(found?.started_at ?? goal.created_at);
+  return new Date(found?.left_at ?? found?.started_at ?? goal.created_at);
 }
 
 /** A folder that cannot be looked at, as something that was not saved. */

@@ -1,10 +1,13 @@
 /** Merging a goal's integrator pull request at a person's word. */
 import { OmkError } from "../errors.ts";
-import { awaitGreen, baseNow, isMerged, mergeAndClose } from "./github-merge.ts";
+import { deliveryOf, nextStep } from "./delivery-state.ts";
+import { remoteBase } from "./github-base.ts";
+import { awaitGreen, isMerged, mergeAndClose } from "./github-merge.ts";
 import { deliveredSlices, integratorPull } from "./github-pulls.ts";
-import { deliveryOf, githubOf, type GitHubSteps } from "./github-target.ts";
+import { githubOf, type GitHubSteps } from "./github-target.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import type { Ending } from "./proof.ts";
+import { isSliced } from "./sliced.ts";
 import { refused, withGoal } from "./with-goal.ts";
 import { projectDirOf } from "./workspace.ts";
 
@@ -35,43 +38,71 @@ export async function mergeGoal(
     const slices = await deliveredSlices(steps);
     const again = await isMerged(steps);
     const halted = (again ? undefined : await checkHead(steps)) ?? (await mergeAndClose(steps, slices));
-    if (halted) throw failed(halted);
+    if (halted) throw failed({ ...halted, reason: ports.redactor.text(halted.reason ?? "") });
     return outcomeOf(open, again);
   });
 }
 
 /** Everything that has to hold before GitHub is asked. */
 async function mergeSteps(open: OpenGoal, ports: GoalPorts, signal: AbortSignal): Promise<GitHubSteps> {
-  const { id, goal, work } = open;
-  if (goal.merge_policy === "disabled") {
-    throw new OmkError("goal.refused", `The merge policy disabled of goal ${id} does not permit merge.`, {
-      hint: "Merge its pull request on GitHub, or make the goal with `--merge-policy manual`.",
-    });
-  }
-  const accepted = work.acceptance?.decision === "accepted" && work.acceptance.tree === work.result?.tree;
-  const mayMerge = goal.status === "ready" || (goal.merge_policy === "gated" && accepted);
-  if (!mayMerge) {
-    const hint = `Next: omk goal show ${id}`;
-    throw refused(id, "merge", `${goal.status} and not eligible for merge`, hint);
-  }
-  const delivery = deliveryOf(open);
-  const { target, integration } = delivery;
-  const pull = integratorPull(delivery);
+  const { id, goal } = open;
+  refuseByPolicy(open);
+  refuseUnaccepted(open);
+  const { target, integration } = deliveryOf(open);
+  const pull = integratorPull(open);
   if (!target || !pull || pull.commit !== integration?.commit) {
-    throw new OmkError("goal.refused", `Goal ${id} has no pull request that could be merged.`, {
-      hint: `Goals made with --policy draft-pr or auto-pr open one. Next: omk goal resume ${id}`,
+    throw new OmkError("goal.refused", `Goal ${id} has no pull request that could be merged yet.`, {
+      hint: nextStep(open),
     });
   }
   const projectDir = projectDirOf(id, goal);
   const git = await ports.openGit({ projectDir, goalDir: open.folder, goalId: id });
-  return { open, git, github: githubOf(open, target, ports), target, ports, signal };
+  const again = `omk goal merge ${id}`;
+  return { open, git, github: githubOf(open, target, ports), target, ports, signal, again };
+}
+
+function refuseByPolicy({ id, goal, work }: OpenGoal): void {
+  const isLocal = goal.delivery_policy === "local";
+  if (!isLocal && goal.merge_policy !== "disabled") return;
+  const what = isLocal
+    ? `Goal ${id} was made with --policy local: it has no pull request to merge.`
+    : `The merge policy disabled of goal ${id} does not permit merge.`;
+  const branch = work.delivery?.result?.ref.replace(/^refs\/heads\//, "");
+  const hint = !isLocal
+    ? "Merge its pull request on GitHub. Goals made with `--merge-policy manual` or `gated` are merged by omk."
+    : branch !== undefined
+      ? `Its result is the branch ${branch}: git merge ${branch}`
+      : isSliced(goal)
+        ? `Its result becomes a branch of your repository. How far it is: omk goal show ${id}`
+        : "Its result lies in your files, for you to commit.";
+  throw new OmkError("goal.refused", what, { hint });
+}
+
+function refuseUnaccepted(open: OpenGoal): void {
+  const { id, goal, work } = open;
+  const { acceptance, result } = work;
+  const decision = acceptance?.tree === result?.tree ? acceptance?.decision : undefined;
+  if (goal.status === "ready" || (goal.merge_policy === "gated" && decision === "accepted")) return;
+  if (decision !== "rejected")
+    throw refused(id, "merge", `${goal.status} and not eligible for merge`, nextStep(open));
+  const onwards = `Another try, which begins with what was rejected: omk goal resume ${id} --until-ready`;
+  const { merge } = deliveryOf(open);
+  if (!merge) throw refused(id, "merge", "rejected", onwards);
+  const revert = `git revert ${merge.landed === "parent" ? "-m 1 " : ""}${merge.commit}`;
+  throw new OmkError(
+    "goal.refused",
+    `The result of goal ${id} was merged as ${merge.commit}, and then rejected: omk takes nothing back by itself.`,
+    { hint: `Undo it on a branch of its own, by a pull request: ${revert}. ${onwards}` },
+  );
 }
 
 async function checkHead(steps: GitHubSteps): Promise<Ending | undefined> {
   const { open, target, ports } = steps;
   const { integration } = deliveryOf(open);
   if (!integration) return undefined;
-  if ((await baseNow(steps)) !== integration.base)
+  const found = await remoteBase(steps);
+  if ("ending" in found) return found.ending;
+  if (found.base !== integration.base)
     ports.tell(`${target.base_branch} has moved on since the gates ran on what is merged`);
   const checked = await awaitGreen(steps, integration.commit);
   return "ending" in checked ? checked.ending : undefined;
@@ -82,20 +113,17 @@ function failed({ status, reason = "" }: Ending): OmkError {
   return new OmkError(
     isOutside ? "delivery.failed" : "delivery.refused",
     `Nothing more was done: ${reason}`,
-    {
-      hint: "Run `omk goal merge` again when that is settled: what was done is looked up first.",
-    },
+    { hint: "`omk goal merge` may be run at any time: what was done is looked up first." },
   );
 }
 
 function outcomeOf(open: OpenGoal, again: boolean): MergeOutcome {
-  const delivery = deliveryOf(open);
-  const { merge } = delivery;
+  const { merge } = deliveryOf(open);
   if (!merge) throw new Error("a merge that was not refused is recorded");
   const { commit, landed, slices } = merge;
   return {
     goal_id: open.id,
-    pr_url: integratorPull(delivery)?.url ?? "",
+    pr_url: integratorPull(open)?.url ?? "",
     commit,
     landed,
     again,

@@ -31,8 +31,7 @@ export async function oracleFacts(
   const changes = base === "" ? [] : await space.tree.changes(base, tree, signal);
   const docs = changes.filter(({ path, kind }) => kind !== "deleted" && isDocumentation(path));
   const texts = { space, base, tree, signal };
-  const written = await keepIf(docs, ({ path, kind }) => says(path, kind, texts));
-  const paths = written.map(({ path }) => path);
+  const paths = await whatSays(docs, texts);
   const links = async () => ({ broken: await brokenLinks(space.tree, tree, paths, signal) });
   const golden = base === "" ? undefined : await compareGolden(open, space, ports, signal);
   return {
@@ -52,25 +51,30 @@ interface Texts {
   signal: AbortSignal;
 }
 
-/** A file's text; undefined for one that is none or too large. */
-async function textOf({ space, signal }: Texts, tree: string, path: string): Promise<string | undefined> {
-  const bytes = await space.tree.read(tree, path, TEXT_BYTES_MAX, signal);
-  return bytes && Buffer.from(bytes).toString("utf8");
+/** The texts of files, one after another; undefined for one that is none or too large. */
+async function* textsOf(
+  { space, signal }: Texts,
+  tree: string,
+  paths: readonly string[],
+): AsyncGenerator<{ path: string; text: string | undefined }, undefined> {
+  for await (const { path, bytes } of space.tree.readAll(tree, paths, TEXT_BYTES_MAX, signal))
+    yield { path, text: bytes && Buffer.from(bytes).toString("utf8") };
+  return;
 }
 
-/** Whether documentation says anything that it did not say before. */
-async function says(path: string, kind: TreeChange["kind"], texts: Texts): Promise<boolean> {
-  const after = await textOf(texts, texts.tree, path);
-  // What cannot be read whole may say anything.
-  if (after === undefined) return true;
-  const before = kind === "added" ? "" : ((await textOf(texts, texts.base, path)) ?? "");
-  return saysMore(before, after);
-}
-
-async function keepIf<T>(all: readonly T[], wanted: (one: T) => Promise<boolean>): Promise<T[]> {
-  const kept: T[] = [];
-  for (const one of all) if (await wanted(one)) kept.push(one);
-  return kept;
+/** The documentation that says anything that it did not say before. */
+async function whatSays(docs: readonly TreeChange[], texts: Texts): Promise<string[]> {
+  const paths = docs.map(({ path }) => path);
+  const known = docs.filter(({ kind }) => kind !== "added").map(({ path }) => path);
+  const isKnown = new Set(known);
+  const befores = textsOf(texts, texts.base, known);
+  const found: string[] = [];
+  for await (const { path, text: after } of textsOf(texts, texts.tree, paths)) {
+    const before = isKnown.has(path) ? (await befores.next()).value?.text : undefined;
+    // What cannot be read whole may say anything.
+    if (after === undefined || saysMore(before ?? "", after)) found.push(path);
+  }
+  return found;
 }
 
 /** What the tests that the change adds are worth: whether any checks something, and whether there is more than they. */
@@ -82,8 +86,7 @@ async function addedTests(
   if (files.length === 0) return undefined;
   const names = new Set(files);
   const alone = changes.every(({ path }) => names.has(path));
-  for (const path of files.slice(0, TESTS_MAX)) {
-    const text = await textOf(texts, texts.tree, path);
+  for await (const { path, text } of textsOf(texts, texts.tree, files.slice(0, TESTS_MAX))) {
     if (text !== undefined && checksSomething(path, text)) return { check: true, alone };
   }
   return { check: false, alone };
@@ -97,9 +100,8 @@ async function hasCleanReport(
   ports: GoalPorts,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const added = docs.filter(({ path, kind }) => kind === "added" && isReport(path));
-  for (const { path } of added) {
-    const bytes = await space.tree.read(tree, path, REPORT_BYTES_MAX, signal);
+  const added = docs.filter(({ path, kind }) => kind === "added" && isReport(path)).map(({ path }) => path);
+  for await (const { bytes } of space.tree.readAll(tree, added, REPORT_BYTES_MAX, signal)) {
     const text = Buffer.from(bytes ?? "").toString("utf8");
     if (bytes === undefined || ports.redactor.text(text) !== text) return false;
     if (text.split(/\s+/).filter((word) => /\p{L}/u.test(word)).length < REPORT_WORDS_MIN) return false;

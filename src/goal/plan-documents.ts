@@ -9,7 +9,8 @@ import type { TaskGraph } from "../format/task-graph.ts";
 import type { RecordedPlan, Work } from "../format/work.ts";
 import { featuresOf } from "./features.ts";
 import { kindOf, REQUIRED_CHECKS } from "./intake.ts";
-import { FILES, TASK } from "./scaffold.ts";
+import { FILES } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 import { compatibilityPlan } from "./surface.ts";
 
 /** What the documents are made of. */

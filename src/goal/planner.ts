@@ -17,7 +17,8 @@ import { preparePlan, type PreparedPlan } from "./plan-sets.ts";
 import type { Ending } from "./proof.ts";
 import { writeReaderFiles } from "./reader-files.ts";
 import { repoContext, type RepoContext } from "./repo-context.ts";
-import { graphOfPlan, TASK } from "./scaffold.ts";
+import { graphOfPlan } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** Tokens that an answer may have where nobody said. */

@@ -1,6 +1,7 @@
 /** What a goal is doing and how far it has come, from its documents and the end of its log: pure, and without schemas. */
 import type { Event } from "../format/event.ts";
 import type { Goal } from "../format/goal.ts";
+import { named } from "../format/named.ts";
 import type { TaskGraph } from "../format/task-graph.ts";
 import type { Work } from "../format/work.ts";
 import { countTasks } from "./task-counts.ts";
@@ -19,7 +20,7 @@ export interface GoalPicture {
 /** What is being done at this moment. */
 export interface Activity {
   kind: "turn" | "helper" | "gate" | "approval" | "step";
-  /** In words, e.g. `attempt 2 at goal-agent-execute`. */
+  /** In words, e.g. `attempt 2 at goal-agent-execute`; of several agents at work, all of that. */
   what: string;
   waits_for: string;
   since: string;
@@ -28,11 +29,13 @@ export interface Activity {
 /** What the goal is doing now; undefined when it is not being worked on. */
 export function activityOf({ goal, work, last, waiting }: GoalPicture): Activity | undefined {
   if (goal.status !== "running") return undefined;
-  const turn = work.attempts?.findLast(({ status }) => status === "running");
+  const turns = work.attempts?.filter(({ status }) => status === "running") ?? [];
   const newest = last.at(-1);
+  const [turn] = turns;
   if (turn) {
-    const what = `attempt ${turn.number} at ${turn.task_id}`;
-    if (waiting === 0) return { kind: "turn", what, waits_for: "the agent", since: turn.started_at };
+    const what = named(turns.map(({ number, task_id }) => `attempt ${number} at ${task_id}`));
+    const who = turns.length === 1 ? "the agent" : "the agents";
+    if (waiting === 0) return { kind: "turn", what, waits_for: who, since: turn.started_at };
     const asked = last.findLast(({ kind }) => kind === "approval_requested");
     return { kind: "approval", what, waits_for: "your answer", since: asked?.ts ?? turn.started_at };
   }

@@ -7,6 +7,7 @@ import type { GoalTask, TaskGraph } from "../format/task-graph.ts";
 import { redGates } from "../gate/state.ts";
 import { agentTasks, isTaskDone, lastAttempt } from "./agent-tasks.ts";
 import { gateDefinitions } from "./candidates.ts";
+import { CONFLICT_NOTE } from "./conflict-note.ts";
 import { unwaivedOutside } from "./facts.ts";
 import { isFollowUp } from "./follow-ups.ts";
 import { goldenFeedback } from "./golden-compare.ts";
@@ -235,7 +236,8 @@ function conflictOf(graph: Pick<TaskGraph, "tasks">, task: GoalTask, work: Work)
     [
       "## The conflict",
       "Two results could not be merged. Your files hold what git has made of both: where text is in conflict, its markers " +
-        "(`<<<<<<<`, `=======`, `>>>>>>>`) lie in the files; a file that one side deleted or moved may be there without any.",
+        "(`<<<<<<<`, `=======`, `>>>>>>>`) lie in the files. Where there can be none (binary files, links, files that one side " +
+        `deleted or moved), \`${CONFLICT_NOTE}\` lists the paths: decide about each, then delete that file.`,
       `On one side, merged before:\n\n${others.join("\n")}`,
       `On the other side:\n\n- ${titleOf(solved.task_id)}`,
       `In conflict:\n\n${list(files)}`,

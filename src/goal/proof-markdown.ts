@@ -2,7 +2,7 @@
 import { printable } from "../format/printable.ts";
 import type { Proof } from "../format/proof.ts";
 import { adviceFor } from "./gap-advice.ts";
-import { deliverySteps, sliceText } from "./slice-view.ts";
+import { deliverySteps, sliceText, type PresentResult } from "./slice-view.ts";
 
 /** A list this long is cut, with how much is left; `proof.json` has all of it. */
 const LISTED_MAX = 200;
@@ -45,7 +45,7 @@ export function proofMarkdown(proof: Proof): string {
     ...section("Decisions Of People", decisionRows(proof)),
     ...section("Plan And Tasks", taskRows(proof)),
     ...optional("Slices", sliceRows(proof)),
-    ...optional("Delivery", deliverySteps(proof.delivery).map(line)),
+    ...optional("Delivery", deliverySteps(proof.delivery, presentOf(proof)).map(line)),
     ...optional(
       "Folders Set Aside",
       (proof.set_aside ?? []).map(({ path, because }) => `${code(path)}: ${line(because)}`),
@@ -188,6 +188,10 @@ function sliceRows({ slices = [] }: Proof): string[] {
     const branch = slice.branch === null ? "" : `, branch ${code(slice.branch)}`;
     return `${code(slice.id)}: ${line(sliceText(slice))}${commit}${branch}, attempts: ${slice.attempts}`;
   });
+}
+
+function presentOf({ result, readiness_code }: Proof): PresentResult {
+  return { tree: result?.tree, commit: result?.commit, isRejected: readiness_code === "rejected" };
 }
 
 function attemptRow(one: NonNullable<Proof["attempts"]>[number]): string {

@@ -34,8 +34,9 @@ export async function concludeGoal(
 ): Promise<Ending> {
   const verdict = verdictOf(open);
   const final: Ending = ending ?? { status: verdict.status, reasonCode: verdict.readinessCode };
-  const undo = space && (await keepTrees(open, space));
-  const now = instantOf(ports.clock.now());
+  const at = ports.clock.now();
+  const undo = space && (await keepTrees(open, space, at));
+  const now = instantOf(at);
   const git = space && (await space.tree.evidence(UNHURRIED));
   const done = final.status === "ready" || final.status === "cancelled";
   // Nobody will ask again, so nobody need answer.
@@ -95,10 +96,10 @@ function failureOf({ work }: Pick<OpenGoal, "work">, final: Ending): string | un
  * Keeps both trees in git and returns the command that takes the work back, if there is any. The work of slices is in
  * nobody's files: laying it over them says how to take it back.
  */
-async function keepTrees(open: OpenGoal, space: Workspace): Promise<string | undefined> {
+async function keepTrees(open: OpenGoal, space: Workspace, at: Date): Promise<string | undefined> {
   const { base, result } = open.work;
-  const from = result && (await space.tree.keep(result.tree, "result", UNHURRIED));
-  const to = base && (await space.tree.keep(base.tree, "base", UNHURRIED));
+  const from = result && (await space.tree.keep(result.tree, { name: "result", at }, UNHURRIED));
+  const to = base && (await space.tree.keep(base.tree, { name: "base", at }, UNHURRIED));
   if (open.work.slices) return undefined;
   return from && to && base.tree !== result.tree ? space.tree.undo(from, to) : undefined;
 }

@@ -18,7 +18,7 @@ import { workerOf } from "./agent-tasks.ts";
 import { budgetLimits, remainingMs, spent } from "./budget.ts";
 import { attemptsAllowed } from "./next-step.ts";
 import { changeTask, type GoalPorts, type OpenGoal } from "./open.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 
 /** What stands before a proposal in an agent's own text. */
 const MARKER = "OMK_TASK_PROPOSAL:";

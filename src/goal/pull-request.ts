@@ -1,13 +1,15 @@
 /** A goal's own pull request: rendered from what is recorded, and opened or brought up to date when asked. */
 import { dirname, join } from "node:path";
 
-import { deliveryChange, deliveryRecords, parseDelivery } from "../delivery/metadata.ts";
+import { deliveryRecords, parseDelivery } from "../delivery/metadata.ts";
+import { integratorBranch } from "../delivery/names.ts";
 import type { GitHub } from "../delivery/github.ts";
 import { GhApi } from "../delivery/gh-api.ts";
 import { ensurePullRequest } from "../delivery/pull-steps.ts";
 import {
   draftPullRequest,
   hasEvidence,
+  integratorTitle,
   type Cleaning,
   type ProvenGoal,
   type PullRequestDraft,
@@ -23,8 +25,10 @@ import { TaskGraph } from "../format/task-graph.ts";
 import type { Disk } from "../ports.ts";
 import { foldFolder, readDocument } from "../store/journal.ts";
 import type { Redactor } from "../store/redact.ts";
+import { deliveryOf, nextStep, recordPull } from "./delivery-state.ts";
 import { readGoalDocuments, type GoalSummary } from "./find.ts";
-import { change, OpenGoal, type GoalPorts } from "./open.ts";
+import { OpenGoal, type GoalPorts } from "./open.ts";
+import { isSliced } from "./sliced.ts";
 
 /** How a pull request is asked for. */
 export interface PullRequestRequest {
@@ -62,18 +66,27 @@ export function renderPullRequest(
   }
   const mutates = request.policy !== "local";
   const asked = { dryRun: request.dryRun, draft: request.draft || request.policy === "draft-pr", mutates };
-  const rendered = draftPullRequest(proven, asked, cleaningOf(goal.folder, goal.record, surroundings, ports));
-  return { ...rendered, ...mergedHead(goal, ports) };
+  const cleaning = cleaningOf(goal.folder, goal.record, surroundings, ports);
+  const rendered = draftPullRequest(proven, asked, cleaning);
+  return { ...rendered, ...mergedHead(goal, proven, cleaning, ports) };
 }
 
-/** Of a goal whose slices were delivered: the branch in which they come together, and its pull request. */
-function mergedHead(goal: GoalSummary, ports: { disk: Disk }): Partial<PullRequestDraft> {
+/** Of a goal whose slices were delivered: the branch in which they come together, and its pull request as delivery calls it. */
+function mergedHead(
+  goal: GoalSummary,
+  proven: ProvenGoal,
+  cleaning: Cleaning,
+  ports: { disk: Disk },
+): Partial<PullRequestDraft> {
   const [work] = readGoalDocuments(goal, ["work.json"], ports).values();
   const read = DeliveryWork.safeParse(work?.["delivery"]);
   if (!read.success) return {};
   const { pulls, result } = read.data;
-  const integrator = pulls.find(({ slice_id }) => slice_id === null);
-  if (integrator) return { head_branch: integrator.branch, existing_pr_url: integrator.url };
+  const integrator = pulls.find(({ branch }) => branch === integratorBranch(goal.id));
+  if (integrator) {
+    const title = integratorTitle(proven.goal.normalized_goal, cleaning);
+    return { title, head_branch: integrator.branch, existing_pr_url: integrator.url };
+  }
   return result ? { head_branch: result.ref.replace(/^refs\/heads\//, "") } : {};
 }
 
@@ -162,9 +175,11 @@ export async function openPullRequest(
   }
   const open = await OpenGoal.open(goal.id, goal.folder, command, ports, signal);
   try {
+    refuseUndelivered(open);
     const remote = await findRemote({ projectDir, environment }, ports, signal);
     const github = new GhApi({ remote, emptyFolder: join(open.folder, "gh"), environment }, ports);
-    const base = request.baseBranch ?? (await github.repository(signal)).defaultBranch;
+    const delivered = head === integratorBranch(goal.id) ? deliveryOf(open).target?.base_branch : undefined;
+    const base = request.baseBranch ?? delivered ?? (await github.repository(signal)).defaultBranch;
     const commit = await headOn(github, { head, base }, goal.id, signal);
     const { title, body, draft } = rendered;
     const payload = {
@@ -180,7 +195,13 @@ export async function openPullRequest(
       { title, body, head, base, draft, commit },
       signal,
     );
-    await recordPull(open, { ...payload, outcome, url: pull.url, number: pull.number }, ports);
+    const { number, url, state } = pull;
+    const at = instantOf(ports.clock.now());
+    await recordPull(
+      open,
+      { kind: "pull_request_opened", actor: "omk-cli", payload: { ...payload, outcome, url, number } },
+      { slice_id: sliceOf(open, head), branch: head, number, url, commit, state, at },
+    );
     const operation = outcome === "created" ? "create" : outcome === "updated" ? "update" : undefined;
     return {
       policy,
@@ -193,6 +214,25 @@ export async function openPullRequest(
   } finally {
     await open.close();
   }
+}
+
+/** The slice whose branch it is. */
+function sliceOf({ graph }: OpenGoal, branch: string): string | null {
+  const found = deliveryRecords(graph).find((record) => parseDelivery(record).fields.branch === branch);
+  return found ? (parseDelivery(found).fields.slice_id ?? String(found["task_id"])) : null;
+}
+
+/** Until delivery, branches of slices are in omk's own git alone, where nobody but omk can push them from. */
+function refuseUndelivered(open: OpenGoal): void {
+  const { id, goal, work } = open;
+  if (!isSliced(goal) || !work.slices) return;
+  const { pulls, result } = deliveryOf(open);
+  if (result || pulls.some(({ branch }) => branch === integratorBranch(id))) return;
+  const what =
+    goal.delivery_policy === "local"
+      ? `The result of goal ${id} is no branch of your repository yet.`
+      : `Goal ${id} is not delivered yet, which opens its pull requests.`;
+  throw new OmkError("delivery.refused", what, { hint: nextStep(open) });
 }
 
 /** The commit of the head branch on GitHub, which must be another branch than the base. */
@@ -212,36 +252,4 @@ async function headOn(
   throw new OmkError("delivery.refused", `The head branch ${head} of goal ${id} is not on GitHub.`, {
     hint: `Push it first: git push origin ${head}`,
   });
-}
-
-/** The result, with the URL where it is looked for: at the slice whose branch it is, and among the goal's artifacts. */
-async function recordPull(
-  open: OpenGoal,
-  result: { head: string; url: string; outcome: string; number: number; [key: string]: unknown },
-  ports: GoalPorts,
-): Promise<void> {
-  const slice = deliveryRecords(open.graph).find(
-    (record) => parseDelivery(record).fields.branch === result.head,
-  );
-  const delivery =
-    slice && deliveryChange(open.graph, String(slice["task_id"]), { set: { pr_url: result.url } });
-  const { artifacts } = open.goal;
-  const isKnown = artifacts.some(({ kind, path }) => kind === "pull_request" && path === result.url);
-  const created_at = instantOf(ports.clock.now());
-  await open.record({
-    kind: "pull_request_opened",
-    actor: "omk-cli",
-    payload: result,
-    changes: [
-      ...(delivery ? [delivery] : []),
-      ...(isKnown
-        ? []
-        : [
-            change("goal.json", {
-              artifacts: [...artifacts, { kind: "pull_request", path: result.url, created_at }],
-            }),
-          ]),
-    ],
-  });
-  await open.journal.save();
 }

@@ -1,6 +1,8 @@
 /** Files that are made from a goal's log for readers: the documents of planning, and what a decision left beside it. */
 import { dirname, join, resolve } from "node:path";
 
+import { OmkError } from "../errors.ts";
+import { findRepository } from "../git/private-git.ts";
 import { ensureFolder } from "../store/files.ts";
 import { isPlanned } from "./agent-tasks.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
@@ -53,11 +55,27 @@ function readerFiles(
           reason: acceptance.summary,
           work,
           graph,
+          gitDir: ownGitDir(open, { disk }),
           evidence: conflictEvidence(open, { disk }),
         }),
       ),
     );
   return files;
+}
+
+/** Where the branch of a result lies that no repository of the user's could take. */
+function ownGitDir(
+  { goal, folder }: Pick<OpenGoal, "goal" | "folder">,
+  ports: Pick<GoalPorts, "disk">,
+): string | undefined {
+  const root = goal.project_dir === undefined ? undefined : ports.disk.realPath(goal.project_dir);
+  try {
+    return root === undefined || findRepository(root, ports) ? undefined : join(folder, "git");
+  } catch (error) {
+    // One that cannot be read is a repository all the same.
+    if (error instanceof OmkError && error.code === "git.failed") return undefined;
+    throw error;
+  }
 }
 
 /** What lies in the goal's folder of the evidence that records name; a path may be anybody's. */

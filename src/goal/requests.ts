@@ -185,7 +185,10 @@ function compactDuration(seconds: number): string {
 
 /** Why a goal in this state cannot take such a request; undefined when it can. */
 export function refusalOf(kind: CommandRequest["kind"], status: string): string | undefined {
-  if (kind === "cancel") return status === "cancelled" ? "it is cancelled already" : undefined;
+  if (kind === "cancel" && status === "cancelled") return "it is cancelled already";
+  if (kind === "cancel" && status === "ready")
+    return "it is ready, which is final; a result that is not wanted is rejected (`omk goal reject`)";
+  if (kind === "cancel") return undefined;
   const terminal = status === "ready" || status === "cancelled";
   if (terminal) return `it is ${status}, which is final`;
   return undefined;

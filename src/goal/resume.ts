@@ -4,13 +4,19 @@ import { refuseWaiting } from "../approval/waiting.ts";
 import type { GoalStatus } from "../format/goal.ts";
 import { exhaustedBudget } from "./budget.ts";
 import { DECIDED_ANEW, engineOf, engineChosen, approvalsChosen } from "./chosen.ts";
+import { deliverIfDue } from "./deliver.ts";
 import { driveGoal, grantResume } from "./drive.ts";
+import { requestedEnding } from "./endings.ts";
+import { factsOf } from "./facts.ts";
 import { testabilityOf } from "./intake.ts";
 import { moreBudget } from "./more-budget.ts";
 import type { OpenGoal } from "./open.ts";
 import { change, type GoalPorts } from "./open.ts";
 import { concludeGoal } from "./proof.ts";
-import { withGoal, withWorkspace, refused, type Outcome } from "./with-goal.ts";
+import { setupTakenAgain } from "./setup-again.ts";
+import { onlyDeliveryMissing } from "./verdict.ts";
+import { assureRecords } from "./verify-proof.ts";
+import { stoppable, withGoal, withWorkspace, refused, type Outcome } from "./with-goal.ts";
 
 /** How a goal is to be continued. */
 export interface ResumeRequest {
@@ -46,10 +52,13 @@ export async function resumeGoal(
     if (status === "ready") return { open, ending: { status, reasonCode: "ready" }, achieved: true };
     refuseResume(open, status);
     if (approvals.policy === undefined) refuseWaiting(open.approvals, `resume of goal ${open.id}`);
+    const isDue = onlyDeliveryMissing(factsOf(open.goal, open.work, open.graph));
+    if (isDue && chosen === undefined) return deliverOn(open, approvals, ports, signal);
+    const mended = setupTakenAgain(open, ports);
     if (!open.goal.until_ready && untilReady !== true) {
       const events = chosen === undefined ? [] : engineChosen(open, chosen, engineOf(open, given, ports));
       if (approvals.policy !== undefined) await open.approvals.withdrawAll(DECIDED_ANEW);
-      await grantResume(open, undefined, [...events, ...approvalsChosen(approvals)]);
+      await grantResume(open, undefined, [...mended, ...events, ...approvalsChosen(approvals)]);
       const ending = await concludeGoal(open, undefined, undefined, ports);
       return { open, ending, achieved: true };
     }
@@ -61,6 +70,7 @@ export async function resumeGoal(
       changes: [change("goal.json", { until_ready: true })],
     };
     const events = [
+      ...mended,
       ...engineChosen(open, chosen, engine),
       ...approvalsChosen(approvals),
       ...(open.goal.until_ready ? [] : [drives]),
@@ -74,8 +84,30 @@ export async function resumeGoal(
   });
 }
 
+/** Nobody need work any more: what was accepted goes on its way out, whoever drives the goal otherwise. */
+async function deliverOn(
+  open: OpenGoal,
+  approvals: ApprovalFlags,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const ending = await withWorkspace(open, "goal resume", ports, signal, async (space) => {
+    if (approvals.policy !== undefined) await open.approvals.withdrawAll(DECIDED_ANEW);
+    await grantResume(open, space, approvalsChosen(approvals));
+    const reached = await stoppable(open, ports, signal, async (stop) => {
+      assureRecords(open, ports);
+      return deliverIfDue(open, space, ports, stop);
+    });
+    return concludeGoal(open, space, requestedEnding(open) ?? reached, ports);
+  });
+  return { open, ending, achieved: ending.status === "ready" };
+}
+
 function refuseResume(open: OpenGoal, status: GoalStatus): void {
-  if (status === "cancelled") throw refused(open.id, "resume", status, "Start it anew with `omk goal run`.");
+  if (status === "cancelled") {
+    const kept = `what was done for it is kept: omk rescue list --goal ${open.id}`;
+    throw refused(open.id, "resume", status, `Start it anew with \`omk goal run\`; ${kept}`);
+  }
   // A pause in between changes the status and the code, and not what was asked for.
   const isBlocked = status === "blocked_on_human" && open.goal.reason_code === "not_testable";
   if (isBlocked || (status === "paused" && !testabilityOf(open.goal).testable)) {

@@ -18,7 +18,7 @@ import { judgeOracle } from "./oracle.ts";
 import { holdingWaivers } from "./review-findings.ts";
 import { generalReview, securityReview } from "./review-text.ts";
 import { reviewWall } from "./review-wall.ts";
-import { TASK } from "./scaffold.ts";
+import { TASK } from "./task-ids.ts";
 import { scanChange } from "./secret-scan.ts";
 import { filesToMeasure, slopFindings, type FileLengths } from "./slop.ts";
 import { projectDirOf, type Workspace } from "./workspace.ts";
@@ -124,24 +124,31 @@ async function gather(
 
 /** How long the files are that the change adds much to. */
 async function measure(
-  tree: Pick<WorkTree, "read">,
+  tree: Pick<WorkTree, "readAll">,
   { base, result, patch }: { base: string; result: string; patch: string },
   changes: readonly TreeChange[],
   signal: AbortSignal,
 ): Promise<Map<string, FileLengths>> {
   const kinds = new Map(changes.map(({ path, kind }) => [path, kind]));
   const lengths = new Map<string, FileLengths>();
-  const linesOf = async (treeId: string, path: string): Promise<number> => {
-    const bytes = await tree.read(treeId, path, MEASURED_BYTES_MAX, signal);
-    return bytes ? Buffer.from(bytes).toString("latin1").split("\n").length - 1 : 0;
-  };
-  for (const { path, added } of filesToMeasure(patch).slice(0, MEASURED_FILES_MAX)) {
-    const isNew = kinds.get(path) === "added";
+  const files = filesToMeasure(patch).slice(0, MEASURED_FILES_MAX);
+  const isNew = (path: string): boolean => kinds.get(path) === "added";
+  const known = files.filter(({ path }) => !isNew(path)).map(({ path }) => path);
+  const befores = tree.readAll(base, known, MEASURED_BYTES_MAX, signal);
+  const afters = tree.readAll(result, known, MEASURED_BYTES_MAX, signal);
+  for (const { path, added } of files) {
     // Of a new file, the patch has every line.
-    const after = isNew ? added : await linesOf(result, path);
-    lengths.set(path, { before: isNew ? 0 : await linesOf(base, path), after });
+    if (isNew(path)) lengths.set(path, { before: 0, after: added });
+    else {
+      const before = lineCount((await befores.next()).value?.bytes);
+      lengths.set(path, { before, after: lineCount((await afters.next()).value?.bytes) });
+    }
   }
   return lengths;
+}
+
+function lineCount(bytes: Uint8Array | undefined): number {
+  return bytes ? Buffer.from(bytes).toString("latin1").split("\n").length - 1 : 0;
 }
 
 function wallOf(

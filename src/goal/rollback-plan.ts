@@ -18,6 +18,8 @@ export interface Rejected {
   reason: string;
   work: Work;
   graph: Pick<TaskGraph, "tasks">;
+  /** omk's own git directory, where the project is in no repository. */
+  gitDir?: string | undefined;
   /** Evidence of conflicts, by the path that a record names: its first bytes, or why there are none. */
   evidence: ReadonlyMap<string, EvidenceText>;
 }
@@ -26,7 +28,7 @@ export interface Rejected {
 export type EvidenceText = { text: string; truncated: boolean } | { unreadable: string };
 
 /** The plan as Markdown; the same for the same goal. */
-export function rollbackPlan({ id, reason, work, graph, evidence }: Rejected): string {
+export function rollbackPlan({ id, reason, work, graph, gitDir, evidence }: Rejected): string {
   const { base, result } = work;
   const files = result?.changed_files ?? [];
   const more = files.length - LISTED_MAX;
@@ -47,7 +49,7 @@ export function rollbackPlan({ id, reason, work, graph, evidence }: Rejected): s
     "",
     "## Recovery Steps",
     "",
-    ...(work.slices ? ofSlices(id, work) : inPlace(id, work)),
+    ...(work.slices ? ofSlices(id, work, gitDir) : inPlace(id, work)),
     "",
     ...conflictsIn(graph, work).flatMap((conflict) => conflictSection(conflict, evidence)),
   ].join("\n");
@@ -100,8 +102,8 @@ function another(id: string): string[] {
 }
 
 /** The work lies on branches: what there is of it outside omk's own folder can be named, and goes with a command each. */
-function ofSlices(id: string, work: Work): string[] {
-  const outside = delivered(work);
+function ofSlices(id: string, work: Work, gitDir: string | undefined): string[] {
+  const outside = delivered(id, work, gitDir);
   return [
     "The slices were worked on in folders of their own, on branches of omk's private git directory. omk takes nothing",
     `back by itself. What each attempt left, the base and the result are kept under \`${RESCUE_REFS}${id}/\`:`,
@@ -112,16 +114,21 @@ function ofSlices(id: string, work: Work): string[] {
         ? [["Nothing has left omk's own folder, so there is nothing to take back."]]
         : outside),
       another(id),
-      [
-        "Where only some slices are wrong, accept the others, each by its task:",
-        `\`omk goal accept ${id} --summary "<why>" --slice <task>\`.`,
-      ],
+      // What is on the base branch cannot be left out.
+      ...(work.delivery?.merge
+        ? []
+        : [
+            [
+              "Where only some slices are wrong, accept the others, each by its task:",
+              `\`omk goal accept ${id} --summary "<why>" --slice <task>\`.`,
+            ],
+          ]),
     ]),
   ];
 }
 
 /** A step for each thing that delivery has left where others see it. */
-function delivered({ delivery, undo }: Work): string[][] {
+function delivered(id: string, { delivery, undo }: Work, gitDir: string | undefined): string[][] {
   if (!delivery) return [];
   const { applied, pulls, merge, pushed, target, result } = delivery;
   const branch = result?.ref.replace(/^refs\/heads\//, "");
@@ -130,14 +137,7 @@ function delivered({ delivery, undo }: Work): string[][] {
     ...pulls
       .filter(({ state }) => state === "open")
       .map((pull) => [`Close the pull request ${pullName(pull)}:`, ...command(closing(pull, target))]),
-    ...(merge
-      ? [
-          [
-            "The result was merged. Undo that on a branch of its own, by a pull request:",
-            ...command(`git revert ${merge.landed === "parent" ? "-m 1 " : ""}${merge.commit}`),
-          ],
-        ]
-      : []),
+    ...(merge ? [reverted(id, merge, target)] : []),
     ...pushed.map((one) => [
       `Take the branch ${code(one.branch)} off the remote, once no pull request needs it:`,
       ...command(`git push ${shellQuoted(target?.url ?? "origin")} --delete ${shellQuoted(one.branch)}`),
@@ -147,9 +147,36 @@ function delivered({ delivery, undo }: Work): string[][] {
       : [
           [
             `Keep the branch ${code(branch)} for whoever wants to take something from it, or take it away:`,
-            ...command(`git branch -D ${shellQuoted(branch)}`),
+            ...command(
+              `git${gitDir === undefined ? "" : ` --git-dir=${shellQuoted(gitDir)}`} branch -D ${shellQuoted(branch)}`,
+            ),
           ],
         ]),
+  ];
+}
+
+/** On a branch of its own, from what the base branch is by now: the merge may be nowhere on this machine. */
+function reverted(
+  id: string,
+  { commit, landed }: NonNullable<DeliveryWork["merge"]>,
+  target: DeliveryWork["target"] | undefined,
+): string[] {
+  const branch = shellQuoted(`omk/rollback/${id}`);
+  const url = shellQuoted(target?.url ?? "origin");
+  const from = target === undefined ? "" : ` ${shellQuoted(target.base_branch)}`;
+  const repository = target && shellQuoted(`${target.host}/${target.owner}/${target.name}`);
+  const base = target && shellQuoted(target.base_branch);
+  return [
+    "The result was merged. Undo that on a branch of its own, by a pull request. In the project directory, with nothing",
+    "uncommitted:",
+    "",
+    `    git fetch ${url}${from}`,
+    `    git switch --no-track -c ${branch} FETCH_HEAD`,
+    `    git revert --no-edit ${landed === "parent" ? "-m 1 " : ""}${commit}`,
+    `    git push ${url} ${branch}`,
+    `    gh pr create --fill --head ${branch}${base === undefined ? "" : ` --repo ${repository} --base ${base}`}`,
+    "",
+    "`git switch -` goes back to where you were.",
   ];
 }
 

@@ -9,6 +9,7 @@ import { instantOf } from "../format/stamp.ts";
 import type { AttemptTree } from "../git/attempt-tree.ts";
 import { workerName } from "./agent-tasks.ts";
 import { approvalEnding } from "./approvals.ts";
+import { affordableTurns } from "./budget.ts";
 import { budgetEnding, isTryingAgent, outsideEnding, restAfterOutage } from "./endings.ts";
 import { avoidConflict, beginSlice, landSlice, planGoalSlices, probeLive } from "./land.ts";
 import { goalLedger } from "./metering.ts";
@@ -99,11 +100,16 @@ class Pool {
     return true;
   }
 
-  /** What keeps further attempts from beginning. Who asks for one step by hand has answered what was before it. */
-  #whatStops(): Ending | undefined {
+  /** Who asks for one step by hand has answered what was before it. */
+  #isAnswered(): boolean {
     const { open, once } = this.#pool;
-    const isFirst = once === true && open.work.attempts.length === this.#attemptsBefore;
-    const outside = isFirst ? undefined : (approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }));
+    return once === true && open.work.attempts.length === this.#attemptsBefore;
+  }
+
+  /** What keeps further attempts from beginning. */
+  #whatStops(): Ending | undefined {
+    const { open } = this.#pool;
+    const outside = this.#isAnswered() ? undefined : (approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }));
     return outside ?? budgetEnding(open);
   }
 
@@ -115,10 +121,11 @@ class Pool {
     if (isTryingAgent(open)) {
       // What runs will tell whether the agent works again; else one turn is to find out.
       if (this.#live.size > 0) return;
-      await restAfterOutage(open, ports, this.#stop);
+      if (!this.#isAnswered()) await restAfterOutage(open, ports, this.#stop);
       wanted.length = 1;
     }
-    for (const next of wanted) if (!(await this.#start(next))) return;
+    const places = affordableTurns(open.goal, open.work) - this.#live.size;
+    for (const next of wanted.slice(0, Math.max(0, places))) if (!(await this.#start(next))) return;
   }
 
   /** Starts an attempt; false when running ones have set aside what it would need: it is looked at again when one has ended. */

@@ -4,6 +4,7 @@ import type { Plan, PlannedTask } from "../format/plan.ts";
 import type { GoalTask, TaskGraph } from "../format/task-graph.ts";
 import type { Work } from "../format/work.ts";
 import { kindOf, type Wanted } from "./intake.ts";
+import { TASK } from "./task-ids.ts";
 import { ANYWHERE } from "./write-sets.ts";
 
 /** Files every goal folder has, by artifact kind. */
@@ -20,16 +21,6 @@ export const FILES = {
 } as const;
 
 const PLANNING_FILES = [FILES.prd, FILES.technical_plan, FILES.test_spec, FILES.task_graph];
-
-/** Well-known task ids. */
-export const TASK = {
-  intake: "goal-intake",
-  plan: "goal-plan",
-  execute: "goal-agent-execute",
-  verify: "goal-local-verify",
-  review: "goal-review",
-  securityReview: "goal-security-review",
-} as const;
 
 /** The artifacts a new goal lists, in 0.5.0's order. */
 export function scaffoldArtifacts(goal: Wanted, createdAt: string): ArtifactRef[] {

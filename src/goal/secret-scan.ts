@@ -23,7 +23,7 @@ type Patch = { text: string; truncated: boolean };
 
 /** What a change adds, and where the rest of it can be read. */
 interface ScannedChange {
-  tree: Pick<WorkTree, "read">;
+  tree: Pick<WorkTree, "readAll">;
   base: string;
   result: string;
   changes: readonly TreeChange[];
@@ -133,9 +133,13 @@ async function scanUnseen(
 ): Promise<ReviewFinding[]> {
   const findings: ReviewFinding[] = [];
   let left = FILES_BYTES_MAX;
+  const changed = unseen.filter(({ kind }) => kind !== "added");
+  const afters = tree.readAll(result, pathsOf(unseen), FILE_BYTES_MAX, signal);
+  const befores = tree.readAll(base, pathsOf(changed), FILE_BYTES_MAX, signal);
   for (const { path, kind } of unseen) {
     if (findings.length > FINDINGS_MAX) break;
-    const read = left > 0 ? await tree.read(result, path, FILE_BYTES_MAX, signal) : undefined;
+    const read = left > 0 ? (await afters.next()).value?.bytes : undefined;
+    const before = left > 0 && kind !== "added" ? (await befores.next()).value?.bytes : undefined;
     if (!read) {
       findings.push(oversized(path));
       continue;
@@ -143,12 +147,13 @@ async function scanUnseen(
     left -= read.length;
     const bytes = Buffer.from(read);
     if (bytes.includes(0)) findings.push(...scanBinary(path, bytes, redactor, isAllowed));
-    else {
-      const before = kind === "added" ? undefined : await tree.read(base, path, FILE_BYTES_MAX, signal);
-      findings.push(...scanLines(newLines(path, before, bytes), redactor, isAllowed));
-    }
+    else findings.push(...scanLines(newLines(path, before, bytes), redactor, isAllowed));
   }
   return findings;
+}
+
+function pathsOf(changes: readonly TreeChange[]): string[] {
+  return changes.map(({ path }) => path);
 }
 
 /** The lines that were not in the file before, wherever they stood. */

@@ -89,6 +89,8 @@ interface ReadyFolder {
   start: StartFiles;
   /** Of the whole repository, as it was when set-up had run. */
   prepared: string;
+  /** How much of what it shares with the project had been found changed by then. */
+  mark: number;
 }
 
 /** What an agent has left when its turn is over. */
@@ -202,7 +204,10 @@ class SliceAttempt {
       const fresh = { cwd: tree.cwd, tree: start.project, name: `slice-${fence}` };
       await this.#space.sliced.prepare(fresh, this.#signal);
       const prepared = await tree.snapshot(this.#signal);
-      return { attempt: await this.#recordStart(attempt, start, prepared), tree, start, prepared };
+      const { surroundings } = this.#space.sliced;
+      await surroundings.look();
+      const { mark } = surroundings;
+      return { attempt: await this.#recordStart(attempt, start, prepared), tree, start, prepared, mark };
     } catch (error) {
       // No agent was here: nothing in it is anybody's work.
       await this.#remove(tree, { unsaved: [] });
@@ -258,9 +263,10 @@ class SliceAttempt {
     // Before the gates: they write into the folder, too, and what they write is not the agent's.
     const left = await this.#leave(ready);
     const { attempt, result, gone } = left;
+    const linkedChanged = await this.#space.sliced.surroundings.look(ready.mark);
     const files = [...worked.files, ...(await this.#keepChanges(ready, left))];
     const isToBeJudged = turn.status === "finished" && !wasStopped;
-    const judged = isToBeJudged ? await this.#judge(ready, left) : NOT_JUDGED;
+    const judged = isToBeJudged ? await this.#judge(ready, left, linkedChanged) : NOT_JUDGED;
     files.push(...(judged?.evidence ?? []));
     const interrupted = wasStopped || judged === undefined;
     const result_tree = result?.project ?? null;
@@ -288,9 +294,10 @@ class SliceAttempt {
   async #judge(
     { attempt: { fence }, tree: folder }: ReadyFolder,
     { result, gone }: Left,
+    linkedChanged: readonly string[],
   ): Promise<SliceJudgement | undefined> {
     if (gone || !result) return { evidence: [], ...(gone && { rejection: gone }) };
-    const given = { task: this.#task, state: this.#state, fence, folder, ...result };
+    const given = { task: this.#task, state: this.#state, fence, folder, ...result, linkedChanged };
     try {
       return await judgeSlice(this.#open, this.#space, given, this.#ports, this.#signal);
     } catch (error) {
@@ -310,19 +317,17 @@ class SliceAttempt {
     return this.#left;
   }
 
-  async #save({ attempt, tree, start, prepared }: ReadyFolder): Promise<Left> {
+  async #save({ attempt: begun, tree, start, prepared }: ReadyFolder): Promise<Left> {
     const { git } = this.#space.sliced;
+    const attempt = await this.#recordLeaving(begun);
     const { task_id: task, fence } = attempt;
     const given = { task, fence, at: rescueTime(this.#open, fence) };
     const tried = await tryRescue(git, tree, given, UNHURRIED);
     if (tried.outcome === "unreadable")
       return { attempt, gone: worktreeGone(tried.because), unsaved: [unreadable(tried)] };
     const { rescued } = tried;
-    const result = await withoutChanges(
-      git,
-      { tree: rescued.tree, from: start.tree, to: prepared },
-      UNHURRIED,
-    );
+    const ofAgent = { tree: rescued.tree, from: start.tree, to: prepared };
+    const result = await withoutChanges(git, ofAgent, UNHURRIED);
     const project = await git.projectIn(result, UNHURRIED);
     const gone = holdsProject(git, tree) ? undefined : worktreeGone(`${tree.cwd} is no folder any more`);
     return {
@@ -331,6 +336,21 @@ class SliceAttempt {
       ...(gone && { gone }),
       unsaved: rescued.unsaved,
     };
+  }
+
+  /** The time that the rescue carries is in the log before it is made: made again, it is the same. */
+  async #recordLeaving(attempt: Attempt): Promise<Attempt> {
+    const { task_id, fence } = attempt;
+    const left: Attempt = { ...attempt, left_at: instantOf(this.#ports.clock.now()) };
+    await this.#open.update(() => [
+      {
+        kind: "worktree_left",
+        actor: workerOf(attempt),
+        payload: { task_id, fence },
+        changes: [change("work.json", { attempts: this.#withThis(left) })],
+      },
+    ]);
+    return left;
   }
 
   /** From now on what is in the folder is not asked any more. */

@@ -6,12 +6,14 @@ import type { Attempt } from "../format/work.ts";
 import { runGateSet, type GateSetRun } from "../gate/steps.ts";
 import type { AttemptTree } from "../git/attempt-tree.ts";
 import type { PrivateGit } from "../git/private-git.ts";
-import { refusedChanges } from "../git/refused-changes.ts";
+import { linksOut } from "../git/links-out.ts";
+import { refusedChanges, type RefusedChange } from "../git/refused-changes.ts";
 import { workTreeOf, type TreeChange } from "../git/work-tree.ts";
 import { strayedChanges } from "../scheduler/ownership.ts";
 import type { NewEvent } from "../store/event-log.ts";
 import type { EvidenceFile } from "../store/evidence.ts";
 import { gateDefinitions } from "./candidates.ts";
+import { CONFLICT_NOTE, undecidedPaths } from "./conflict-note.ts";
 import { isWaived } from "./facts.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import { failing, FAULT_CHARACTERS_MAX, solvedBy } from "./prompt.ts";
@@ -25,6 +27,7 @@ type RejectionCode =
   | "conflict_left"
   | "nothing_changed"
   | "worktree_gone"
+  | "linked_changed"
   | "gates_red";
 
 /** A result that is not taken. */
@@ -48,6 +51,8 @@ export interface SliceChanges {
   isAllowed: (path: string) => boolean;
   /** What lies in the folder under names that git takes into no tree. */
   leftOut: readonly string[];
+  /** Links that lead out of the repository. */
+  linksOut?: readonly RefusedChange[];
   /** Where the task is to solve a conflict: files with markers in them still. */
   unsolved?: readonly string[];
 }
@@ -73,8 +78,8 @@ export function judgeChanges(result: SliceChanges): Rejection | undefined {
   };
 }
 
-function refusedOf({ changes, leftOut }: SliceChanges): Rejection | undefined {
-  const refused = refusedChanges(changes, leftOut);
+function refusedOf({ changes, leftOut, linksOut: out = [] }: SliceChanges): Rejection | undefined {
+  const refused = [...refusedChanges(changes, leftOut), ...out];
   if (refused.length === 0) return undefined;
   return {
     code: "refused_change",
@@ -95,7 +100,7 @@ function strayedOf({ changes, prefix, writeSet, isAllowed }: SliceChanges): Reje
   if (paths.length === 0) return undefined;
   return {
     code: "write_set_violated",
-    because: `it changed files outside its write set: ${named(paths)}`,
+    because: `it changed files outside its write set: ${named(paths)}; it may write ${named(writeSet)} and new tests`,
     faults: [
       {
         heading: "You changed files that are not yours to change. Leave them as they are:",
@@ -109,11 +114,29 @@ function unsolvedOf({ unsolved = [] }: SliceChanges): Rejection | undefined {
   if (unsolved.length === 0) return undefined;
   return {
     code: "conflict_left",
-    because: `conflict markers are left in ${named(unsolved)}`,
+    because: `the conflict is not solved in ${named(unsolved)}`,
     faults: [
       {
-        heading: "Conflict markers are left in these files. Solve what they mark, and take them out:",
+        heading:
+          `Markers of the conflict are left in these files, or they are left over from it. Solve what they mark, and take them ` +
+          `out; ${CONFLICT_NOTE} lists conflicts without markers and is to be deleted when each is decided:`,
         details: cut(unsolved.map((path) => `- \`${path}\``).join("\n"), "start"),
+      },
+    ],
+  };
+}
+
+/** A result whose attempt changed what its folder shares with the project: no gate can tell what the result is worth. */
+export function linkedChanged(paths: readonly string[]): Rejection {
+  return {
+    code: "linked_changed",
+    because: `installed files that all attempts share, which are the user's own, were changed: ${named(paths)}`,
+    faults: [
+      {
+        heading:
+          "Files that git ignores and that are shared with the user's project were changed, so nothing shows that the result " +
+          "works without that. Solve the task in the project's own files, and leave these alone:",
+        details: cut(paths.map((path) => `- \`${path}\``).join("\n"), "start"),
       },
     ],
   };
@@ -121,15 +144,18 @@ function unsolvedOf({ unsolved = [] }: SliceChanges): Rejection | undefined {
 
 /** A result that is not there, or that nobody can look at. */
 export function worktreeGone(why: string): Rejection {
+  // A command of git that failed is named with all that it was given.
+  const said = why.length > SAID_MAX ? `${why.slice(0, SAID_MAX)}…` : why;
   return {
     code: "worktree_gone",
-    because: `its folder was gone at the end, or could not be looked at: ${why}`,
+    because: `its folder was gone at the end, or could not be looked at: ${said}`,
     faults: [
       {
         heading:
           "Your current directory was gone when the turn ended, or git could not look at it, so nothing of the work could be " +
-          "taken. Work in it where it is: do not remove, replace or move it, and leave nothing in it that cannot be read.",
-        details: cut(why, "end"),
+          "taken. Work in it where it is: do not remove, replace or move it, and leave nothing in it that cannot be read, like a " +
+          "named pipe called `.gitignore`.",
+        details: said,
       },
     ],
   };
@@ -176,6 +202,8 @@ export interface SliceResult {
   /** Of the whole repository, and of the project in it. */
   tree: string;
   project: string;
+  /** Files of the user's project that the folder shares and that were changed meanwhile. */
+  linkedChanged: readonly string[];
 }
 
 /** What was found of a result. */
@@ -196,14 +224,21 @@ export async function judgeSlice(
   const { git } = space.sliced;
   const { task, state, tree, folder } = result;
   const conflict = solvedBy(task, open.work)?.conflict;
+  const changes = await git.changes(state.start, tree, signal);
   const rejection = judgeChanges({
-    changes: await git.changes(state.start, tree, signal),
+    changes,
+    linksOut: await linksOut(git, { tree, changes }, signal),
     prefix: git.prefix,
     writeSet: task.write_set,
     isAllowed: (path) => isWaived(open.work, "change", path),
     leftOut: await folder.leftOut(signal),
     ...(conflict && { unsolved: await unsolvedFiles(git, conflict.files, { state, tree }, signal) }),
   });
+  if (result.linkedChanged.length > 0) {
+    const linked = linkedChanged(result.linkedChanged);
+    const faults = [...linked.faults, ...(rejection?.faults ?? [])];
+    return { rejection: { ...linked, faults }, evidence: [] };
+  }
   if (rejection) return { rejection, evidence: [] };
   const run = await runGates(open, space, result, ports, signal);
   if (!run) return { evidence: [] };
@@ -216,7 +251,7 @@ export async function judgeSlice(
   return { gates: { run: run.id, results }, evidence: run.evidence, ...(red && { rejection: red }) };
 }
 
-/** Those of the files in conflict that have markers in them still. */
+/** Those of the files in conflict that have markers in them still, and what says that others were not decided. */
 async function unsolvedFiles(
   git: PrivateGit,
   files: readonly string[],
@@ -233,7 +268,7 @@ async function unsolvedFiles(
     const sides = await Promise.all(state.parents.map((side) => read(side, path)));
     if (hasMarkers(await read(tree, path), sides)) found.push(path);
   }
-  return found;
+  return [...found, ...(await undecidedPaths(git, { ...state, tree }, signal))];
 }
 
 /** Runs the gates that judge a slice; undefined where there are none. */
@@ -263,6 +298,9 @@ async function runGates(
 
 /** Of a file that was in conflict, so much is searched for markers. */
 const SEARCHED_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Characters of a failure that a sentence repeats. */
+const SAID_MAX = 300;
 
 /** Files that a sentence names. */
 const NAMED_MAX = 5;

@@ -1,5 +1,6 @@
 /** How slices and delivery stand, from documents as they were read: pure, and without schemas, for commands that answer at once. */
 import type { DeliveryWork } from "../format/delivery.ts";
+import { named } from "../format/named.ts";
 import type { ProvenSlice } from "../format/proof.ts";
 import type { SliceState } from "../format/slices.ts";
 import type { GoalTask, TaskGraph } from "../format/task-graph.ts";
@@ -62,28 +63,38 @@ function statusOf({ id, left_out }: GoalTask, known: Known, waits: boolean): Pro
   return waits ? "waiting" : "open";
 }
 
-/** Part of the merged result: itself, or by the task that solved its conflict. */
-function hasLanded(id: string, { states }: Known): boolean {
+/** The slice as part of which a slice is in the merged result, itself or a task that solved its conflict; undefined while it is not. */
+export function landedAs(
+  stateOf: (taskId: string) => SliceState | undefined,
+  taskId: string,
+): SliceState | undefined {
   const seen = new Set<string>();
-  for (let next: string | null | undefined = id; typeof next === "string" && !seen.has(next);) {
+  for (let next: string | null | undefined = taskId; typeof next === "string" && !seen.has(next);) {
     seen.add(next);
-    const state = states.get(next);
-    if (typeof state?.landed === "string") return true;
+    const state = stateOf(next);
+    if (typeof state?.landed === "string") return state;
     next = state?.conflict?.resolved_by;
   }
-  return false;
+  return undefined;
+}
+
+/** What a task waits for, by the graph and by its record. `solves` is the slice whose conflict it is to solve. */
+export function waitsForTasks(task: GoalTask, solves: string | undefined): string[] {
+  const recorded: unknown = task.delivery?.["dependencies"];
+  // What overlaps with the slice whose conflict is solved waits for it already: nothing waits in a circle.
+  const isUsed = solves === undefined && Array.isArray(recorded);
+  const all = [...task.dependencies, ...(isUsed ? recorded.map(String) : [])];
+  return [...new Set(all)].filter((id) => id !== solves);
+}
+
+function hasLanded(id: string, { states }: Known): boolean {
+  return landedAs((one) => states.get(one), id) !== undefined;
 }
 
 function unlanded(task: GoalTask, known: Known): string[] {
-  const recorded: unknown = task.delivery?.["dependencies"];
-  const named = [...task.dependencies, ...(Array.isArray(recorded) ? recorded : [])].map(String);
-  return [...new Set(named)].filter(
-    (id) =>
-      known.ids.has(id) &&
-      !hasLanded(id, known) &&
-      // What it solves lands with it.
-      known.states.get(id)?.conflict?.resolved_by !== task.id,
-  );
+  const solved = [...known.states.values()].find(({ conflict }) => conflict?.resolved_by === task.id);
+  const all = waitsForTasks(task, solved?.task_id);
+  return all.filter((id) => known.ids.has(id) && !hasLanded(id, known));
 }
 
 /** Files that a line names. */
@@ -94,7 +105,7 @@ export function sliceText(slice: ProvenSlice): string {
   const { status, waits_for = [], conflict, left_out, attempts, not_taken } = slice;
   switch (status) {
     case "waiting":
-      return `waits for ${waits_for.join(", ")}`;
+      return `waits for ${named(waits_for)}`;
     case "open":
       return attempts > 0
         ? `open: attempt ${attempts} was not taken (${not_taken ?? "no reason is known"})`
@@ -107,8 +118,7 @@ export function sliceText(slice: ProvenSlice): string {
       return "landed";
     case "in_conflict": {
       const { files = [], solved_by = null } = conflict ?? {};
-      const named = files.slice(0, FILES_MAX).join(", ") + (files.length > FILES_MAX ? ", …" : "");
-      return `in conflict over ${named}; ${solved_by === null ? "nobody solves it" : `${solved_by} is to solve it`}`;
+      return `in conflict over ${named(files, { max: FILES_MAX })}; ${solved_by === null ? "nobody solves it" : `${solved_by} is to solve it`}`;
     }
     case "conflict_solved":
       return `landed, its conflict solved by ${conflict?.solved_by ?? "another task"}`;
@@ -120,27 +130,59 @@ export function sliceText(slice: ProvenSlice): string {
   }
 }
 
-/** The steps of delivery that were taken, in words, each on one line. */
-export function deliverySteps(delivery: Partial<DeliveryWork> | undefined): string[] {
+/** The result as it is now, which may be another one than was delivered. */
+export interface PresentResult {
+  tree?: string | null | undefined;
+  /** Of slices. */
+  commit?: string | undefined;
+  /** By a person. */
+  isRejected?: boolean;
+}
+
+/** The present result by a goal's documents. */
+export function presentResult({ result, slices, acceptance }: Partial<Work>): PresentResult {
+  const isRejected = acceptance?.decision === "rejected" && acceptance.tree === result?.tree;
+  return { tree: result?.tree, commit: slices?.head, isRejected };
+}
+
+const EARLIER = " (an earlier result)";
+
+/** The steps of delivery that were taken, in words, each on one line, and of which result they are. */
+export function deliverySteps(
+  delivery: Partial<DeliveryWork> | undefined,
+  { tree, commit, isRejected = false }: PresentResult = {},
+): string[] {
   if (!delivery) return [];
-  const { result, applied, pushed = [], pulls = [], integration, checks, merge } = delivery;
-  return [
-    ...(result ? [`result: ${result.ref.replace(/^refs\/heads\//, "")} is ${result.commit}`] : []),
+  const { result, applied, pushed = [], pulls = [], integration, checks, merge, done_at } = delivery;
+  const differs = (one: string | undefined, now: string | null | undefined): boolean =>
+    typeof one === "string" && typeof now === "string" && one !== now;
+  const isEarlier = differs(delivery.tree, tree);
+  const of = isEarlier ? EARLIER : "";
+  const resultOf = isEarlier || differs(result?.commit, commit) ? EARLIER : "";
+  const appliedOf = differs(applied?.tree, tree) ? EARLIER : "";
+  const steps = [
+    ...(result ? [`result: ${result.ref.replace(/^refs\/heads\//, "")} is ${result.commit}${resultOf}`] : []),
     ...(applied
-      ? [`applied to your files: ${applied.written} written, ${applied.removed} removed, at ${applied.at}`]
+      ? [
+          `applied to your files: ${applied.written} written, ${applied.removed} removed, at ${applied.at}${appliedOf}`,
+        ]
       : []),
-    ...pushed.map(({ branch, commit, at }) => `pushed: ${branch} is ${commit}, at ${at}`),
+    ...pushed.map((one) => `pushed: ${one.branch} is ${one.commit}, at ${one.at}${of}`),
     ...pulls.map(
-      ({ slice_id, url, state }) => `pull request ${url} (${slice_id ?? "all slices together"}): ${state}`,
+      ({ slice_id, url, state }) =>
+        `pull request ${url} (${slice_id ?? "all slices together"}): ${state}${of}`,
     ),
-    ...(integration ? [`brought together with ${integration.base}: ${integration.commit}`] : []),
-    ...(checks ? [`checks of ${checks.commit}: ${checks.state}, ${checks.counted} counted`] : []),
+    ...(integration ? [`brought together with ${integration.base}: ${integration.commit}${of}`] : []),
+    ...(checks ? [`checks of ${checks.commit}: ${checks.state}, ${checks.counted} counted${of}`] : []),
     ...(merge
       ? [
           `merged: ${merge.commit}, at ${merge.at}; landed, shown by ${merge.landed === "parent" ? "history" : "equal files"}: ` +
-            `${merge.slices.filter(({ landed }) => landed).length} of ${merge.slices.length} slices`,
+            `${merge.slices.filter(({ landed }) => landed).length} of ${merge.slices.length} slices${of}`,
         ]
       : []),
-    ...(delivery.done_at === undefined ? [] : [`delivered at ${delivery.done_at}`]),
+    ...(done_at === undefined ? [] : [`delivered at ${done_at}${of}`]),
   ];
+  // Whoever rejects takes nothing back by that.
+  const isOut = isRejected && !isEarlier && steps.length > 0;
+  return isOut ? [...steps, "a person has rejected this result since; what lies outside stays there"] : steps;
 }

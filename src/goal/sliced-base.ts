@@ -1,35 +1,26 @@
-/** What a sliced goal starts from: a commit, whatever the user's own files are meanwhile. */
+/** What a sliced goal starts from. */
 import { SliceWork } from "../format/slices.ts";
-import { baseCommit } from "../git/integrate.ts";
-import type { PrivateGit } from "../git/private-git.ts";
-import { ProjectFiles, uncommittedPaths } from "../git/work-tree.ts";
-import { named } from "../format/named.ts";
+import { startingPoint } from "../git/base.ts";
+import { findRepository, visitRepository } from "../git/private-git.ts";
+import { checkResultName } from "../git/result.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
 import type { SlicedSpace } from "./sliced-space.ts";
 import { recordSteering } from "./steering.ts";
 
-/** Where a commit that omk made is named, in the private directory. */
-const OWN_BASE = "refs/omk/own-base";
-
-/**
- * Records the commit HEAD names or, where there is none, one of the files as they are. What the user has not committed is
- * named, since none of it is in the work.
- */
+/** Records it, and what steers git in the user's repository as the work begins. */
 export async function recordSlicedBase(
   open: OpenGoal,
   { git, stage }: Pick<SlicedSpace, "git" | "stage">,
   ports: Pick<GoalPorts, "tell" | "redactor">,
   signal: AbortSignal,
 ): Promise<void> {
-  const head = await git.head(signal);
-  const left = await uncommittedPaths(git, signal);
-  if (head !== undefined && left.length > 0)
-    ports.tell(`the work starts from commit ${head}; not committed and so not included: ${named(left)}`);
-  const base = head ?? (await commitOfFiles(open, git, signal));
-  if (head !== undefined) await stage.pinBase(head, signal);
+  if (open.goal.delivery_policy === "local")
+    await checkResultName(git, `run \`omk goal resume ${open.id}\``, signal);
+  const at = new Date(open.goal.created_at);
+  const { commit: base, isTheirs } = await startingPoint(git, at, ports, signal);
   const tree = await git.projectIn(await git.treeOf(base, signal), signal);
   const position = await stage.position(signal);
-  const commit = head ?? null;
+  const commit = isTheirs ? base : null;
   const slices = SliceWork.parse({ base, head: base });
   // First: with a base and without this, whatever is planted later would go unseen.
   await recordSteering(open, git, ports, signal);
@@ -44,11 +35,17 @@ export async function recordSlicedBase(
   });
 }
 
-/** Where nothing was ever committed; only omk's own git has the commit. */
-async function commitOfFiles(open: OpenGoal, git: PrivateGit, signal: AbortSignal): Promise<string> {
-  const tree = await new ProjectFiles(git).snapshot(signal);
-  const commit = await baseCommit(git, { tree, at: new Date(open.goal.created_at) }, signal);
-  const known = (await git.refAt(OWN_BASE, signal)) ?? null;
-  if (known !== commit) await git.moveRef(OWN_BASE, commit, known, signal);
-  return commit;
+/**
+ * Whether the result of a sliced goal could become a branch of the project's repository, before there is a goal;
+ * `delivery.refused` otherwise.
+ */
+export async function checkLocalTarget(
+  projectDir: string,
+  ports: GoalPorts,
+  signal: AbortSignal,
+): Promise<void> {
+  const user = findRepository(projectDir, ports);
+  if (!user) return;
+  const { environment, root: scratch } = ports;
+  await checkResultName(visitRepository(user, { scratch, environment }, ports), "make the goal again", signal);
 }

@@ -1,10 +1,12 @@
 /** Where a sliced goal works: its private git, folders of attempts, and the folder in which the merged result is judged. */
 import { OmkError } from "../errors.ts";
-import { named } from "../format/named.ts";
 import { FreshFolders, type FreshFolder } from "../gate/fresh-folder.ts";
-import type { GateSubject } from "../gate/steps.ts";
+import { ReadyStage } from "../gate/ready-stage.ts";
+import type { SurroundingsWatch } from "../gate/surroundings.ts";
+import type { Removal } from "../git/attempt-tree.ts";
 import type { PrivateGit } from "../git/private-git.ts";
-import { openStage, type Stage } from "../git/stage.ts";
+import { NoRoomForResult } from "../git/result.ts";
+import type { Stage } from "../git/stage.ts";
 import { workTreeOf } from "../git/work-tree.ts";
 import { gateSet } from "./candidates.ts";
 import { change, type GoalPorts, type OpenGoal } from "./open.ts";
@@ -25,78 +27,42 @@ export interface SlicedSpace {
   tidy(signal: AbortSignal): Promise<void>;
   /** Makes a fresh folder ready for work as the goal's gates want it: `[setup]`, else what git ignores in the project. */
   prepare(folder: FreshFolder, signal: AbortSignal): Promise<void>;
+  /** What of the user's project reaches into the folders. */
+  surroundings: Pick<SurroundingsWatch, "look" | "mark">;
 }
 
 /** The folders of a sliced goal. The stage shows nothing yet. */
 export function openSlicedSpace(open: OpenGoal, git: PrivateGit, ports: GoalPorts): SlicedSpace {
-  return new Folders(open, git, ports);
-}
-
-class Folders implements SlicedSpace {
-  readonly git: PrivateGit;
-  readonly stage: Stage;
-  readonly #fresh: FreshFolders;
-  readonly #ports: GoalPorts;
-  /** The files of the stage when it was ready, with what its set-up wrote. */
-  #ready: { commit: string; tree: string } | undefined;
-
-  constructor(open: OpenGoal, git: PrivateGit, ports: GoalPorts) {
-    this.git = git;
-    this.stage = openStage(git);
-    this.#fresh = freshFolders(open, git, ports);
-    this.#ports = ports;
-  }
-
-  async show(commit: string, signal: AbortSignal): Promise<void> {
-    if (this.#ready?.commit === commit && this.stage.commit === commit) return;
-    this.#ready = undefined;
-    // A set-up that failed half-way leaves nothing to build upon.
-    this.stage.forget();
-    const removal = await this.stage.show(commit, signal);
-    if (removal.outcome === "set_aside")
-      this.#ports.tell(`the folder in which gates ran is now ${removal.path}: ${removal.because}`);
-    const { root } = this.stage;
-    const tree = await this.git.projectIn(await this.git.treeOf(commit, signal), signal);
-    await this.prepare({ cwd: root, tree, name: "stage" }, signal);
-    const ready = await this.stage.snapshot(signal);
-    if (ready !== tree) {
-      const paths = (await this.stage.changes(tree, ready, signal)).map(({ path }) => path);
-      this.#ports.tell(
-        `set-up writes files that git does not ignore, and they are left out: ${named(paths)}`,
-      );
-    }
-    this.#ready = { commit, tree: ready };
-  }
-
-  async tidy(signal: AbortSignal): Promise<void> {
-    const ready = this.#ready;
-    if (!ready || (await this.stage.snapshot(signal)) === ready.tree) return;
-    this.stage.forget();
-    await this.show(ready.commit, signal);
-  }
-
-  prepare(folder: FreshFolder, signal: AbortSignal): Promise<void> {
-    return this.#fresh.prepare(folder, signal);
-  }
-}
-
-/** What makes the goal's folders ready. Its commands are no gates: they are compared with nothing. */
-function freshFolders(open: OpenGoal, git: PrivateGit, ports: GoalPorts): FreshFolders {
-  const project = workTreeOf(git);
-  const subject: GateSubject = {
-    folder: open.folder,
-    definitions: [],
-    base: undefined,
-    baseline: [],
-    nextSeq: () => open.journal.nextSeq,
-    record: (...events) => open.record(...events),
-    tree: project,
+  const fresh = freshFolders(open, git, ports);
+  const tell = (line: string): void => ports.tell(line);
+  const room = new ReadyStage(git, fresh, { tell, removed: (removal) => tellRemoval(removal, ports) });
+  return {
+    git,
+    stage: room.stage,
+    show: (commit, signal) => room.show(commit, signal),
+    tidy: (signal) => room.tidy(signal),
+    prepare: (folder, signal) => fresh.prepare(folder, signal),
+    surroundings: fresh.surroundings,
   };
+}
+
+/** Says where a stage is that could not be taken away. */
+export function tellRemoval(removal: Removal, ports: Pick<GoalPorts, "tell">): void {
+  if (removal.outcome === "set_aside")
+    ports.tell(`the folder in which gates ran is now ${removal.path}: ${removal.because}`);
+}
+
+/** What makes the goal's folders ready. */
+function freshFolders(open: OpenGoal, git: PrivateGit, ports: GoalPorts): FreshFolders {
   return new FreshFolders(
     {
-      subject,
+      log: {
+        folder: open.folder,
+        nextSeq: () => open.journal.nextSeq,
+        record: (...events) => open.record(...events),
+      },
       setup: () => gateSet(open.goal, open.work).setup,
-      project,
+      project: workTreeOf(git),
       searchPath: git.searchPath,
       resume: `omk goal resume ${open.id}`,
       recordRun: async (prepared, logs) => {
@@ -109,16 +75,43 @@ function freshFolders(open: OpenGoal, git: PrivateGit, ports: GoalPorts): FreshF
           },
         ]);
       },
+      ...(typeof open.goal["project_dir"] === "string" && { alsoNamed: open.goal["project_dir"] }),
+      surroundings: {
+        known: () => open.work.surroundings,
+        record: async (surroundings) => {
+          const { points_back, changed } = surroundings;
+          await open.update(() => [
+            {
+              kind: "surroundings_found",
+              actor: "goal-controller",
+              payload: { points_back, changed },
+              changes: [change("work.json", { surroundings })],
+            },
+          ]);
+        },
+      },
     },
     ports,
   );
 }
 
-/** The ending of a goal whose folders cannot be made ready; undefined for any other failure. */
+/** The code of a goal whose folders cannot be made ready. */
+export const SETUP_FAILED = "setup_failed";
+
+/** The code of a goal whose result has no branch where it could go. */
+export const RESULT_BRANCH_MOVED = "result_branch_moved";
+
+/** The ending of a goal whose folders cannot be made ready, or whose result could go nowhere; undefined for any other failure. */
 export function setupEnding(error: unknown): Ending | undefined {
-  if (!(error instanceof OmkError) || error.code !== "setup.failed") return undefined;
-  const reason = `${error.message.replace(/\.$/, "")}; ${error.hint ?? ""}`;
-  return { status: "failed_infra", reasonCode: "setup_failed", reason };
+  if (!(error instanceof OmkError)) return undefined;
+  if (error instanceof NoRoomForResult) {
+    const reason = `${error.message} ${error.hint ?? ""}`.trim();
+    return { status: "blocked_on_human", reasonCode: RESULT_BRANCH_MOVED, reason };
+  }
+  if (error.code !== "setup.failed") return undefined;
+  const again = "What [setup] says in the project by then is what holds: it may be what has to be mended.";
+  const reason = `${error.message.replace(/\.$/, "")}; ${error.hint ?? ""} ${again}`;
+  return { status: "failed_infra", reasonCode: SETUP_FAILED, reason };
 }
 
 /** A workspace in which attempts have folders of their own. */

@@ -6,6 +6,7 @@ import type { Work } from "../format/work.ts";
 import { agentTasks, countedAttempts, openTasks } from "./agent-tasks.ts";
 import { isFollowUp } from "./follow-ups.ts";
 import type { LoopLimits, NextAttempt } from "./next-step.ts";
+import { landedAs, waitsForTasks } from "./slice-view.ts";
 
 type Graph = Pick<TaskGraph, "tasks">;
 type Sliced = Pick<Work, "slices">;
@@ -21,18 +22,11 @@ export function sliceState({ slices }: Sliced, taskId: string): SliceState | und
 
 /** Whether a slice is part of the merged result: itself, or by the task that solved its conflict. */
 export function hasLanded(work: Sliced, taskId: string): boolean {
-  return landedAs(work, taskId) !== undefined;
+  return landedIn(work, taskId) !== undefined;
 }
 
-/** The slice as part of which a slice is in the merged result; undefined while it is not. */
-function landedAs(work: Sliced, taskId: string): SliceState | undefined {
-  let state = sliceState(work, taskId);
-  // Each conflict names a task that came later: the chain ends.
-  while (state && state.landed === null) {
-    const next = state.conflict?.resolved_by;
-    state = typeof next === "string" ? sliceState(work, next) : undefined;
-  }
-  return state;
+function landedIn(work: Sliced, taskId: string): SliceState | undefined {
+  return landedAs((id) => sliceState(work, id), taskId);
 }
 
 /** Tasks of agents that have no record as a slice yet, in the order of the graph. */
@@ -56,10 +50,7 @@ export function sliceGraph(graph: TaskGraph): TaskGraph {
 export function waitsFor(task: GoalTask, graph: Graph, { slices }: Sliced): string[] {
   const ids = new Set(agentTasks(graph).map(({ id }) => id));
   const solved = slices?.slices.find(({ conflict }) => conflict?.resolved_by === task.id);
-  // What overlaps with the slice whose conflict is solved waits for it already: nothing waits in a circle.
-  const recorded = solved ? [] : (parseDelivery(task.delivery ?? {}).fields.dependencies ?? []);
-  const all = [...new Set([...task.dependencies, ...recorded])];
-  return all.filter((id) => ids.has(id) && id !== solved?.task_id);
+  return waitsForTasks(task, solved?.task_id).filter((id) => ids.has(id));
 }
 
 /** What the pool does next. */
@@ -122,7 +113,7 @@ export function startOf(task: GoalTask, graph: Graph, work: Sliced): SliceStart 
   if (needed.size === 0) return { from: "commit", commit: slices.base };
   // With all that has landed there is no need to merge it once more.
   if (slices.order.every((id) => needed.has(id))) return { from: "commit", commit: slices.head };
-  const direct = new Set(waitsFor(task, graph, work).map((id) => landedAs(work, id)?.task_id));
+  const direct = new Set(waitsFor(task, graph, work).map((id) => landedIn(work, id)?.task_id));
   const commits = slices.order
     .filter((id) => direct.has(id))
     .map((id) => sliceState(work, id)?.commit)
@@ -137,7 +128,7 @@ function predecessors(task: GoalTask, graph: Graph, work: Sliced): Set<string> {
   const open = [task];
   for (let next = open.pop(); next; next = open.pop()) {
     for (const id of waitsFor(next, graph, work)) {
-      const landed = landedAs(work, id)?.task_id ?? id;
+      const landed = landedIn(work, id)?.task_id ?? id;
       for (const one of new Set([id, landed])) {
         if (found.has(one)) continue;
         found.add(one);

@@ -15,7 +15,8 @@ import { findCandidateGates, gateDefinitions, needsCandidates } from "./candidat
 import { DECIDED_ANEW, engineOf, engineChosen, type Chosen, approvalsChosen } from "./chosen.ts";
 import { budgetEnding, isStop, outsideEnding, requestedEnding, stopEnding } from "./endings.ts";
 import { limitsOf } from "./drive.ts";
-import { addFollowUp } from "./follow-ups.ts";
+import { factsOf } from "./facts.ts";
+import { addFollowUp, followUpReason, type FollowUp } from "./follow-ups.ts";
 import { gatesState } from "./gate-state.ts";
 import { hasGates, recordBase, runBaseline, runResultGates, type GateSteps } from "./gate-steps.ts";
 import { helperChanges } from "./helper.ts";
@@ -29,8 +30,10 @@ import { concludeGoal, type Ending } from "./proof.ts";
 import { serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
 import { runSlices } from "./run-slices.ts";
+import { setupTakenAgain } from "./setup-again.ts";
 import { setupEnding, showResult, slicedSpace } from "./sliced-space.ts";
 import { hasLanded, sliceMoves } from "./slices.ts";
+import { onlyAcceptanceMissing } from "./verdict.ts";
 import { withGoal, withWorkspace, refused, type Outcome } from "./with-goal.ts";
 import type { Workspace } from "./workspace.ts";
 
@@ -106,6 +109,7 @@ export function executeGoal(
       prepare: (open) => {
         if (request.approvals?.policy === undefined)
           refuseWaiting(open.approvals, `execute of goal ${open.id}`);
+        if (request.again !== true) refuseComplete(open);
         const engine = engineOf(open, request, ports);
         const chosen = engineChosen(open, request.engine, engine);
         return { given: engine, events: [...chosen, ...approvalsChosen(request.approvals ?? {})] };
@@ -145,6 +149,20 @@ export function executeGoal(
   );
 }
 
+/** Where all is done there is nothing for an agent to mend: only a person can say so. */
+function refuseComplete({ id, goal, work, graph }: OpenGoal): void {
+  const facts = factsOf(goal, work, graph);
+  if (!onlyAcceptanceMissing(facts)) return;
+  const isAccepted = facts.acceptance === "accepted";
+  const waits = isAccepted ? "its accepted result is to be delivered" : "its result waits to be accepted";
+  const hint = isAccepted
+    ? `Deliver it: omk goal resume ${id}`
+    : `Accept it: omk goal accept ${id} --summary "<why>", or reject it: omk goal reject ${id} --reason "<why>"`;
+  throw new OmkError("goal.refused", `goal execute is refused: nothing is open in goal ${id}; ${waits}.`, {
+    hint,
+  });
+}
+
 /** One turn at every task that is not done, or at the one that mends the result; false when one of them did not finish. */
 async function runOpenTasks(
   open: OpenGoal,
@@ -167,9 +185,7 @@ async function runOpenTasks(
   }
   if (tried.size > 0) return true;
   const mending = mendingTask(open.work, open.graph);
-  if (!open.graph.tasks.some(({ id }) => id === mending.id)) {
-    await open.record(addFollowUp(mending, open.graph, attemptsAllowed(open.goal)));
-  }
+  if (!open.graph.tasks.some(({ id }) => id === mending.id)) await addMending(open, mending, ports);
   return attempt(mending.id);
 }
 
@@ -186,7 +202,7 @@ async function runOpenSlices(
   if (land === undefined && start.length === 0 && openTasks(open.graph, open.work).length === 0) {
     const mending = mendingTask(open.work, open.graph);
     if (open.graph.tasks.some(({ id }) => id === mending.id)) await reopenSlice(open, mending.id);
-    else await open.record(addFollowUp(mending, open.graph, attemptsAllowed(open.goal)));
+    else await addMending(open, mending, ports);
   }
   const approvals = approvalsOf(open, ports);
   await runSlices({ open, space: slicedSpace(space), engine, approvals, limits, once: true, ports }, stop);
@@ -194,6 +210,11 @@ async function runOpenSlices(
     openTasks(open.graph, open.work).length === 0 &&
     agentTasks(open.graph).every(({ id }) => hasLanded(open.work, id))
   );
+}
+
+async function addMending(open: OpenGoal, mending: FollowUp, ports: GoalPorts): Promise<void> {
+  await open.record(addFollowUp(mending, open.graph, attemptsAllowed(open.goal)));
+  ports.tell(`task added: ${mending.id}, since ${followUpReason(mending.kind, open.work)}`);
 }
 
 /** Records the base and what the gates say of it, where that has not been done. */
@@ -245,7 +266,7 @@ async function stepByHand<T>(step: StepByHand<T>, ports: GoalPorts, signal: Abor
     refuseStep(open, command, step.again === true);
     const { given, events } = step.prepare(open);
     return withWorkspace(open, command, ports, signal, async (space) => {
-      await beginStep(open, command, events);
+      await beginStep(open, command, [...setupTakenAgain(open, ports), ...events]);
       let stopped: AbortSignal = signal;
       const took = await serveRequests(open, ports, signal, async (stop) => {
         stopped = stop;

@@ -1,5 +1,6 @@
 /** The one decision table: from the facts of a goal to its status, codes and gaps. Pure, so that all cases are tried. */
 import type { GoalStatus } from "../format/goal.ts";
+import { named as listed } from "../format/named.ts";
 
 /** A thing that keeps a goal from being ready. Codes decide, words inform. */
 export interface Gap {
@@ -23,6 +24,8 @@ export type GapCode =
   | "gates_unapproved"
   | "clean_checkout_red"
   | "clean_checkout_lost"
+  | "linked_changed"
+  | "environment_points_back"
   | "part_unchanged"
   | "write_set_violated"
   | "protected_input_changed"
@@ -49,6 +52,10 @@ export interface Facts {
   cleanCheckout: "passed" | "failed" | "unusable" | "not_run";
   /** A fresh checkout of the base could be judged, one of the result could not: a person has to accept that. */
   cleanCheckoutLost: boolean;
+  /** Files of the user's project that folders of attempts share and that were changed; none where nothing depends on them. */
+  linkedChanged: readonly string[];
+  /** Files beside the result that lead to the user's project, so that gates may have judged that; none where nothing depends on them. */
+  pointsBack: readonly string[];
   /** Tasks of an agent that are not done. */
   openTasks: readonly string[];
   /** Changed paths that lie in no write set and that nobody has allowed. */
@@ -59,7 +66,9 @@ export interface Facts {
   ranOnResult: boolean;
   changedFiles: number;
   reviewed: boolean;
-  /** What each blocked section of the review wall says. */
+  /** What the review found, by section, that may not stay: it is in the result, whatever an agent did or did not do since. */
+  foundFaults: readonly string[];
+  /** What each section of the review wall says that is blocked for want of evidence. */
   blockedSections: readonly string[];
   /** Gates with the base's copies of changed test files. */
   baseCopies: "not_needed" | "passed" | "failed" | "unusable" | "not_run";
@@ -98,7 +107,8 @@ export function decideVerdict(facts: Facts): Verdict {
     const readiness = "ready: integration and oracle evidence passed";
     return { status: "ready", readinessCode: "ready", readiness, gaps };
   }
-  const decisive = gaps.find((gap) => gap.code === "rejected") ?? mostTelling(gaps) ?? first;
+  const hasFaults = facts.reviewed && facts.foundFaults.length > 0;
+  const decisive = gaps.find(({ code }) => code === "rejected") ?? mostTelling(gaps, hasFaults) ?? first;
   return {
     status: "not_ready",
     readinessCode: decisive.code,
@@ -133,7 +143,7 @@ function findGaps(facts: Facts): Gap[] {
     add("security_review_missing", "security review evidence is missing");
   }
   if (facts.reviewed) {
-    for (const gap of facts.blockedSections) add("review_blocked", gap);
+    for (const gap of [...facts.foundFaults, ...facts.blockedSections]) add("review_blocked", gap);
   }
   if (facts.gates === "none") add("no_gates", "no verification gates were detected or configured");
   if (facts.gates === "not_run") add("gates_not_run", "verification gates have not run");
@@ -163,6 +173,18 @@ function findGaps(facts: Facts): Gap[] {
     add(
       "clean_checkout_lost",
       "a fresh checkout of the base could be judged, one of the result cannot, so files that are not part of it may decide",
+    );
+  }
+  if (facts.linkedChanged.length > 0) {
+    add(
+      "linked_changed",
+      `files of the project that git ignores were changed, which no result contains and the gates see: ${listed(facts.linkedChanged)}`,
+    );
+  }
+  if (facts.pointsBack.length > 0) {
+    add(
+      "environment_points_back",
+      `the gates may have looked at the project directory instead of the result, to which ignored files lead: ${listed(facts.pointsBack)}`,
     );
   }
   if (facts.outsideWriteSets.length > 0) {
@@ -235,13 +257,19 @@ const TELLING: readonly GapCode[] = [
   "oracle_missing",
   "part_unchanged",
   "clean_checkout_lost",
+  "linked_changed",
+  "environment_points_back",
   "gates_unapproved",
   "acceptance_needed",
   "not_delivered",
 ];
 
-function mostTelling(gaps: readonly Gap[]): Gap | undefined {
+/** What an agent was to mend after a review, and did not: that it was not mended explains less than what it is. */
+const UNMENDED: ReadonlySet<GapCode> = new Set(["slice_conflict", "agent_not_executed", "tasks_open"]);
+
+function mostTelling(gaps: readonly Gap[], hasFaults: boolean): Gap | undefined {
   for (const code of TELLING) {
+    if (hasFaults && UNMENDED.has(code)) continue;
     const gap = gaps.find((one) => one.code === code);
     if (gap) return gap;
   }

@@ -1,10 +1,12 @@
 /** What every command that changes a goal does around its work: finding the goal, control over it, and its directory. */
 import { OmkError } from "../errors.ts";
 import { recoverGoal } from "./drive.ts";
+import { isStop, stopEnding } from "./endings.ts";
 import { findGoal } from "./find.ts";
 import { OpenGoal, type GoalPorts } from "./open.ts";
 import type { Ending } from "./proof.ts";
-import { applyRequests } from "./requests.ts";
+import { applyRequests, serveRequests } from "./requests.ts";
+import { setupEnding } from "./sliced-space.ts";
 import { openWorkspace, projectDirOf, type Workspace } from "./workspace.ts";
 
 /** How a goal stands after a command. */
@@ -57,6 +59,26 @@ export async function withWorkspace<T>(
   } finally {
     await space.release();
   }
+}
+
+/** The work with a signal that also fires when somebody asks for a pause or the end; then that is the ending. */
+export function stoppable(
+  open: OpenGoal,
+  ports: GoalPorts,
+  signal: AbortSignal,
+  work: (stop: AbortSignal) => Promise<Ending | undefined>,
+): Promise<Ending | undefined> {
+  return serveRequests(open, ports, signal, async (stop) => {
+    try {
+      return await work(stop);
+    } catch (error) {
+      // What had been recorded stays.
+      if (isStop(error, stop)) return stopEnding(stop);
+      const unready = setupEnding(error);
+      if (unready) return unready;
+      throw error;
+    }
+  });
 }
 
 /** A command that does not fit how the goal stands. */

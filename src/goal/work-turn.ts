@@ -190,7 +190,8 @@ export function afterTurn(
     result_tree,
     ended_at: instantOf(ports.clock.now()),
     // Why it was refused says more than what the agent made of it, and the next attempt is told.
-    summary: (turn.status === "denied" && refused) || summaryOf(turn, ports.redactor),
+    // What the account knows of its usage is more than a turn that was cut off could say.
+    summary: (turn.status === "denied" && refused) || summaryOf(turn, ports.redactor, usage ?? turn.usage),
     usage,
     ...(turn.failure?.resets_at !== undefined && { resets_at: turn.failure.resets_at }),
     ...(agent && { agent }),

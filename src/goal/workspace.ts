@@ -7,7 +7,7 @@ import { holdProject } from "../store/project-claim.ts";
 import { recoverWorktrees } from "./left-worktrees.ts";
 import type { GoalPorts, OpenGoal } from "./open.ts";
 import { isSliced } from "./sliced.ts";
-import { openSlicedSpace, type SlicedSpace } from "./sliced-space.ts";
+import { openSlicedSpace, tellRemoval, type SlicedSpace } from "./sliced-space.ts";
 
 /** A held project directory. Release it at the end. */
 export interface Workspace {
@@ -68,9 +68,7 @@ export async function openWorkspace(
 /** The stage can always be made again. */
 function putAway({ stage }: SlicedSpace, ports: GoalPorts): void {
   try {
-    const removal = stage.remove();
-    if (removal.outcome === "set_aside")
-      ports.tell(`the folder in which gates ran is now ${removal.path}: ${removal.because}`);
+    tellRemoval(stage.remove(), ports);
   } catch (error) {
     // How the work ended is to be heard; the next command makes the folder anew.
     if (systemCode(error) === undefined) throw error;

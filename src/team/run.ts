@@ -153,7 +153,9 @@ export async function resumeRun(
     }
     await open.approvals.renderMissing();
     await open.approvals.expireOld();
-    if (more.approvals?.policy === undefined) refuseWaiting(open.approvals, `resume of team run ${open.id}`);
+    // Whether what was planted in the repository is still there, is looked at anew where the result is given.
+    const asked = open.approvals.open.filter(({ kind }) => kind !== "git_steering");
+    if (more.approvals?.policy === undefined) refuseWaiting({ open: asked }, `resume of team run ${open.id}`);
     const chosen = await chooseEngine(more.engine ?? open.work.engine, real, ports, signal);
     const decided = approvalKeys(more.approvals ?? {}, open.work);
     refuseUnasking(chosen.engine, decided);

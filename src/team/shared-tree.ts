@@ -3,6 +3,7 @@ import type { Task } from "../format/run.ts";
 import type { TeamWork } from "../format/team-work.ts";
 import { changedFiles } from "../git/changed-files.ts";
 import type { WorkTree } from "../git/work-tree.ts";
+import type { Clock } from "../ports.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
 import type { OpenRun } from "./open.ts";
 import { writable, type RunResult, type Site, type Taken, type Sites } from "./sites.ts";
@@ -13,9 +14,12 @@ export class SharedTree implements Sites {
   readonly isShared = true;
   readonly #open: OpenRun;
 
-  constructor(open: OpenRun, tree: WorkTree) {
+  readonly #clock: Clock;
+
+  constructor(open: OpenRun, tree: WorkTree, { clock }: { clock: Clock }) {
     this.#open = open;
     this.tree = tree;
+    this.#clock = clock;
   }
 
   async base(signal: AbortSignal): Promise<{ tree: string; commit: string | null }> {
@@ -69,13 +73,19 @@ export class SharedTree implements Sites {
     return { tree: now, changed_files: changed.map((one) => ({ ...one })) };
   }
 
+  /** It lies in the user's own directory as soon as it is written. */
+  heldBack(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   /** Gives the command that takes the work back, if there is any. */
   async keep(): Promise<Partial<TeamWork>> {
     const { tree } = this;
     const { base, result } = this.#open.work;
     if (!base || !result || base.tree === result.tree) return {};
-    await tree.keep(result.tree, "result", UNHURRIED);
-    await tree.keep(base.tree, "base", UNHURRIED);
+    const at = this.#clock.now();
+    await tree.keep(result.tree, { name: "result", at }, UNHURRIED);
+    await tree.keep(base.tree, { name: "base", at }, UNHURRIED);
     // By tree, not by the names of the refs that keep them: a run may be renamed, and its old name be given again.
     return { undo: tree.undo(result.tree, base.tree) };
   }

@@ -6,6 +6,7 @@ import type { Task } from "../format/run.ts";
 import type { RunAttempt, TeamWork } from "../format/team-work.ts";
 import type { WorkTree } from "../git/work-tree.ts";
 import { normalizedPath } from "../scheduler/ownership.ts";
+import type { Stop } from "./budget.ts";
 
 /** Where one attempt works. */
 export interface Site {
@@ -47,6 +48,8 @@ export interface Sites {
 
   /** What the work has left; undefined when that is what was recorded last. */
   result(signal: AbortSignal): Promise<RunResult | undefined>;
+  /** Why what the work has left must not be given to the user yet; undefined when it may. */
+  heldBack(): Promise<Stop | undefined>;
   /** Keeps base and result for good; with `isOver` the result is also given to the user. */
   keep(isOver: boolean): Promise<Partial<TeamWork>>;
   /** Saves and takes away what an earlier controller left of attempts whose end is known. */

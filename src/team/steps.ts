@@ -98,7 +98,7 @@ async function takeUp(open: OpenRun, engine: () => Engine, ports: RunPorts): Pro
 async function openSites(open: OpenRun, ports: RunPorts): Promise<Sites> {
   const { project_dir: projectDir, isolation } = open.work;
   const request = { projectDir, goalDir: open.folder, goalId: open.id };
-  if (isolation !== "worktree") return new SharedTree(open, await ports.openWorkTree(request));
+  if (isolation !== "worktree") return new SharedTree(open, await ports.openWorkTree(request), ports);
   const git = await ports.openGit(request);
   await requireGit(git, UNHURRIED);
   return new Worktrees(open, git, ports);
@@ -594,11 +594,12 @@ async function verify(steps: Steps, signal: AbortSignal): Promise<void> {
 }
 
 /** What the work has left is kept, then the run's end is written down. */
-async function conclude(steps: Steps, stopped: Stop | undefined): Promise<RunVerdict> {
+async function conclude(steps: Steps, stop: Stop | undefined): Promise<RunVerdict> {
   const { open, sites, ledger, ports } = steps;
-  const passed = stopped ? undefined : ledger.exhausted();
+  const passed = stop ? undefined : ledger.exhausted();
   if (passed) ports.tell(`the budget was passed by turns that were under way: ${passed.reason}`);
   await settleResult(steps, UNHURRIED);
+  const stopped = stop ?? (await sites.heldBack());
   const kept = await sites.keep(!stopped);
   await open.record({
     kind: "trees_kept",

@@ -2,18 +2,15 @@
  * Every attempt in a folder of its own, made on what the run started from with the results its task needs. Results are
  * merged one at a time; a folder of omk's own shows what has come together. Nothing in the project directory is touched.
  */
-import { join } from "node:path";
-
+import { heldBackBySteering, recordSteering, type SteeringOwner } from "../approval/steering.ts";
+import { keepConflict } from "../delivery/merge-conflict.ts";
 import { fingerprintOf, nameComponent } from "../delivery/names.ts";
 import { OmkError } from "../errors.ts";
-import { renderDocument } from "../format/json.ts";
-import { named } from "../format/named.ts";
-import type { EvidenceFile } from "../format/proof.ts";
 import type { Task } from "../format/run.ts";
 import { instantOf } from "../format/stamp.ts";
 import type { RunAttempt, TeamWork } from "../format/team-work.ts";
 import { FreshFolders } from "../gate/fresh-folder.ts";
-import type { GateSubject } from "../gate/steps.ts";
+import { ReadyStage } from "../gate/ready-stage.ts";
 import {
   leftAttemptTrees,
   makeAttemptTree,
@@ -22,16 +19,16 @@ import {
   type AttemptTree,
   type Removal,
 } from "../git/attempt-tree.ts";
-import { baseCommit } from "../git/integrate.ts";
+import { startingPoint } from "../git/base.ts";
+import { withoutChanges } from "../git/combined-trees.ts";
 import type { PrivateGit } from "../git/private-git.ts";
-import { rescueAttempt } from "../git/rescue.ts";
-import { restoredTree } from "../git/restored-tree.ts";
-import { publishResult, resultTip } from "../git/result.ts";
-import { openStage, type Stage } from "../git/stage.ts";
-import { ProjectFiles, uncommittedPaths, workTreeOf, type WorkTree } from "../git/work-tree.ts";
-import { keepEvidence } from "../store/evidence.ts";
+import { tryRescue } from "../git/rescue.ts";
+import { checkResultName, publishResult, resultTip } from "../git/result.ts";
+import type { Stage } from "../git/stage.ts";
+import { workTreeOf, type WorkTree } from "../git/work-tree.ts";
 import { ensureFolder } from "../store/files.ts";
 import { UNHURRIED } from "../store/project-claim.ts";
+import type { Stop } from "./budget.ts";
 import {
   conflictText,
   cutOff,
@@ -50,12 +47,15 @@ import { writable, type RunResult, type Site, type Taken, type Sites } from "./s
 /** What of an earlier attempt's changes a prompt shows. */
 const PATCH_BYTES_MAX = 16 * 1024;
 
+const CUT_OFF_NOTE = "An earlier attempt was cut off. Its files are here as it left them.";
+
 /** What an attempt's folder is made on. */
 interface Start {
   /** What the result is a change of. */
   onto: string;
   start: string;
-  notes: string[];
+  /** What its agent is told of earlier attempts. */
+  lessons: string[];
 }
 
 /** Folders of attempts as the places of a run. */
@@ -66,6 +66,7 @@ export class Worktrees implements Sites {
   readonly #git: PrivateGit;
   readonly #project: WorkTree;
   readonly #fresh: FreshFolders;
+  readonly #room: ReadyStage;
   readonly #ports: RunPorts;
   /** By fence: the folders that this process has made or found. */
   readonly #folders = new Map<string, AttemptTree>();
@@ -77,8 +78,12 @@ export class Worktrees implements Sites {
     this.#git = git;
     this.#ports = ports;
     this.#project = workTreeOf(git);
-    this.tree = openStage(git);
     this.#fresh = freshFolders({ open, git, project: this.#project }, ports);
+    this.#room = new ReadyStage(git, this.#fresh, {
+      tell: (line) => ports.tell(line),
+      removed: (removal) => this.#tellRemoval(removal),
+    });
+    this.tree = this.#room.stage;
   }
 
   async base(signal: AbortSignal): Promise<{ tree: string; commit: string | null }> {
@@ -90,67 +95,79 @@ export class Worktrees implements Sites {
   }
 
   async #recordBase(signal: AbortSignal): Promise<string> {
-    const ports = this.#ports;
+    const open = this.#open;
     const git = this.#git;
-    const head = await this.#project.head(signal);
     if ((await resultTip(git, signal)) !== undefined) throw branchInTheWay(git.goalId);
-    const left = await uncommittedPaths(git, signal);
-    if (left.length > 0) {
-      ports.tell(`uncommitted changes are not included: ${named(left)}`);
-    }
-    const from =
-      head === undefined
-        ? { tree: await new ProjectFiles(git).snapshot(signal), at: ports.clock.now() }
-        : { commit: head };
-    const base = await baseCommit(git, from, signal);
-    if (head !== undefined) await this.#project.pinBase(head, signal);
-    await this.#open.record({
+    await checkResultName(git, `run \`omk team run --resume --name ${git.goalId}\``, signal);
+    const at = new Date(open.state.created_at);
+    const { commit: base, isTheirs, uncommitted } = await startingPoint(git, at, this.#ports, signal);
+    // First: with a base and without this, whatever is planted later would go unseen.
+    await recordSteering(this.#steering, git, this.#ports, signal);
+    await open.record({
       kind: "base_recorded",
       actor: "scheduler",
-      payload: { commit: base, from_head: head !== undefined, uncommitted: left.length },
+      payload: { commit: base, from_head: isTheirs, uncommitted: uncommitted.length },
       changes: [change("team-work.json", { merged: { base, head: base, results: {}, order: [] } })],
     });
     return base;
   }
 
   async show(signal: AbortSignal): Promise<void> {
-    const { head } = this.#merged;
-    if (this.tree.commit === head) return;
-    await this.#tellRemoval(await this.tree.show(head, signal));
-    try {
-      const tree = await this.#projectOf(head, signal);
-      await this.#fresh.prepare({ cwd: this.tree.root, tree, name: "stage" }, signal);
-    } catch (error) {
-      // Half made ready it shows nothing.
-      this.tree.forget();
-      throw error;
-    }
+    await this.#room.show(this.#merged.head, signal);
+    await this.#room.tidy(signal);
   }
 
   async enter(task: Task, attempt: RunAttempt, signal: AbortSignal): Promise<Site> {
-    const { onto, start, notes } = await this.#startOf(task, attempt, signal);
+    const start = await this.#startOf(task, attempt, signal);
+    try {
+      return await this.#enterAt(start, task, attempt, signal);
+    } catch (error) {
+      const isTheirs = error instanceof OmkError && error.code === "setup.failed";
+      if (!isTheirs || start.start === start.onto) throw error;
+      // What an agent has left cannot even be set up: nobody could ever go on from there.
+      this.#ports.tell(
+        `${task.id} begins anew, since what was left cannot be set up: ${(error as Error).message}`,
+      );
+      return this.#enterAt({ ...start, start: start.onto }, task, attempt, signal);
+    }
+  }
+
+  async #enterAt(
+    { onto, start, lessons }: Start,
+    task: Task,
+    attempt: RunAttempt,
+    signal: AbortSignal,
+  ): Promise<Site> {
     const name = this.#nameOf(task.id);
     const branch = `omk/team/${name}`;
     const fence = Number(attempt.id);
     const made = await makeAttemptTree(this.#git, { name, fence, branch, base: start }, signal);
     this.#folders.set(attempt.id, made);
-    await this.#open.record({
-      kind: "worktree_made",
-      actor: attempt.worker_id,
-      payload: { task_id: task.id, worker_id: attempt.worker_id, fence, folder: made.id, base: start },
-      changes: [changeAttempt(fence, { worktree: made.id, onto, start })],
-    });
-    // The project may be a folder in which the base has no file.
-    await ensureFolder(made.cwd, this.#ports);
-    const tree = await this.#projectOf(start, signal);
-    await this.#fresh.prepare({ cwd: made.cwd, tree, name: `${task.id}-${fence}` }, signal);
-    await this.#recordPrepared(attempt, made, signal);
+    try {
+      await this.#open.record({
+        kind: "worktree_made",
+        actor: attempt.worker_id,
+        payload: { task_id: task.id, worker_id: attempt.worker_id, fence, folder: made.id, base: start },
+        changes: [changeAttempt(fence, { worktree: made.id, onto, start })],
+      });
+      // The project may be a folder in which the base has no file.
+      await ensureFolder(made.cwd, this.#ports);
+      const tree = await this.#projectOf(start, signal);
+      await this.#fresh.prepare({ cwd: made.cwd, tree, name: `${task.id}-${fence}` }, signal);
+      await this.#recordPrepared(attempt, made, signal);
+    } catch (error) {
+      // No agent was here: nothing in it is anybody's work.
+      this.#folders.delete(attempt.id);
+      await this.#remove(made, [], attempt);
+      throw error;
+    }
+    const notes = start === onto ? lessons : [...lessons, CUT_OFF_NOTE];
     return { cwd: made.cwd, ...writable(task, made.cwd), notes };
   }
 
+  /** Until this is in the log no agent was in the folder. */
   async #recordPrepared(attempt: RunAttempt, made: AttemptTree, signal: AbortSignal): Promise<void> {
     const prepared = await made.snapshot(signal);
-    if (prepared === (await this.#git.treeOf(made.base, signal))) return;
     await this.#open.record({
       kind: "worktree_prepared",
       actor: attempt.worker_id,
@@ -164,24 +181,23 @@ export class Worktrees implements Sites {
     const earlier = this.#open.attempts.filter(
       ({ task_id, id }) => task_id === task.id && Number(id) < Number(attempt.id),
     );
-    const notes = await this.#notesOf(earlier, signal);
+    const lessons = await this.#lessonsOf(earlier, signal);
     const last = cutOff(earlier);
     if (last?.onto !== undefined && last.left_tree !== undefined) {
       const { onto, left_tree: tree } = last;
-      if ((await git.treeOf(onto, signal)) === tree) return { onto, start: onto, notes };
+      if ((await git.treeOf(onto, signal)) === tree) return { onto, start: onto, lessons };
       const message = `[omk-team] ${git.goalId} / ${task.id}: as an attempt that was cut off left it`;
       const start = await git.commitTree({ tree, parents: [onto], message, at: leftAt(last) }, signal);
-      const note = "An earlier attempt was cut off. Its files are here as it left them.";
-      return { onto, start, notes: [...notes, note] };
+      return { onto, start, lessons };
     }
     const merged = this.#merged;
-    if (lastConflict(earlier)) return { onto: merged.head, start: merged.head, notes };
+    if (lastConflict(earlier)) return { onto: merged.head, start: merged.head, lessons };
     const needed = neededResults(task, this.#open.tasks, merged);
     const start = await startWith(git, { merged, needed, at: new Date(attempt.started_at) }, signal);
-    return { onto: start, start, notes };
+    return { onto: start, start, lessons };
   }
 
-  async #notesOf(earlier: readonly RunAttempt[], signal: AbortSignal): Promise<string[]> {
+  async #lessonsOf(earlier: readonly RunAttempt[], signal: AbortSignal): Promise<string[]> {
     const { onto, commit, number } = lastConflict(earlier) ?? {};
     if (onto === undefined || commit === undefined) return lessonsOf(earlier);
     const patch = await this.#project.patch(onto, commit, PATCH_BYTES_MAX, signal);
@@ -194,13 +210,17 @@ export class Worktrees implements Sites {
     if (!folder) return {};
     const { known, left_at } = await this.#leaving(attempt);
     const { task_id: task, id } = attempt;
-    const saved = await this.#rescue(folder, { task, fence: Number(id), at: new Date(left_at) });
-    const { prepared: after, worktree, onto, start } = known;
-    const now = saved.left_tree;
-    if (now !== undefined && after !== undefined) {
-      const before = await this.#git.treeOf(folder.base, UNHURRIED);
-      saved.left_tree = await restoredTree(this.#git, { before, after, now }, UNHURRIED);
-    }
+    let saved = await this.#rescue(folder, { task, fence: Number(id), at: new Date(left_at) });
+    const { prepared, worktree, onto, start } = known;
+    const { left_tree: tree, ...kept } = saved;
+    // Where set-up had not come to its end there was no agent, and what lies there is nobody's work.
+    if (tree !== undefined && prepared !== undefined) {
+      const from = await this.#git.treeOf(folder.base, UNHURRIED);
+      saved = {
+        ...kept,
+        left_tree: await withoutChanges(this.#git, { tree, from, to: prepared }, UNHURRIED),
+      };
+    } else saved = kept;
     return {
       ...(worktree !== undefined && { worktree }),
       ...(onto !== undefined && { onto }),
@@ -214,14 +234,11 @@ export class Worktrees implements Sites {
     folder: AttemptTree,
     given: { task: string; fence: number; at: Date },
   ): Promise<Partial<RunAttempt>> {
-    try {
-      const { tree, ref, unsaved } = await rescueAttempt(this.#git, folder, given, UNHURRIED);
-      return { left_tree: tree, rescue: ref, ...(unsaved.length > 0 && { unsaved }) };
-    } catch (error) {
-      if (!(error instanceof OmkError) || error.code !== "git.failed") throw error;
-      // An agent can leave what git cannot read. Then the folder itself is kept, and the run goes on.
-      return { unsaved: [`all of it: ${error.message}`] };
-    }
+    const tried = await tryRescue(this.#git, folder, given, UNHURRIED);
+    // An agent can leave what git cannot read. Then the folder itself is kept, and the run goes on.
+    if (tried.outcome === "unreadable") return { unsaved: [`all of it: ${tried.because}`] };
+    const { tree, ref, unsaved } = tried.rescued;
+    return { left_tree: tree, rescue: ref, ...(unsaved.length > 0 && { unsaved }) };
   }
 
   /** The time that commits of its folder bear is in the log before they are made: made again, they are the same. */
@@ -263,7 +280,8 @@ export class Worktrees implements Sites {
       ...why,
       attempt: { changed_files, ...more },
     });
-    const fault = whyNotTaken(changes, task, git.prefix);
+    const leftOut = (await (await this.#folderOf(attempt))?.leftOut(signal)) ?? [];
+    const fault = whyNotTaken({ changes, leftOut, prefix: git.prefix, writeSet: task.write_set });
     if (fault) return rejected(fault);
     if (changes.length === 0) return { outcome: "taken", attempt: { changed_files }, changes: [] };
     const at = leftAt(attempt);
@@ -273,7 +291,8 @@ export class Worktrees implements Sites {
     if (both.outcome === "conflict") {
       const { files, kinds } = both;
       const conflict = { onto: this.#merged.head, files, kinds };
-      const evidence = [await this.#keepConflict(attempt, { ...conflict, commit })];
+      const found = { task: task.id, fence: Number(attempt.id), commit, ...conflict };
+      const evidence = [await keepConflict(this.#open, found, this.#ports)];
       return rejected({ code: "conflict", because: conflictText(both) }, { commit, conflict, evidence });
     }
     return {
@@ -281,18 +300,6 @@ export class Worktrees implements Sites {
       attempt: { changed_files, commit },
       changes: [change("team-work.json", { merged: both.merged })],
     };
-  }
-
-  #keepConflict(attempt: RunAttempt, conflict: object): Promise<EvidenceFile> {
-    const name = `merge-conflict-${attempt.task_id}-${attempt.id}.json`;
-    const path = join(this.#open.folder, "artifacts", "integration", name);
-    const record = {
-      run_id: this.#open.id,
-      task_id: attempt.task_id,
-      fence: Number(attempt.id),
-      ...conflict,
-    };
-    return keepEvidence(this.#open, path, renderDocument(record), this.#ports);
   }
 
   async clear(attempt: RunAttempt): Promise<void> {
@@ -311,12 +318,33 @@ export class Worktrees implements Sites {
     return { tree, changed_files: changed.map((one) => ({ ...one })) };
   }
 
+  /** Also where no result came of it: who planted something has done that. */
+  heldBack(): Promise<Stop | undefined> {
+    return heldBackBySteering(this.#steering, this.#git, this.#ports, UNHURRIED);
+  }
+
+  get #steering(): SteeringOwner {
+    const open = this.#open;
+    return {
+      id: open.id,
+      approvals: open.approvals,
+      task: "team-deliver",
+      actor: "scheduler",
+      fence: Math.max(0, ...open.attempts.map(({ id }) => Number(id))),
+      resume: `omk team run --resume --name ${open.id}`,
+      steering: () => open.work.steering,
+      change: (steering) => change("team-work.json", { steering }),
+      record: (...events) => open.record(...events),
+    };
+  }
+
   async keep(isOver: boolean): Promise<Partial<TeamWork>> {
     const { base, result, merged, branch } = this.#open.work;
     if (!base || !result || !merged || base.tree === result.tree) return {};
     const project = this.#project;
-    await project.keep(result.tree, "result", UNHURRIED);
-    await project.keep(base.tree, "base", UNHURRIED);
+    const at = this.#ports.clock.now();
+    await project.keep(result.tree, { name: "result", at }, UNHURRIED);
+    await project.keep(base.tree, { name: "base", at }, UNHURRIED);
     if (!isOver) return {};
     const commit = merged.head;
     const given = { commit, base: merged.base, expected: branch?.commit ?? null };
@@ -408,23 +436,18 @@ export class Worktrees implements Sites {
   }
 }
 
-/** What makes the run's folders ready. Its commands are no gates: they are compared with nothing. */
+/** What makes the run's folders ready. */
 function freshFolders(
   { open, git, project }: { open: OpenRun; git: PrivateGit; project: WorkTree },
   ports: RunPorts,
 ): FreshFolders {
-  const subject: GateSubject = {
-    folder: open.folder,
-    definitions: [],
-    base: undefined,
-    baseline: [],
-    nextSeq: () => open.journal.nextSeq,
-    record: (...events) => open.record(...events),
-    tree: project,
-  };
   return new FreshFolders(
     {
-      subject,
+      log: {
+        folder: open.folder,
+        nextSeq: () => open.journal.nextSeq,
+        record: (...events) => open.record(...events),
+      },
       setup: () => open.work.gates.setup,
       project,
       searchPath: git.searchPath,

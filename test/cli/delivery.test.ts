@@ -102,5 +102,16 @@ test("a goal that could not be delivered is not made", async () => {
   const refused = await place.run("goal", "create", "Fix the failing test", "--policy", "auto-pr");
   expect(refused).toMatchObject({ status: 1 });
   expect(refused.stderr).toContain("no remote called origin");
+  await place.git("remote", "add", "origin", repository.url);
+  await place.git("update-ref", "refs/remotes/origin/main", "HEAD");
+  await place.git("commit", "--quiet", "--allow-empty", "--message", "mine alone");
+  const unpushed = await place.run("goal", "create", "Fix the failing test", "--policy", "auto-pr");
+  expect(unpushed).toMatchObject({ status: 1 });
+  expect(unpushed.stderr).toMatch(/1 commit of yours \([0-9a-f]+ mine alone\)/);
+  await place.git("update-ref", "refs/remotes/origin/main", "HEAD");
+  delete place.environment["GH_TOKEN"];
+  const loggedOut = await place.run("goal", "create", "Fix the failing test", "--policy", "auto-pr");
+  expect(loggedOut).toMatchObject({ status: 1 });
+  expect(loggedOut.stderr).toContain("gh auth login --hostname github.com");
   expect((await place.run("goal", "list")).stdout).not.toContain("goal-");
 });

@@ -78,6 +78,9 @@ test("a pull request is opened, recorded, brought up to date, and opened once", 
   expect(place.json("goal.json")["artifacts"]).toContainEqual(
     expect.objectContaining({ kind: "pull_request", path: "https://github.com/acme/widget/pull/1" }),
   );
+  expect(place.json("work.json")["delivery"]).toMatchObject({
+    pulls: [{ slice_id: null, branch: "work", number: 1, state: "open" }],
+  });
   expect(await place.run("proof", "verify")).toMatchObject({ status: 0 });
 
   const ready = await place.run("goal", "open-pr", "--policy", "auto-pr", "--json");

@@ -75,3 +75,29 @@ test("one bad slice is left out, the rest delivered; rejected after all, it is m
   expect(await place.run("goal", "accept", "--summary", "now it is")).toMatchObject({ status: 0 });
   expect(await place.git("diff", "--name-only", "main", `omk/result/${id}`)).toBe("one.txt\ntwo.txt\n");
 }, 120_000);
+
+test("an agent that could not work is asked again at a person's word, and what is complete is not worked on any more", async () => {
+  using place = new Place({ "one.txt": "wrong\n" });
+  await place.commitAll();
+  const turn = (...steps: object[]): object => ({ turns: [{ match: { role: "work" }, steps }] });
+  const bad = place.script(turn({ error: { code: -32000, message: "401 Unauthorized" } }), "bad.json");
+  const good = place.script(turn({ write: "one.txt", text: "right\n" }, { say: "done" }), "good.json");
+  const flags = ["--slice-execution", "--no-llm-planner", "--gate", GATE];
+  const made = await place.run("goal", "create", "Fix the wrong word", "--engine", bad, ...flags);
+  expect(made, made.stderr).toMatchObject({ status: 0 });
+  expect(await place.run("goal", "execute")).toMatchObject({ status: 4 });
+  expect(place.json("goal.json")["reason_code"]).toBe("agent_auth");
+  expect(await place.run("goal", "execute")).toMatchObject({ status: 4 });
+  const mended = await place.run("goal", "execute", "--engine", good);
+  expect(mended, mended.stdout + mended.stderr).toMatchObject({ status: 0 });
+  await place.run("goal", "review");
+  expect(place.json("goal.json")["reason_code"]).toBe("acceptance_needed");
+  const more = await place.run("goal", "execute");
+  expect(more).toMatchObject({ status: 1 });
+  expect(more.stderr).toContain("nothing is open in goal");
+  expect(await place.run("goal", "accept", "--summary", "fine")).toMatchObject({ status: 0 });
+  const cancelled = await place.run("goal", "cancel");
+  expect(cancelled).toMatchObject({ status: 1 });
+  expect(cancelled.stderr).toContain("omk goal reject");
+  expect(place.json("goal.json")["status"]).toBe("ready");
+}, 120_000);

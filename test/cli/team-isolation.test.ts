@@ -68,9 +68,15 @@ describe("a team run in folders of its workers' own", () => {
         ...repair(name),
       ],
     }));
-    const ran = await at.run(...RUN, "--engine", at.script(threeRepaired(turns)));
+    // What a reader leaves in the folder of the merged result is gone before gates look at it.
+    const reader = {
+      match: { role: "synthesize" },
+      steps: [{ write: "one.js", text: BROKEN["one.js"] }, { say: "All are right." }],
+    };
+    const script = at.script(threeRepaired([...turns, reader]));
+    const ran = await at.run(...RUN, "--engine", script);
     expect(ran, ran.stderr).toMatchObject({ status: 0 });
-    expect(ran.stderr).toContain("uncommitted changes are not included: notes.txt");
+    expect(ran.stderr).toContain("not committed and so not included: notes.txt");
     expect(ran.stdout).toContain(`Branch:  ${BRANCH}\n`);
     expect(ran.stdout).toContain(`Take:    git merge ${BRANCH}\n`);
     const where = names.map((name) => readFileSync(join(at.folder, `where-${name}`), "utf8"));
@@ -125,7 +131,8 @@ describe("a team run in folders of its workers' own", () => {
     expect(retry?.payload?.["error"]).toContain("does not merge");
     const kept = readdirSync(join(runFolder(at, "t"), "artifacts", "integration"));
     const { task_id: task, fence } = retry?.payload ?? {};
-    expect(kept).toEqual([`merge-conflict-${String(task)}-${String(fence)}.json`]);
+    const name = new RegExp(`^merge-conflict-${String(task)}-${String(fence)}-[0-9a-f]{12}\\.json$`);
+    expect(kept).toEqual([expect.stringMatching(name)]);
     expect(await at.run("proof", "verify", "t")).toMatchObject({ status: 0 });
   });
 
@@ -195,6 +202,58 @@ describe("a team run in folders of its workers' own", () => {
     ]);
     for (const { rescue = "none" } of attempts) await at.git("rev-parse", "--verify", rescue);
     expect(foldersOf(at)).toEqual([]);
+    expect(await at.run("proof", "verify", "t")).toMatchObject({ status: 0 });
+  });
+
+  test("begins a task anew when what an attempt left that was cut off cannot even be set up", async () => {
+    const gate = '[[gates]]\nname = "right"\ncommand = "node"\nargs = ["check.mjs"]\n';
+    const setup = `[setup]\ncommands = [["sh", "-c", "echo made > made.txt; test ! -f broken"]]\n\n${gate}`;
+    using at = await place({ ...BROKEN, ".omk/gates.toml": setup });
+    const ready = join(at.folder, "has-begun");
+    const run = RUN.map((word) => (word === "3:executor" ? "1:executor" : word));
+    const hangs = [{ write: "broken", text: "" }, { write: ready, text: "" }, { hang: true }];
+    const turns = [{ match: { role: "work" }, steps: hangs }];
+    const running = at.start(...run, "--engine", at.script({ turns }));
+    await isThere(ready, running.ended);
+    running.child.kill("SIGKILL");
+    await running.ended;
+
+    const fixAll = (["one", "two", "three"] as const).flatMap((name) => repair(name));
+    const mends = at.script({ turns: [{ match: { role: "work" }, steps: fixAll }] });
+    const resumed = await at.run("team", "run", "--resume", "--name", "t", "--engine", mends);
+    expect(resumed, resumed.stderr).toMatchObject({ status: 0 });
+    expect(resumed.stderr).toContain("task-1 begins anew, since what was left cannot be set up");
+    expect(await at.git("diff", "--name-only", "main", BRANCH)).toBe("one.js\nthree.js\ntwo.js\n");
+    expect(foldersOf(at)).toEqual([]);
+  });
+
+  test("gives no branch before a person has let pass what an agent planted for the user's own git", async () => {
+    using at = await place();
+    const plants = [
+      {
+        run: `git -C ${at.project} config alias.st '!evil'; git -C ${at.project} config branch.main.remote x`,
+      },
+      ...(["one", "two", "three"] as const).flatMap((name) => repair(name)),
+    ];
+    const run = RUN.map((word) => (word === "3:executor" ? "1:executor" : word));
+    const engine = at.script({ turns: [{ match: { role: "work" }, steps: plants }] });
+    const stopped = await at.run(...run, "--engine", engine);
+    expect(stopped, stopped.stderr).toMatchObject({ status: 3 });
+    expect(stopped.stdout).toContain("alias alias.st (added)");
+    expect(stopped.stderr).toContain("branch.main.remote");
+    expect(await at.git("for-each-ref", "refs/heads/omk")).toBe("");
+    const proof = runJson(at, "t", "proof.json") as { reason_code: string; known_gaps: string[] };
+    expect(proof.reason_code).toBe("approval_needed");
+    expect(proof.known_gaps[0]).toContain("alias alias.st (added)");
+    const resume = ["team", "run", "--resume", "--name", "t"];
+    // Nobody has answered, and it is there still.
+    expect(await at.run(...resume)).toMatchObject({ status: 3 });
+    const [asked = ""] = readdirSync(join(runFolder(at, "t"), "approvals"));
+    const answered = await at.run("approvals", "answer", asked.replace(".json", ""), "approve");
+    expect(answered, answered.stderr).toMatchObject({ status: 0 });
+    const resumed = await at.run(...resume);
+    expect(resumed, resumed.stderr).toMatchObject({ status: 0 });
+    expect(await at.git("diff", "--name-only", "main", BRANCH)).toBe("one.js\nthree.js\ntwo.js\n");
     expect(await at.run("proof", "verify", "t")).toMatchObject({ status: 0 });
   });
 

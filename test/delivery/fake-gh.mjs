@@ -1,4 +1,4 @@
-// Does what omk uses of `gh api`, by the unix socket of the settings, and goes wrong when the file `fault` says so.
+// Does what omk uses of `gh api` and `gh auth token`, by the unix socket of the settings, and goes wrong when the file `fault` says so.
 import { spawn } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
@@ -6,6 +6,11 @@ import { join } from "node:path";
 import process from "node:process";
 
 const [folder, command, ...args] = process.argv.slice(2);
+if (command === "auth" && args[0] === "token") {
+  if (process.env.GH_TOKEN) process.stdout.write(`${process.env.GH_TOKEN}\n`);
+  else process.stderr.write("no oauth token found for github.com\n");
+  process.exit(process.env.GH_TOKEN ? 0 : 1);
+}
 if (command !== "api") {
   process.stderr.write(`unknown command "${command}"\n`);
   process.exit(1);

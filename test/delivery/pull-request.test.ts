@@ -212,6 +212,7 @@ test("a table is not broken by what is in it", () => {
       sliceId: "slice `1`",
       goalId: "goal-1",
       normalizedGoal: evil,
+      title: "Cut [it] short",
       owner: "executor",
       writeScope: ["src/`a`.ts", "b"],
       commit: "0123abc",
@@ -226,7 +227,7 @@ test("a table is not broken by what is in it", () => {
   expect(title).toBe("[slice] slice `1` — a | b | c | `x|y` \\| ``` <!-- <b> | --- |");
   const lines = body.split("\n");
   expect(lines.slice(0, 6)).toEqual([
-    "Slice ``slice `1` `` for goal `goal-1`".replace("``slice", "`` slice"),
+    "Slice ``slice `1` `` for goal `goal-1`: Cut \\[it\\] short".replace("``slice", "`` slice"),
     "",
     "- Owner: `executor`",
     "- Write scope: ``src/`a`.ts``, `b`",
@@ -250,6 +251,19 @@ test("the integrator names its slices", () => {
     "[Integrator] Do it",
     "Brings together 2 slices of goal `goal-1`.\n\n- `omk/goal/a`\n- `omk/goal/b`",
   ]);
+});
+
+test("what shows a check is said, also where no gate has its name", () => {
+  const given = proven();
+  const checks = [
+    { name: "tests", status: "passed" as const, gate: "unit" },
+    { name: "regression", status: "passed" as const, gate: null, reason: "gate unit was red on the base" },
+    { name: "demo", status: "not_applicable" as const, gate: null },
+  ];
+  const proof = { ...given.proof, oracle_evidence: { kind: "bugfix", status: "passed" as const, checks } };
+  const { body } = render({ ...given, proof });
+  expect(body).toContain("- tests: passed (`unit`)\n- regression: passed (gate unit was red on the base)\n");
+  expect(body).toContain("- demo: not\\_applicable (no gate)".replace("\\", ""));
 });
 
 test("however much there is to say, it fits, and nothing is cut in two", () => {

@@ -5,6 +5,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
+import { applyResult } from "../../src/git/apply-result.ts";
 import {
   leftAttemptTrees,
   makeAttemptTree,
@@ -22,9 +23,10 @@ import {
 } from "../../src/git/integrate.ts";
 import type { PrivateGit } from "../../src/git/private-git.ts";
 import { refusedChanges } from "../../src/git/refused-changes.ts";
-import { rescueAttempt } from "../../src/git/rescue.ts";
-import { applyResult, publishResult } from "../../src/git/result.ts";
+import { rescueAttempt, tryRescue } from "../../src/git/rescue.ts";
+import { publishResult } from "../../src/git/result.ts";
 import { workTreeOf } from "../../src/git/work-tree.ts";
+import { createWorld } from "../../src/world.ts";
 import { GitPlace, worldFailingAt } from "../support/git-place.ts";
 
 const BRANCH = "omk/goal/goal-1/fix-7ec701dc2d4c52a1";
@@ -202,6 +204,53 @@ describe("the folder of an attempt", () => {
     await expect(make(at, git, at.head(), 9, "X")).rejects.toThrow("cannot name a worktree");
   });
 
+  test("that its agent took away leaves nothing behind, and what lies in its place is set aside", async () => {
+    using at = new GitPlace({ "a.txt": "a\n" });
+    const git = await at.open();
+    const [gone, replaced, left] = await Promise.all(
+      [7, 8, 9].map((fence) => make(at, git, at.head(), fence)),
+    );
+    if (!gone || !replaced || !left) throw new Error("three were made");
+    for (const { folder } of [gone, replaced]) fs.rmSync(folder, { recursive: true });
+    fs.symlinkSync(at.project, replaced.folder);
+    const given = { task: "fix", fence: 7, at: at.at };
+    for (const one of [gone, replaced])
+      expect(await tryRescue(git, one, given, at.signal)).toMatchObject({
+        outcome: "unreadable",
+        because: `The worktree ${one.folder} is not there any more.`,
+      });
+    const found = await leftAttemptTrees(git, at.signal);
+    expect(found.attempts.map(({ id }) => id)).toEqual([left.id]);
+    expect(found.setAside).toMatchObject([{ because: "it lies where the folder of an attempt was" }]);
+    const refs = await git.call(["for-each-ref", "--format=%(refname)", "refs/omk/attempt/"], {}, at.signal);
+    expect(String(refs).trim()).toBe(`refs/omk/attempt/${left.id}`);
+    expect(fs.readdirSync(path.join(git.gitDir, "attempts"))).toEqual([`${left.id}.index`]);
+    expect(at.files(at.project)).toEqual({ "a.txt": "a\n" });
+  });
+
+  test("at which git cannot look is told from a git that does not work", async () => {
+    using at = new GitPlace({ "a.txt": "a\n" });
+    const world = createWorld();
+    let failing: string | undefined;
+    const run: typeof world.processes.run = (request, signal) => {
+      const fails = failing !== undefined && request.argv.includes(failing);
+      return world.processes.run(fails ? { ...request, argv: ["git", "no-such-command"] } : request, signal);
+    };
+    const processes = Object.assign(Object.create(world.processes) as typeof world.processes, { run });
+    const git = await at.open({ ...world, processes });
+    const attempt = await make(at, git, at.head());
+    const given = { task: "fix", fence: 7, at: at.at };
+    failing = "--others";
+    expect(await tryRescue(git, attempt, given, at.signal)).toMatchObject({
+      outcome: "unreadable",
+      because: expect.stringContaining("git ls-files failed") as string,
+    });
+    failing = "git";
+    await expect(tryRescue(git, attempt, given, at.signal)).rejects.toThrow("failed");
+    failing = undefined;
+    expect(await tryRescue(git, attempt, given, at.signal)).toMatchObject({ outcome: "rescued" });
+  });
+
   test("has submodules of the base as empty folders, and neither loses nor gains one unseen", async () => {
     using at = new GitPlace({ "a.txt": "a\n" });
     const inner = path.join(at.project, "inner");
@@ -327,6 +376,11 @@ describe("results", () => {
     await expect(commitOnBranch(git, { ...given, message: "late" }, at.signal)).rejects.toThrow(
       "later attempt",
     );
+    // What a killed omk has put there is what the next attempt finds when it begins.
+    const both = { ...given, branch: `${BRANCH}-2`, parents: [base, first] };
+    const left = await commitOnBranch(git, both, at.signal);
+    const next = await commitOnBranch(git, { ...both, message: "next", expected: left }, at.signal);
+    expect(at.gitIn(git.gitDir, "rev-parse", `${next}^@`).trim().split("\n")).toEqual([base, first]);
     expect(await branchTip(git, BRANCH, at.signal)).toBe(first);
     const shown = (await git.call(["cat-file", "commit", first], {}, at.signal)).toString();
     expect(shown).toContain("author Ada <ada@example.org> 1767323045 +0000");
@@ -374,7 +428,7 @@ describe("a result laid over the user's files", () => {
     const base = at.head();
     const commit = await slice(at, git, base, "one", files);
     const trees = { base: await git.treeOf(base, at.signal), result: await git.treeOf(commit, at.signal) };
-    return () => applyResult(git, workTreeOf(git), trees, at.signal);
+    return () => applyResult(git, workTreeOf(git), { ...trees, at: at.at }, at.signal);
   }
 
   test("changes just those files, and does so once", async () => {
@@ -425,7 +479,7 @@ describe("a result laid over the user's files", () => {
     if (result !== theirs) at.write(attempt.folder, { d: "one\n" });
     const tree = await attempt.snapshot(at.signal);
     const trees = { base: await git.treeOf(base, at.signal), result: tree };
-    const applied = await applyResult(git, workTreeOf(git), trees, at.signal);
+    const applied = await applyResult(git, workTreeOf(git), { ...trees, at: at.at }, at.signal);
     expect(applied).toMatchObject({ outcome: "refused" });
     expect(at.users()).toEqual(before);
   });

@@ -6,6 +6,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
+import { applyResult } from "../../src/git/apply-result.ts";
 import { makeAttemptTree, removeAttemptTree } from "../../src/git/attempt-tree.ts";
 import { commitOnBranch, isContained, mergeCommits } from "../../src/git/integrate.ts";
 import { openPrivateGit } from "../../src/git/private-git.ts";
@@ -17,10 +18,12 @@ import {
   restoreToFolder,
   stagedOf,
 } from "../../src/git/rescue.ts";
-import { applyResult, publishResult } from "../../src/git/result.ts";
+import { publishResult } from "../../src/git/result.ts";
 import { openWorkTree, workTreeOf, type WorkTree } from "../../src/git/work-tree.ts";
 import { createWorld } from "../../src/world.ts";
 import { EVIL_ATTRIBUTES, plantInGitDir, plantSettings, Trap } from "../support/planted.ts";
+
+const AT = new Date("2026-01-01T00:00:00Z");
 
 const world = createWorld();
 const { signal } = new AbortController();
@@ -87,7 +90,7 @@ async function useAll(tree: WorkTree): Promise<{ before: string; after: string }
   await tree.changes(before, after, signal);
   for (const name of await tree.files(after, signal)) await tree.read(after, name, 1_000, signal);
   await tree.patch(before, after, 100_000, signal);
-  await tree.keep(after, "result", signal);
+  await tree.keep(after, { name: "result", at: AT }, signal);
   const copy = path.join(folder, "copy");
   fs.mkdirSync(copy);
   const overlay = { tree: before, paths: ["changed-by-test.txt"] };
@@ -165,10 +168,11 @@ async function deliver(spoil: (folder: string) => void): Promise<void> {
   if (merged.outcome !== "merged") throw new Error(merged.files.join());
   expect(await isContained(git, commit, merged.commit, signal)).toBe(true);
   await publishResult(git, { commit: merged.commit, base, expected: null }, signal);
-  const trees = { base: await git.treeOf(base, signal), result: merged.tree };
+  const trees = { base: await git.treeOf(base, signal), result: merged.tree, at };
   expect(await applyResult(git, workTreeOf(git), trees, signal)).toMatchObject({ outcome: "applied" });
   const kept = await listKept(git, signal);
-  expect(kept).toHaveLength(2);
+  // Both attempts, and what the files held before.
+  expect(kept).toHaveLength(3);
   for (const [n, one] of kept.entries()) {
     await stagedOf(git, one, signal);
     await restoreToFolder(git, one.commit, path.join(folder, `back-${n}`), signal);

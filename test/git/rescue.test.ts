@@ -20,6 +20,8 @@ import { workTreeOf } from "../../src/git/work-tree.ts";
 import { createWorld } from "../../src/world.ts";
 import { GitPlace } from "../support/git-place.ts";
 
+const AT = new Date("2026-01-01T00:00:00Z");
+
 const FILES = { "a.txt": "a\n", "b.txt": "b\n", ".gitignore": "*.log\n" };
 const REF = "refs/omk/rescue/goal-1/fix-7";
 
@@ -152,15 +154,15 @@ test("is listed, shown and restored by another process, with names of every kind
   fs.writeFileSync(path.join(attempt.folder, "tool"), "#!/bin/sh\n", { mode: 0o755 });
   const rescued = await rescue(at, git, attempt);
   const tree = workTreeOf(git);
-  await tree.keep(await git.treeOf(at.head(), at.signal), "base", at.signal);
-  await tree.keep(rescued.tree, "result", at.signal);
+  await tree.keep(await git.treeOf(at.head(), at.signal), { name: "base", at: AT }, at.signal);
+  await tree.keep(rescued.tree, { name: "result", at: AT }, at.signal);
 
   const visitor = await visit(at);
   const all = await listKept(visitor, at.signal);
   expect(all.map(({ name, kind, saved_at }) => [name, kind, saved_at])).toEqual([
-    ["goal-1/base", "tree", null],
+    ["goal-1/base", "tree", AT.toISOString()],
     ["goal-1/fix-7", "attempt", "2026-01-02T03:04:05.000Z"],
-    ["goal-1/result", "tree", null],
+    ["goal-1/result", "tree", AT.toISOString()],
   ]);
   for (const kept of all.slice(1)) {
     const changes = await keptChanges(visitor, { from: comparedWith(kept, all), to: kept.commit }, at.signal);

@@ -8,6 +8,8 @@ import { OmkError } from "../../src/errors.ts";
 import { openWorkTree, type WorkTree } from "../../src/git/work-tree.ts";
 import { createWorld } from "../../src/world.ts";
 
+const AT = new Date("2026-01-01T00:00:00Z");
+
 const world = createWorld();
 const { signal } = new AbortController();
 let folder: string;
@@ -124,7 +126,7 @@ test("the user's index, work tree, branches and objects of the past are not touc
   await tree.evidence(signal);
   await tree.position(signal);
   await tree.pinBase((await tree.head(signal)) ?? "", signal);
-  await tree.keep(oid, "base", signal);
+  await tree.keep(oid, { name: "base", at: AT }, signal);
 
   expect(fs.readFileSync(path.join(project, ".git", "index")).equals(restored)).toBe(true);
   expect(git("status", "--porcelain", "-z")).toBe(status);
@@ -301,7 +303,7 @@ test("nothing that a repository configures is ever run", async () => {
   await tree.evidence(signal);
   await tree.position(signal);
   await tree.pinBase((await tree.head(signal)) ?? "", signal);
-  await tree.keep(after, "result", signal);
+  await tree.keep(after, { name: "result", at: AT }, signal);
   const patch = await tree.patch(before, after, 10_000, signal);
   const copy = path.join(folder, "copy");
   fs.mkdirSync(copy);
@@ -359,13 +361,13 @@ test("a folder without repository has snapshots, checkouts and kept trees, but n
   expect(await tree.evidence(signal)).toBeUndefined();
   expect(await tree.head(signal)).toBeUndefined();
   expect(await tree.position(signal)).toBe(await tree.position(signal));
-  expect(await tree.keep(after, "result", signal)).toBe("refs/omk/rescue/goal-1/result");
+  expect(await tree.keep(after, { name: "result", at: AT }, signal)).toBe("refs/omk/rescue/goal-1/result");
   await tree.pinBase("0".repeat(40), signal);
   expect(fs.existsSync(path.join(project, ".git"))).toBe(false);
   // Another process goes on with what the first one left.
   const again = await open();
   expect(await again.snapshot(signal)).toBe(after);
-  expect(await again.keep(after, "result", signal)).toBe("refs/omk/rescue/goal-1/result");
+  expect(await again.keep(after, { name: "result", at: AT }, signal)).toBe("refs/omk/rescue/goal-1/result");
 });
 
 test("an empty folder and a repository without commits work", async () => {
@@ -387,7 +389,7 @@ test("an empty folder and a repository without commits work", async () => {
   expect(await tree.position(signal)).not.toBe(before);
   const after = await tree.snapshot(signal);
   expect(await tree.files(after, signal)).toEqual(["a.txt"]);
-  await tree.keep(after, "result", signal);
+  await tree.keep(after, { name: "result", at: AT }, signal);
   expect(git("show", "refs/omk/rescue/goal-1/result:a.txt")).toBe("a\n");
 });
 
@@ -412,7 +414,7 @@ test("a project below the repository's top sees its own files by the rules from 
     head: git("rev-parse", "HEAD").trim(),
     dirty: true,
   });
-  await tree.keep(after, "result", signal);
+  await tree.keep(after, { name: "result", at: AT }, signal);
   expect(git("show", "refs/omk/rescue/goal-1/result:three.txt")).toBe("3\n");
   const copy = path.join(folder, "copy");
   fs.mkdirSync(copy);
@@ -438,7 +440,7 @@ test("a linked worktree and a submodule are found by their git file", async () =
   });
   const oid = await tree.snapshot(signal);
   expect(await tree.files(oid, signal)).toEqual(["a.txt", "b.txt"]);
-  await tree.keep(oid, "result", signal);
+  await tree.keep(oid, { name: "result", at: AT }, signal);
   expect(git("show", "refs/omk/rescue/goal-1/result:b.txt")).toBe("b\n");
   git("worktree", "remove", "--force", linked);
   fs.mkdirSync(linked);
@@ -563,19 +565,21 @@ test("a kept tree survives the loss of the goal and a garbage collection, and ke
   write("a.txt", "one\n");
   write("deep/er/new.txt", "new\n");
   const first = await tree.snapshot(signal);
-  const ref = await tree.keep(first, "result", signal);
+  const ref = await tree.keep(first, { name: "result", at: AT }, signal);
   expect(ref).toBe("refs/omk/rescue/goal-1/result");
   const refs = git("show-ref");
   const packs = fs.readdirSync(path.join(project, ".git", "objects", "pack"));
-  expect(await tree.keep(first, "result", signal)).toBe(ref);
+  const later = new Date("2026-01-02T00:00:00Z");
+  expect(await tree.keep(first, { name: "result", at: later }, signal)).toBe(ref);
+  expect(git("log", "-1", "--format=%cI", ref).trim()).toMatch(/^2026-01-01T00:00:00/);
   expect(git("show-ref")).toBe(refs);
   expect(fs.readdirSync(path.join(project, ".git", "objects", "pack"))).toEqual(packs);
 
   write("a.txt", "two\n");
   const second = await tree.snapshot(signal);
-  await tree.keep(second, "result", signal);
-  await tree.keep(first, "result", signal);
-  await tree.keep(second, "result", signal);
+  await tree.keep(second, { name: "result", at: AT }, signal);
+  await tree.keep(first, { name: "result", at: AT }, signal);
+  await tree.keep(second, { name: "result", at: AT }, signal);
   fs.rmSync(goalDir, { recursive: true });
   git("gc", "--quiet", "--prune=now");
   git("fsck", "--strict", "--full");
@@ -612,7 +616,7 @@ test("a repository with alternates of its own, and one with longer object names,
   fs.mkdirSync(copy);
   await other.checkout(after, copy, { overlay: { tree: before, paths: ["b.txt", "a.txt"] } }, signal);
   expect(fs.readdirSync(copy)).toEqual(["a.txt"]);
-  await other.keep(after, "result", signal);
+  await other.keep(after, { name: "result", at: AT }, signal);
   expect(gitIn(long, "show", "refs/omk/rescue/goal-1/result:b.txt")).toBe("b\n");
 });
 
@@ -625,7 +629,7 @@ test("shallow clones work and partial clones are refused with a way out", async 
   const tree = await open(shallow);
   expect((await tree.evidence(signal))?.dirty).toBe(false);
   const oid = await tree.snapshot(signal);
-  await tree.keep(oid, "base", signal);
+  await tree.keep(oid, { name: "base", at: AT }, signal);
   gitIn(shallow, "fsck", "--strict");
 
   git("config", "extensions.partialClone", "origin");

@@ -13,7 +13,8 @@ import {
   type BudgetSnapshot,
   type RejectionCode,
 } from "../../src/goal/admission.ts";
-import { scaffoldGraph, TASK } from "../../src/goal/scaffold.ts";
+import { scaffoldGraph } from "../../src/goal/scaffold.ts";
+import { TASK } from "../../src/goal/task-ids.ts";
 import { footprintOf, OwnershipMap } from "../../src/scheduler/ownership.ts";
 
 const NOW = "2026-01-02T03:04:05Z";

@@ -139,6 +139,23 @@ describe("execute", () => {
     expect((await failureOf(executeGoal(LATEST, ports, never))).code).toBe("goal.needs_budget");
   });
 
+  test("adds no work to a result that only waits for a person, unless it is asked again", async () => {
+    const { ports, project } = await created();
+    await executeGoal(LATEST, ports, never);
+    await reviewGoal(LATEST, ports, never);
+    expect(recordOf(ports)["reason_code"]).toBe("acceptance_needed");
+    const error = await failureOf(executeGoal(LATEST, ports, never));
+    expect([error.code, error.message]).toEqual([
+      "goal.refused",
+      expect.stringContaining("nothing is open in goal") as string,
+    ]);
+    expect(error.hint).toContain("omk goal reject");
+    expect(recordOf(ports)["status"]).toBe("not_ready");
+    project.turn = 0;
+    await executeGoal({ ...LATEST, again: true }, ports, never);
+    expect(project.turn).toBe(1);
+  });
+
   test("that meets a defect of ours is no attempt of anybody's, and the goal goes on afterwards", async () => {
     const bug = new TypeError("x is undefined");
     let turns = 0;

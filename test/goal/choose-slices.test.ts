@@ -1,13 +1,18 @@
 /** Accepting a part of a goal's slices: what belongs together, what it makes, and that nothing of the others is lost. */
+import fs from "node:fs";
+import path from "node:path";
+
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 import { OmkError } from "../../src/errors.ts";
 import type { GoalTask } from "../../src/format/task-graph.ts";
 import type { Work } from "../../src/format/work.ts";
-import { acceptByHand } from "../../src/goal/decisions-by-hand.ts";
 import { openTasks } from "../../src/goal/agent-tasks.ts";
-import { decideChoice } from "../../src/goal/choose-slices.ts";
+import { chooseSlices, decideChoice } from "../../src/goal/choose-slices.ts";
+import { acceptByHand, rejectByHand } from "../../src/goal/decisions-by-hand.ts";
+import { change } from "../../src/goal/open.ts";
+import { resumeGoal } from "../../src/goal/resume.ts";
 import { MadeSlices, type WantedSlice } from "../support/made-slices.ts";
 
 const BASE = { "a.txt": "a\n", "b.txt": "b\n", "c.txt": "c\n" };
@@ -15,6 +20,14 @@ const A = "goal-agent-implement-a";
 const B = "goal-agent-implement-b";
 const C = "goal-agent-implement-c";
 const SOLVER = `goal-agent-resolve-${B}`;
+
+const SETUP = `[[gates]]
+name = "own"
+command = "sh"
+args = ["-c", "exit 0"]
+[setup]
+commands = [["true"]]
+`;
 
 /** Two that stand by themselves, one on the first of them, and one that came to nothing. */
 const SLICES: WantedSlice[] = [
@@ -35,6 +48,11 @@ function accept(place: MadeSlices, slices: string[], more: object = {}) {
   const attested = { acceptance: "seen", smoke: "seen", demo: "seen" };
   const request = { summary: "only these", attested, slices, ...more };
   return acceptByHand(place.id, request, place.ports, place.signal);
+}
+
+function logged(place: MadeSlices): { kind: string }[] {
+  const lines = fs.readFileSync(path.join(place.goalFolder, "events.jsonl"), "utf8").trim().split("\n");
+  return lines.map((line) => JSON.parse(line) as { kind: string });
 }
 
 async function refusal(promise: Promise<unknown>): Promise<OmkError> {
@@ -73,7 +91,12 @@ describe("slices that a person chooses", () => {
   test("may be other ones later: who was left out comes back as it was", async () => {
     using place = await goal(SLICES);
     await accept(place, [B]);
-    const { open, ending } = await accept(place, [C, A, B]);
+    const refused = await refusal(accept(place, [C, A, B]));
+    expect([refused.code, refused.hint]).toEqual([
+      "goal.refused",
+      "To make another result of it, say so: add --again",
+    ]);
+    const { open, ending } = await accept(place, [C, A, B], { again: true });
     expect(ending.status).toBe("ready");
     expect(open.work.slices?.order.toSorted()).toEqual([A, B, C]);
     expect(open.graph.tasks.filter(({ left_out }) => left_out !== undefined).map(({ id }) => id)).toEqual([
@@ -128,7 +151,7 @@ describe("slices that a person chooses", () => {
     const alone = await accept(place, [B]);
     expect(alone.open.work.slices?.order).toEqual([B]);
     expect(place.git("show", `omk/result/${place.id}:a.txt`)).toBe("two\n");
-    const both = await accept(place, [A, B]);
+    const both = await accept(place, [A, B], { again: true });
     expect(both.ending.status).toBe("ready");
     expect(both.open.work.slices?.order).toEqual([A, SOLVER]);
     expect(place.git("show", `omk/result/${place.id}:a.txt`)).toBe("one and two\n");
@@ -140,6 +163,62 @@ describe("slices that a person chooses", () => {
     expect(ending).toMatchObject({ status: "not_ready", reasonCode: "gates_red" });
     expect(place.git("for-each-ref", "refs/heads/omk")).toBe("");
     expect(open.proof?.changed_files).toEqual(["b.txt"]);
+  });
+
+  test("leave no goal ready whose result nobody has judged, whoever dies in between, and the same words go on", async () => {
+    using place = await goal(SLICES);
+    await accept(place, [B]);
+    // Killed when the choice was recorded, and nothing else.
+    await place.opened((open, space) =>
+      chooseSlices(open, space.sliced.git, { wanted: [A], reason: "rather" }, place.ports, place.signal),
+    );
+    await place.opened((open) => {
+      expect([open.goal.status, open.work.slices?.order]).toEqual(["running", [A]]);
+      return Promise.resolve();
+    });
+    const { ending, open } = await accept(place, [A]);
+    expect(ending, open.proof?.readiness).toMatchObject({ status: "ready" });
+    expect(place.git("diff", "--name-only", "main", `omk/result/${place.id}`)).toBe("a.txt\n");
+  });
+
+  test("are all there is to take where the result was merged: nothing can be left out of that", async () => {
+    using place = await goal(SLICES);
+    await place.opened(async (open) => {
+      const merge = { commit: "m", landed: "parent", slices: [], at: "2026-01-02T03:04:05Z" };
+      const delivery = { tree: "t", pushed: [], pulls: [], merge };
+      await open.record({ kind: "made_up", actor: "test", changes: [change("work.json", { delivery })] });
+    });
+    const error = await refusal(accept(place, [B], { again: true }));
+    expect([error.code, error.message]).toEqual([
+      "goal.refused",
+      `The result of goal ${place.id} was merged: what is on the base branch cannot be left out any more.`,
+    ]);
+  });
+
+  test("are judged in a folder that is set up; a result that was judged needs none to be accepted", async () => {
+    using place = new MadeSlices({ ...BASE, ".omk/gates.toml": SETUP });
+    await place.begin();
+    await place.has(SLICES);
+    const prepared = () => logged(place).filter(({ kind }) => kind === "folder_prepared").length;
+    await accept(place, [B]);
+    const before = prepared();
+    expect(before).toBeGreaterThan(0);
+    await rejectByHand(place.id, "wait", place.ports, place.signal);
+    const { ending, open } = await accept(place, []);
+    expect(ending, open.proof?.readiness).toMatchObject({ status: "ready" });
+    expect(prepared()).toBe(before);
+  });
+
+  test("whose folder cannot be set up bring the goal to a standstill that says so", async () => {
+    using place = new MadeSlices({ ...BASE, ".omk/gates.toml": SETUP.replace('"true"', '"false"') });
+    await place.begin();
+    await place.has(SLICES);
+    const { ending } = await accept(place, [B]);
+    expect(ending).toMatchObject({ status: "failed_infra", reasonCode: "setup_failed" });
+    // The file is the user's own; committed or not, it counts when they say so.
+    place.write(place.project, { ".omk/gates.toml": SETUP });
+    await resumeGoal(place.id, place.ports, place.signal);
+    expect((await accept(place, [B])).ending.status).toBe("ready");
   });
 
   test("are nothing that a goal in place has", async () => {

@@ -2,13 +2,14 @@ import { describe, expect, test } from "vitest";
 
 import type { WorkTree } from "../../src/git/work-tree.ts";
 import { brokenLinks, isDocumentation, isReport, saysMore } from "../../src/goal/docs-links.ts";
+import { readAllBy } from "../support/read-all.ts";
 
 const never = new AbortController().signal;
 
 function broken(markdown: string, ...files: string[]): Promise<string[]> {
   const tree = {
     files: () => Promise.resolve(["docs/guide.md", ...files]),
-    read: () => Promise.resolve(Buffer.from(markdown)),
+    readAll: readAllBy(() => Buffer.from(markdown)),
   } as unknown as WorkTree;
   return brokenLinks(tree, "t1", ["docs/guide.md"], never);
 }

@@ -86,4 +86,24 @@ describe("a goal whose agent could not work", () => {
     const state = { id, work: { ...work, attempts, slices: sliced } };
     expect(outsideEnding(state, { mayRetry: true })?.reasonCode).toBe("agent_quota");
   });
+
+  test("is no broken machine because one kill has cut off several turns at once, but because one task was cut off again and again", () => {
+    const lost = (tasks: readonly string[]) => {
+      const { id, work } = workOf(tasks.map(() => "provider"));
+      const attempts = work.attempts.map((one, at): Attempt => ({
+        ...one,
+        task_id: tasks[at] ?? "",
+        status: "interrupted",
+        outcome: null,
+        outcome_code: null,
+        summary: null,
+        ended_at: null,
+        counted: false,
+      }));
+      return outsideEnding({ id, work: { ...work, attempts } }, { mayRetry: true })?.reasonCode;
+    };
+    expect(lost(["a", "b", "c", "d", "e", "f", "g", "h"])).toBeUndefined();
+    expect(lost(["a", "a", "a", "a"])).toBeUndefined();
+    expect(lost(["b", "a", "a", "a", "a", "a"])).toBe("attempts_lost");
+  });
 });

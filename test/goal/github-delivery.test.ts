@@ -7,9 +7,11 @@ import { integratorBranch } from "../../src/delivery/names.ts";
 import { programsInPath } from "../../src/engine/program-path.ts";
 import { checkDeliveryTarget } from "../../src/goal/github-target.ts";
 import { findGoal } from "../../src/goal/find.ts";
-import { renderPullRequest } from "../../src/goal/pull-request.ts";
+import { openPullRequest, renderPullRequest, type PullRequestRequest } from "../../src/goal/pull-request.ts";
+import { chooseSlices } from "../../src/goal/choose-slices.ts";
 import { mergeGoal } from "../../src/goal/merge.ts";
-import { change } from "../../src/goal/open.ts";
+import { rejectGoal } from "../../src/goal/accept.ts";
+import { change, changeTask } from "../../src/goal/open.ts";
 import { createWorld } from "../../src/world.ts";
 import { FakeGh, GitHubStandIn, hasRealGh } from "../delivery/github-stand-in.ts";
 import { DeliveredGoal, isMutation, Killed, killedEverywhere } from "../support/delivered-goal.ts";
@@ -33,6 +35,19 @@ function contains(commit: string, branch = "main"): boolean {
   } catch {
     return false;
   }
+}
+
+/** The goal's own pull request as `goal open-pr` would show it. */
+function rendered(request: PullRequestRequest = { policy: "local", dryRun: true, draft: false }) {
+  const surroundings = { home: goal.home, redactor: goal.ports.redactor };
+  return renderPullRequest(findGoal(goal.ports.root, goal.id, goal.ports), request, surroundings, goal.ports);
+}
+
+function openPr(request: PullRequestRequest) {
+  const found = findGoal(goal.ports.root, goal.id, goal.ports);
+  const { environment } = goal.standIn;
+  const given = { environment, command: "goal open-pr" };
+  return openPullRequest(found, rendered(request), request, given, goal.ports, goal.signal);
 }
 
 async function commits(): Promise<string[]> {
@@ -67,6 +82,8 @@ describe("pull requests", () => {
       "[Integrator] Add words to the lists",
     ]);
     for (const { body } of pulls) expect(body).not.toContain(goal.folder);
+    expect(pulls[1]?.body).toContain(`Slice \`two\` for goal \`${goal.id}\`: two\n`);
+    expect(pulls[3]?.body).not.toContain("has not been delivered");
     expect(goal.repository.branch("main")).toBe(main);
     for (const commit of await commits()) expect(contains(commit, integratorBranch(goal.id))).toBe(true);
     const calls = standIn.mutations.length;
@@ -82,13 +99,19 @@ describe("pull requests", () => {
     });
     expect(goal.users()).toMatchObject({ files: { "base.txt": "base\n" } });
     await expect(mergeGoal(goal.id, goal.ports, goal.signal)).rejects.toThrow("does not permit merge");
-    const surroundings = { home: goal.home, redactor: goal.ports.redactor };
-    const request = { policy: "local", dryRun: true, draft: false } as const;
-    const found = findGoal(goal.ports.root, goal.id, goal.ports);
-    expect(renderPullRequest(found, request, surroundings, goal.ports)).toMatchObject({
+    const pr_url = "https://github.com/acme/widget/pull/4";
+    const title = "[Integrator] Add words to the lists";
+    expect(rendered()).toMatchObject({
+      title,
       head_branch: integratorBranch(goal.id),
-      existing_pr_url: "https://github.com/acme/widget/pull/4",
+      existing_pr_url: pr_url,
     });
+    const { pulls: before } = await goal.delivery();
+    expect(await openPr({ policy: "auto-pr", dryRun: false, draft: false })).toMatchObject({ pr_url });
+    expect(pulls[3]).toMatchObject({ title, base: "main" });
+    expect((await goal.delivery()).pulls).toMatchObject(
+      before.map(({ slice_id, branch, commit, state }) => ({ slice_id, branch, commit, state })),
+    );
   });
 
   test("a goal with a single slice has one pull request", async () => {
@@ -133,6 +156,94 @@ describe("pull requests", () => {
       { title: "[slice] two — Add words to the lists" },
     ]);
   });
+});
+
+describe("commits of the user's that nobody has pushed", () => {
+  const commitAlone = (files: Readonly<Record<string, string>>, message: string): void => {
+    goal.write(goal.project, files);
+    goal.git("add", "--all");
+    goal.git("commit", "--quiet", "--message", message);
+  };
+
+  test("are not published by a goal that began on them", async () => {
+    commitAlone({ "secrets.env": "TOKEN=1\n" }, "keep \u001b[31mthis");
+    commitAlone({ "more.txt": "1\n" }, "half done");
+    await goal.accepted({ mergePolicy: "gated" });
+    const main = goal.repository.branch("main");
+    const ending = await goal.deliver();
+    expect(ending).toMatchObject({ status: "blocked_on_human", reasonCode: "unpushed_commits" });
+    expect(ending?.reason).toContain("2 commits of yours");
+    expect(ending?.reason).toContain("half done");
+    expect(ending?.reason).toContain("keep \\u{1b}[31mthis");
+    expect(ending?.reason).toContain(`omk goal resume ${goal.id}`);
+    expect(goal.repository.git("for-each-ref", "--format=%(refname)")).toBe("refs/heads/main");
+    expect(goal.repository.branch("main")).toBe(main);
+    expect(standIn.mutations).toEqual([]);
+
+    goal.git("push", "--quiet", goal.repository.bare, "HEAD:refs/heads/main");
+    expect(await goal.deliver()).toBeUndefined();
+    expect((await goal.delivery()).merge).toMatchObject({ landed: "parent" });
+  });
+
+  test("that are pushed to a branch of their own make that the base branch", async () => {
+    goal.git("checkout", "--quiet", "-b", "release");
+    commitAlone({ "release.txt": "1\n" }, "release");
+    await goal.accepted();
+    expect(await goal.deliver()).toMatchObject({ reasonCode: "unpushed_commits" });
+    goal.git("push", "--quiet", goal.repository.bare, "HEAD:refs/heads/release");
+    expect(await goal.deliver()).toBeUndefined();
+    expect(new Set(goal.repository.pulls.map(({ base }) => base))).toEqual(new Set(["release"]));
+  });
+
+  test("come to light when somebody takes them out of the base branch", async () => {
+    const before = goal.repository.branch("main") ?? "";
+    commitAlone({ "later.txt": "1\n" }, "taken back");
+    goal.git("push", "--quiet", goal.repository.bare, "HEAD:refs/heads/main");
+    await goal.accepted({ mergePolicy: "gated" });
+    goal.repository.ci = () => [{ name: "build", kind: "run", conclusion: "failure" }];
+    expect(await goal.deliver()).toMatchObject({ reasonCode: "checks_red" });
+    goal.repository.git("update-ref", "refs/heads/main", before);
+    goal.repository.ci = () => [{ name: "build", kind: "run", conclusion: "success" }];
+    expect(await goal.deliver()).toMatchObject({ reasonCode: "unpushed_commits" });
+    expect(goal.repository.branch("main")).toBe(before);
+  });
+});
+
+test("pull requests of slices that are left out of the result are closed, and opened anew when they are chosen again", async () => {
+  const choose = (slices: readonly string[], mergePolicy: "disabled" | "gated" = "disabled") =>
+    goal.opened(async (open, { sliced: { git } }) => {
+      await chooseSlices(open, git, { wanted: slices, reason: "as wanted" }, goal.ports, goal.signal);
+      const acceptance = { ...open.work.acceptance, tree: open.work.result?.tree };
+      await open.record({
+        kind: "made_up",
+        actor: "test",
+        changes: [change("goal.json", { merge_policy: mergePolicy }), change("work.json", { acceptance })],
+      });
+    });
+  await goal.accepted();
+  expect(await goal.deliver()).toBeUndefined();
+  await choose(["one", "two"]);
+  expect(await goal.deliver()).toBeUndefined();
+  const third = () => goal.repository.pulls.filter(({ head }) => head === "omk/goal/test/three");
+  expect(third()).toMatchObject([{ state: "closed" }]);
+  expect(third()[0]?.body).toContain(
+    "Left out of the result that https://github.com/acme/widget/pull/4 holds.",
+  );
+  expect((await goal.delivery()).pulls.map(({ state }) => state)).toEqual(["open", "open", "closed", "open"]);
+  await choose(["one", "two", "three"], "gated");
+  expect(await goal.deliver()).toBeUndefined();
+  expect(third().map(({ body }) => body.includes("Landed by"))).toEqual([false, true]);
+  expect((await goal.delivery()).merge?.slices).toHaveLength(3);
+
+  // What was merged and then taken back does not come again by another merge.
+  const clone = `${goal.folder}/reverting`;
+  goal.gitIn(goal.folder, "clone", "--quiet", goal.repository.bare, clone);
+  goal.gitIn(clone, "revert", "--no-edit", "-m", "1", "HEAD");
+  goal.gitIn(clone, "push", "--quiet", "origin", "HEAD:refs/heads/main");
+  await choose(["one", "two"], "gated");
+  const ending = await goal.deliver();
+  expect(ending).toMatchObject({ status: "blocked_on_human", reasonCode: "integration_undone" });
+  expect(ending?.reason).toContain("one.txt, two.txt");
 });
 
 describe("merging", () => {
@@ -362,7 +473,10 @@ describe("merging at a person's word", () => {
     expect(await goal.delivery()).toMatchObject({ merge_command: `omk goal merge ${goal.id}` });
     expect(goal.told).toContain(`merge it with: omk goal merge ${goal.id}`);
     const merge = () => mergeGoal(goal.id, goal.ports, goal.signal);
-    await expect(merge()).rejects.toMatchObject({ code: "goal.refused" });
+    await expect(merge()).rejects.toMatchObject({
+      code: "goal.refused",
+      hint: expect.stringContaining(`omk goal resume ${goal.id}`) as string,
+    });
     await goal.opened(async (open) => {
       await open.record({
         kind: "made_up",
@@ -371,7 +485,10 @@ describe("merging at a person's word", () => {
       });
     });
     goal.repository.ci = () => [{ name: "build", kind: "run", conclusion: "failure" }];
-    await expect(merge()).rejects.toMatchObject({ code: "delivery.failed", exitStatus: 4 });
+    const red = merge();
+    await expect(red).rejects.toMatchObject({ code: "delivery.failed", exitStatus: 4 });
+    await expect(red).rejects.toThrow(`\`omk goal merge ${goal.id}\` looks again`);
+    await expect(red).rejects.not.toThrow("resume");
     goal.repository.ci = () => [{ name: "build", kind: "run", conclusion: "success" }];
     const pr_url = "https://github.com/acme/widget/pull/4";
     expect(await merge()).toMatchObject({ pr_url, landed: "parent", again: false, status: "ready" });
@@ -382,6 +499,43 @@ describe("merging at a person's word", () => {
       expect(open.goal.artifacts.filter(({ kind }) => kind === "pr_merge")).toMatchObject([{ path: pr_url }]);
       return Promise.resolve();
     });
+    await goal.opened(async (open) => {
+      await rejectGoal(open, "not like this", goal.ports);
+      await open.record({
+        kind: "made_up",
+        actor: "test",
+        changes: [change("goal.json", { status: "not_ready" })],
+      });
+    });
+    await expect(merge()).rejects.toMatchObject({
+      code: "goal.refused",
+      message: expect.stringContaining(`merged as ${merged}, and then rejected`) as string,
+      hint: expect.stringContaining(`git revert -m 1 ${merged}`) as string,
+    });
+  });
+
+  test("is refused with what helps: not accepted, rejected, and a goal that stays here", async () => {
+    await goal.accepted({ mergePolicy: "gated" });
+    const merge = () => mergeGoal(goal.id, goal.ports, goal.signal);
+    const set = (changed: ReturnType<typeof change>) =>
+      goal.opened((open) => open.record({ kind: "made_up", actor: "test", changes: [changed] }));
+    const acceptance = await goal.opened((open) => Promise.resolve(open.work.acceptance));
+    await expect(merge()).rejects.toThrow("no pull request that could be merged yet");
+    await goal.opened((open) => rejectGoal(open, "not like this", goal.ports));
+    await expect(merge()).rejects.toThrow("is rejected");
+    const pr = { policy: "auto-pr", dryRun: false, draft: false } as const;
+    const record = { slice_id: "one", branch: "omk/goal/test/one" };
+    await set(changeTask("one", { delivery: record }));
+    await expect(openPr(pr)).rejects.toMatchObject({
+      code: "delivery.refused",
+      message: expect.stringContaining("not delivered yet") as string,
+      hint: expect.stringContaining(`omk goal resume ${goal.id}`) as string,
+    });
+    expect(standIn.calls).toEqual([]);
+    await set(change("work.json", { acceptance: { ...acceptance, tree: "of another result" } }));
+    await expect(merge()).rejects.toThrow("not eligible for merge");
+    await set(change("goal.json", { delivery_policy: "local" }));
+    await expect(merge()).rejects.toThrow("made with --policy local");
   });
 });
 
@@ -410,6 +564,22 @@ test("before a goal is made one looks whether it could be delivered", async () =
   const without = { ...standIn.environment, PATH: bin };
   await expect(check({ callerEnvironment: without })).rejects.toThrow("gh");
   chmodSync(`${bin}/gh`, 0o755);
+  await expect(check({ callerEnvironment: without })).resolves.toBeUndefined();
+  goal.write(bin, { gh: "#!/bin/sh\necho no oauth token found for github.com >&2\nexit 1\n" });
+  await expect(check({ callerEnvironment: without })).rejects.toMatchObject({
+    message: expect.stringContaining("gh has none for github.com") as string,
+    hint: expect.stringContaining("gh auth login --hostname github.com") as string,
+  });
+  goal.write(bin, { gh: "#!/bin/sh\necho 'unknown command \"token\"' >&2\nexit 1\n" });
+  await expect(check({ callerEnvironment: without })).resolves.toBeUndefined();
+  // Once it has been told what origin has, what only HEAD has is seen.
+  goal.git("update-ref", "refs/remotes/origin/main", "HEAD");
+  goal.git("commit", "--quiet", "--allow-empty", "--message", "mine alone");
+  await expect(check({ callerEnvironment: without })).rejects.toMatchObject({
+    code: "delivery.refused",
+    message: expect.stringMatching(/1 commit of yours \([0-9a-f]+ mine alone\)/) as string,
+  });
+  goal.git("update-ref", "refs/remotes/origin/topic", "HEAD");
   await expect(check({ callerEnvironment: without })).resolves.toBeUndefined();
   const empty = `${goal.folder}/empty`;
   mkdirSync(empty);

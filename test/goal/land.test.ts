@@ -5,6 +5,7 @@ import path from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { makeAttemptTree } from "../../src/git/attempt-tree.ts";
+import { CONFLICT_NOTE, undecidedPaths } from "../../src/goal/conflict-note.ts";
 import {
   avoidConflict,
   beginSlice,
@@ -116,6 +117,31 @@ describe("results of slices", () => {
       expect(sliceState(open.work, Y)).toMatchObject({ start: head, parents: [head], commit: null });
       expect(sliceState(open.work, Y)?.foreseen).toBeUndefined();
       expect(strandedSlices(open.graph, open.work)).toEqual([]);
+    });
+  });
+
+  test("that conflict where git can leave no markers come with a note, and are not solved as long as that is there", async () => {
+    const binary = (name: string): string => `${name}\0${name}`;
+    using goal = await made([
+      { id: X, files: { "logo.bin": binary("x") } },
+      { id: Y, files: { "logo.bin": binary("y") } },
+    ]);
+    await goal.opened(async (open, space) => {
+      for (const id of [X, Y]) await landSlice(open, space, id, goal.ports);
+      await planGoalSlices(open, goal.ports);
+      const task = open.graph.tasks.find(({ id }) => id === RESOLVER);
+      if (!task) throw new Error("there is no such task");
+      expect(task.write_set).toEqual(expect.arrayContaining(["logo.bin", CONFLICT_NOTE]));
+      const { git } = space.sliced;
+      await beginSlice(open, git, task, goal.signal);
+      const begun = sliceState(open.work, RESOLVER);
+      if (!begun) throw new Error("it was not begun");
+      const note = await git.call(["show", `${begun.start}:${CONFLICT_NOTE}`], {}, goal.signal);
+      expect(note.toString()).toContain("- `logo.bin`");
+      const tree = await git.treeOf(begun.start, goal.signal);
+      expect(await undecidedPaths(git, { ...begun, tree }, goal.signal)).toEqual([CONFLICT_NOTE]);
+      const decided = await git.treeOf(begun.parents[0] ?? "", goal.signal);
+      expect(await undecidedPaths(git, { ...begun, tree: decided }, goal.signal)).toEqual([]);
     });
   });
 

@@ -10,7 +10,7 @@ import { askGoal } from "../../src/goal/ask.ts";
 import { recordBase } from "../../src/goal/gate-steps.ts";
 import { clearWorktrees } from "../../src/goal/left-worktrees.ts";
 import { change, type OpenGoal } from "../../src/goal/open.ts";
-import { TASK } from "../../src/goal/scaffold.ts";
+import { TASK } from "../../src/goal/task-ids.ts";
 import type { SlicedWorkspace } from "../../src/goal/sliced-space.ts";
 import { RealGoals } from "../support/real-goal.ts";
 
@@ -38,8 +38,11 @@ function running(fence: number, startedAt: string): Attempt {
   };
 }
 
-/** Gives out two attempts, and lets omk die over them. */
-async function died(at: RealGoals): Promise<{ goal: OpenGoal; folders: string[] }> {
+/** Gives out two attempts, and lets omk die over them; they may be recorded otherwise. */
+async function died(
+  at: RealGoals,
+  recorded: (attempts: readonly Attempt[]) => object[] = (attempts) => [...attempts],
+): Promise<{ goal: OpenGoal; folders: string[] }> {
   const open = await at.create();
   const space = await at.work(open);
   await recordBase({ open, space, ports: at.ports, signal: at.signal });
@@ -48,7 +51,7 @@ async function died(at: RealGoals): Promise<{ goal: OpenGoal; folders: string[] 
     kind: "task_started",
     actor: "test",
     payload: {},
-    changes: [change("work.json", { attempts })],
+    changes: [change("work.json", { attempts: recorded(attempts) })],
   });
   const folders = await Promise.all(attempts.map(({ fence }) => folderOf(at, space, fence)));
   for (const { fence, task_id, started_at } of attempts) {
@@ -135,6 +138,41 @@ describe("folders of attempts that an omk has left", () => {
     expect(at.told.join("\n")).toContain(kept?.path ?? "?");
     expect(folders.filter((folder) => fs.existsSync(folder))).toEqual([]);
     expect(fs.existsSync(path.join(goal.folder, "stage"))).toBe(false);
+    await open.close();
+  });
+
+  test("are not looked at again where what their agents left is recorded, or no agent was there", async () => {
+    using at = new RealGoals(FILES);
+    const { goal, folders } = await died(at, ([saved, early]) => [
+      { ...saved, result_tree: "", rescue: { ref: "refs/omk/rescue/g/t", commit: "c", unsaved: ["inner"] } },
+      { ...early, prepared_tree: undefined },
+    ]);
+    const open = await at.takeOver(goal);
+    const { attempts } = open.work;
+    await (await at.work(open)).release();
+    expect(open.work.attempts).toEqual(attempts);
+    expect(at.git("for-each-ref", "refs/omk/rescue/")).toBe("");
+    expect(folders.filter((folder) => fs.existsSync(folder))).toEqual([]);
+    expect(open.work.slices?.set_aside).toMatchObject([{ because: "not saved: inner" }]);
+    await open.close();
+  });
+
+  test("that hold what nobody can look at are set aside, and the others are rescued", async () => {
+    using at = new RealGoals(FILES);
+    const { goal, folders } = await died(at);
+    const [first = ""] = folders;
+    fs.rmSync(first, { recursive: true });
+    fs.writeFileSync(first, "a file");
+    const open = await at.takeOver(goal);
+    const space = await at.work(open);
+    expect(open.work.attempts.map(({ status, rescue }) => [status, rescue?.ref.split("-").at(-1)])).toEqual([
+      ["interrupted", undefined],
+      ["interrupted", "102"],
+    ]);
+    const [kept] = open.work.slices?.set_aside ?? [];
+    expect(fs.readFileSync(kept?.path ?? "", "utf8")).toBe("a file");
+    expect(at.told.join("\n")).toContain(kept?.path ?? "?");
+    await space.release();
     await open.close();
   });
 

@@ -10,7 +10,8 @@ import { countedAttempts, openTasks } from "../../src/goal/agent-tasks.ts";
 import { addFollowUp } from "../../src/goal/follow-ups.ts";
 import { nextStep, stepsAllowed, type LoopLimits, type Step } from "../../src/goal/next-step.ts";
 import { checkTaskGraph } from "../../src/format/task-graph.ts";
-import { scaffoldGraph, scaffoldWork, TASK } from "../../src/goal/scaffold.ts";
+import { scaffoldGraph, scaffoldWork } from "../../src/goal/scaffold.ts";
+import { TASK } from "../../src/goal/task-ids.ts";
 import { applyChanges } from "../../src/store/journal.ts";
 
 const CHANGED = [{ path: "sum.js", kind: "modified" as const, old_mode: null, new_mode: null }];

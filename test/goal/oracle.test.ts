@@ -5,6 +5,7 @@ import type { GoldenMismatch, Work } from "../../src/format/work.ts";
 import type { WorkTree } from "../../src/git/work-tree.ts";
 import { brokenLinks, isDocumentation } from "../../src/goal/docs-links.ts";
 import { judgeOracle, type OracleFacts } from "../../src/goal/oracle.ts";
+import { readAllBy } from "../support/read-all.ts";
 
 const never = new AbortController().signal;
 
@@ -370,7 +371,7 @@ describe("links of documentation", () => {
   };
   const tree = {
     files: () => Promise.resolve(Object.keys(files)),
-    read: (_tree: string, path: string) => Promise.resolve(Buffer.from(files[path] ?? "")),
+    readAll: readAllBy((_tree, path) => Buffer.from(files[path] ?? "")),
   } as unknown as WorkTree;
 
   test("that lead to nothing are named, and others are not", async () => {

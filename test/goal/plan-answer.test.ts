@@ -6,7 +6,8 @@ import { parseTaskId } from "../../src/format/names.ts";
 import { checkTaskGraph } from "../../src/format/task-graph.ts";
 import { parsePlan } from "../../src/goal/plan-answer.ts";
 import { preparePlan, widenedWriteSet } from "../../src/goal/plan-sets.ts";
-import { graphOfPlan, scaffoldGraph, TASK } from "../../src/goal/scaffold.ts";
+import { graphOfPlan, scaffoldGraph } from "../../src/goal/scaffold.ts";
+import { TASK } from "../../src/goal/task-ids.ts";
 import { checkTasks } from "../../src/scheduler/check.ts";
 import { normalizedPath } from "../../src/scheduler/ownership.ts";
 

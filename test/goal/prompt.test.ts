@@ -5,7 +5,8 @@ import { GateResult } from "../../src/format/gate.ts";
 import { Goal } from "../../src/format/goal.ts";
 import type { Work } from "../../src/format/work.ts";
 import { slicePrompt, workPrompt, type SliceFiles } from "../../src/goal/prompt.ts";
-import { scaffoldGraph, scaffoldWork, TASK } from "../../src/goal/scaffold.ts";
+import { scaffoldGraph, scaffoldWork } from "../../src/goal/scaffold.ts";
+import { TASK } from "../../src/goal/task-ids.ts";
 
 const AT = "2026-01-01T00:00:00Z";
 const graph = scaffoldGraph("goal-1", AT);

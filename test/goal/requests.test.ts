@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import type { Engine, Turn } from "../../src/engine/engine.ts";
 import { OmkError } from "../../src/errors.ts";
 import { askGoal } from "../../src/goal/ask.ts";
+import { rejectByHand } from "../../src/goal/decisions-by-hand.ts";
 import { resumeGoal } from "../../src/goal/resume.ts";
 import { runGoal } from "../../src/goal/run-goal.ts";
 import { executeGoal } from "../../src/goal/steps-by-hand.ts";
@@ -348,14 +349,17 @@ describe("a goal that is", () => {
     expect(pending(folder, disk)).toEqual([]);
   });
 
-  test("ready takes no pause and no budget, and can be cancelled", async () => {
+  test("ready is so for good: it takes no pause, no budget and no cancel", async () => {
     const ports = portsOf(new SimulatedDisk(GROUND), 1);
     expect((await runGoal(DRIVEN, ports, never, () => undefined)).ending.status).toBe("ready");
-    for (const kind of ["pause", "budget_add"] as const) {
+    for (const kind of ["pause", "budget_add", "cancel"] as const) {
       expect(await codeOf(askGoal("latest", { kind, payload: { tokens: 1 } }, ports, never)), kind).toBe(
         "goal.refused",
       );
     }
+    expect(findGoal(ROOT, "latest", ports).status).toBe("ready");
+    // Its result may be unwanted all the same.
+    await rejectByHand("latest", "not this", ports, never);
     expect((await askGoal("latest", { kind: "cancel" }, ports, never)).outcome).toBe("applied");
   });
 

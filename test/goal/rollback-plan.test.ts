@@ -1,4 +1,5 @@
 /** The plan to roll a rejected result back: what left omk's folder, a command for each, and the evidence of conflicts. */
+import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 
@@ -33,6 +34,62 @@ function plan(
     evidence: new Map(Object.entries(evidence)),
   });
 }
+
+function commandsIn(text: string): string[] {
+  const lines = text.split("\n").filter((line) => /^ {7}\S/.test(line));
+  return lines.map((line) => line.trim());
+}
+
+/** Runs a line as a user would paste it. */
+function shell(place: MadeSlices, line: string): string {
+  const who = {
+    GIT_AUTHOR_NAME: "u",
+    GIT_AUTHOR_EMAIL: "u@x",
+    GIT_COMMITTER_NAME: "u",
+    GIT_COMMITTER_EMAIL: "u@x",
+  };
+  const env = { PATH: process.env["PATH"] ?? "", HOME: place.home, GIT_CONFIG_NOSYSTEM: "1", ...who };
+  return execFileSync("sh", ["-c", line], { cwd: place.project, env, encoding: "utf8", stdio: "pipe" });
+}
+
+test("a merged result is taken back by the commands as they stand, wherever it was merged", () => {
+  using place = new MadeSlices({ "a.txt": "a\n" });
+  const remote = path.join(place.folder, "remote.git");
+  const elsewhere = path.join(place.folder, "elsewhere");
+  place.git("clone", "--quiet", "--bare", place.project, remote);
+  place.git("clone", "--quiet", remote, elsewhere);
+  place.gitIn(elsewhere, "switch", "--quiet", "-c", "work");
+  fs.writeFileSync(path.join(elsewhere, "a.txt"), "a word\n");
+  place.gitIn(elsewhere, "commit", "--quiet", "-a", "-m", "the result");
+  place.gitIn(elsewhere, "switch", "--quiet", "main");
+  place.gitIn(elsewhere, "merge", "--quiet", "--no-ff", "--no-edit", "work");
+  place.gitIn(elsewhere, "push", "--quiet", "origin", "main");
+  const commit = place.gitIn(elsewhere, "rev-parse", "HEAD").trim();
+  const delivery: DeliveryWork = {
+    tree: "t",
+    target: { host: "github.com", owner: "o", name: "n", url: remote, base_branch: "main" },
+    pushed: [],
+    pulls: [],
+    merge: { commit, landed: "parent", slices: [], at: AT },
+  };
+  for (const line of commandsIn(plan({ delivery }))) if (!line.startsWith("gh ")) shell(place, line);
+  expect(place.gitIn(remote, "show", "omk/rollback/goal-1:a.txt")).toBe("a\n");
+  expect(place.gitIn(remote, "rev-parse", "omk/rollback/goal-1^").trim()).toBe(commit);
+});
+
+test("in a folder without git the branch of the result goes from omk's own directory", async () => {
+  using place = new MadeSlices();
+  place.write(place.project, { "a.txt": "a\n" });
+  const id = "goal-agent-implement-a";
+  await place.begin();
+  await place.has([{ id, files: { "a.txt": "a word\n" }, landed: true }]);
+  const attested = { acceptance: "seen", smoke: "seen", demo: "seen" };
+  await acceptByHand(place.id, { summary: "fine", attested, slices: [id] }, place.ports, place.signal);
+  const { open } = await rejectByHand(place.id, "no", place.ports, place.signal);
+  const lines = commandsIn(fs.readFileSync(path.join(open.folder, ROLLBACK_PLAN), "utf8"));
+  expect(lines).toHaveLength(1);
+  for (const line of lines) expect(shell(place, line)).toContain("Deleted branch omk/result/");
+});
 
 describe("of a sliced goal", () => {
   test("there is nothing to take back where nothing has left omk's folder", () => {
@@ -76,15 +133,17 @@ describe("of a sliced goal", () => {
       ],
       merge: { commit: "m0", landed: "parent", slices: [], at: AT },
     };
-    const commands = plan({ delivery, undo: "git diff x y | git apply" })
-      .split("\n")
-      .filter((line) => /^ {7}\S/.test(line))
-      .map((line) => line.trim());
-    expect(commands).toEqual([
+    const text = plan({ delivery, undo: "git diff x y | git apply" });
+    expect(text).not.toContain("--slice");
+    expect(commandsIn(text)).toEqual([
       "git diff x y | git apply --check",
       "git diff x y | git apply",
       "gh pr close 7 --repo 'github.com/o/n'",
-      "git revert -m 1 m0",
+      "git fetch 'https://github.com/o/n.git' 'main'",
+      "git switch --no-track -c 'omk/rollback/goal-1' FETCH_HEAD",
+      "git revert --no-edit -m 1 m0",
+      "git push 'https://github.com/o/n.git' 'omk/rollback/goal-1'",
+      "gh pr create --fill --head 'omk/rollback/goal-1' --repo 'github.com/o/n' --base 'main'",
       "git push 'https://github.com/o/n.git' --delete 'omk/goal/a'",
       "git branch -D 'omk/result/goal-1'",
     ]);

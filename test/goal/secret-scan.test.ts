@@ -9,6 +9,7 @@ import { blockingFindings } from "../../src/goal/review-findings.ts";
 import type { TreeChange } from "../../src/git/work-tree.ts";
 import { createRedactor } from "../../src/store/redact.ts";
 import { patchOf } from "../support/patches.ts";
+import { readAllBy } from "../support/read-all.ts";
 
 const TOKEN = `ghp_${"a1B2".repeat(9)}`;
 const redactor = createRedactor({ environment: { DEPLOY_TOKEN: "correct-horse-battery" } });
@@ -32,13 +33,13 @@ function scanFiles(
     new_mode: "100644",
     ...one,
   }));
-  const read = (_tree: string, path: string, bytesMax: number) => {
+  const readAll = readAllBy((_tree, path, bytesMax) => {
     const content = files[path];
     const bytes = content === undefined ? undefined : Buffer.from(content);
-    return Promise.resolve(bytes && bytes.length <= bytesMax ? bytes : undefined);
-  };
+    return bytes && bytes.length <= bytesMax ? bytes : undefined;
+  });
   const change = {
-    tree: { read },
+    tree: { readAll },
     base: "b",
     result: "r",
     changes: full,

@@ -7,12 +7,13 @@ import { describe, expect, test } from "vitest";
 
 import type { Engine, EngineEvent, Prompt, Turn } from "../../src/engine/engine.ts";
 import type { AttemptTree } from "../../src/git/attempt-tree.ts";
+import { factsOf } from "../../src/goal/facts.ts";
 import { approvalsOf } from "../../src/goal/approvals.ts";
 import { countedAttempts } from "../../src/goal/agent-tasks.ts";
 import { recordBase, runBaseline } from "../../src/goal/gate-steps.ts";
 import { beginSlice, landSlice, planGoalSlices } from "../../src/goal/land.ts";
 import { goalLedger } from "../../src/goal/metering.ts";
-import type { OpenGoal } from "../../src/goal/open.ts";
+import type { GoalPorts, OpenGoal } from "../../src/goal/open.ts";
 import { runPlanner } from "../../src/goal/planner.ts";
 import { runSliceAttempt } from "../../src/goal/slice-attempt.ts";
 import type { SlicedWorkspace } from "../../src/goal/sliced-space.ts";
@@ -42,8 +43,8 @@ function planned(id: string, ...write_set: string[]): object {
 
 class Slices implements AsyncDisposable {
   readonly at: RealGoals;
-  readonly open: OpenGoal;
-  readonly space: SlicedWorkspace;
+  open: OpenGoal;
+  space: SlicedWorkspace;
   /** What the agents were told, oldest first. */
   readonly prompts: string[] = [];
   readonly live = new Map<string, AttemptTree>();
@@ -125,6 +126,59 @@ class Slices implements AsyncDisposable {
     expect(ledger.running).toBe(0);
     expect(ledger.spent.tokens - before).toBe(150 * tasks.length);
     expect(this.live.size).toBe(0);
+  }
+
+  /** One attempt, of which a kill leaves what lies on the disk when `frozen` is called; then another omk takes over. */
+  async killed(task: string, work: Work, when: (frozen: () => void) => void): Promise<void> {
+    const { at } = this;
+    const left = `${at.folder}-left`;
+    const ports = { ...at.ports };
+    when(() => {
+      if (!fs.existsSync(left)) fs.cpSync(at.folder, left, { recursive: true, verbatimSymlinks: true });
+    });
+    await this.attempt(task, work);
+    Object.assign(at.ports, ports);
+    await this.space.release();
+    await this.open.close();
+    for (const name of fs.readdirSync(left)) {
+      fs.rmSync(path.join(at.folder, name), { recursive: true });
+      fs.renameSync(path.join(left, name), path.join(at.folder, name));
+    }
+    fs.rmdirSync(left);
+    // Who is dead holds nothing.
+    fs.rmSync(path.join(this.open.folder, "controller"), { recursive: true });
+    fs.rmSync(path.join(at.folder, "state", "projects"), { recursive: true });
+    this.open = await at.takeOver(this.open);
+    this.space = await at.work(this.open);
+  }
+
+  /** Calls right before, or after, an event of a kind is in the log. */
+  around(kind: string, { before, after }: { before?: () => void; after?: () => void }): void {
+    const { open } = this;
+    const update = open.update.bind(open);
+    open.update = async (changes) => {
+      let isIt = false;
+      const written = await update(() => {
+        const events = changes();
+        isIt = events.some((event) => event.kind === kind);
+        if (isIt) before?.();
+        return events;
+      });
+      if (isIt) after?.();
+      return written;
+    };
+  }
+
+  /** Calls when gates, or commands of set-up, have run and nothing of it is in the log. */
+  whenRun(after: () => void): void {
+    const { ports } = this.at;
+    const before = { ...ports };
+    const runGates: GoalPorts["runGates"] = async (run, signal) => {
+      const results = await before.runGates(run, signal);
+      after();
+      return results;
+    };
+    Object.assign(ports, { runGates });
   }
 
   get last() {
@@ -267,6 +321,26 @@ describe("an attempt at a slice", () => {
     expect(slices.folders()).toEqual([]);
   });
 
+  test("whose agent mends an installed package that all share is not taken, counts, and the next is told", async () => {
+    await using slices = await Slices.of({ ...FILES, ".gitignore": "node_modules/\n" });
+    const { at, open } = slices;
+    const dep = "node_modules/dep/index.js";
+    at.write(at.project, { [dep]: "old\n", "node_modules/large.bin": "" });
+    // A hole takes no room, but is too large to be copied.
+    fs.truncateSync(path.join(at.project, "node_modules/large.bin"), 3 * 1024 ** 3);
+    await slices.attempt(A, ({ cwd }) => write(cwd, { "a.txt": "done\n", [dep]: "mended\n" }));
+    expect(slices.last).toMatchObject({ outcome: "rejected", outcome_code: "linked_changed", counted: true });
+    expect(open.work.surroundings?.changed).toEqual([dep]);
+    expect(at.told.join("\n")).toMatch(/files of yours were changed in .*: node_modules\/dep\/index\.js/);
+    await slices.attempt(A, ({ cwd, prompt }) => {
+      expect(prompt).toContain(`- \`${dep}\``);
+      write(cwd, { "a.txt": "done\n" });
+    });
+    // What is changed already is no fault of this one; what became of the goal is for a person to say.
+    expect(slices.last).toMatchObject({ outcome: "finished" });
+    expect(factsOf(open.goal, open.work, open.graph).linkedChanged).toEqual([dep]);
+  });
+
   test("that only talks is not taken", async () => {
     await using slices = await Slices.of();
     await slices.attempt(A, () => undefined);
@@ -377,6 +451,113 @@ describe("an attempt at a slice", () => {
     const expected = { ...FILES, ".omk/gates.toml": `${GATE}\n${setup}`, "a.txt": "good\n" };
     expect(slices.filesOf(sliceState(open.work, A)?.commit)).toEqual(expected);
   });
+
+  test("that is killed or stopped while it is set up is not counted, and what set-up wrote is nobody's", async () => {
+    const gates = `${GATE}\n[[setup]]\ncommand = "sh"\nargs = ["-c", "echo made > c.txt"]\n`;
+    await using slices = await Slices.of({ ...FILES, ".omk/gates.toml": gates });
+    await slices.killed(
+      A,
+      () => undefined,
+      (frozen) => slices.whenRun(frozen),
+    );
+    expect(slices.last).toMatchObject({ status: "interrupted", counted: false, result_tree: null });
+    expect(slices.last).not.toHaveProperty("rescue");
+    expect(slices.folders()).toEqual([]);
+    const stop = new AbortController();
+    const ports = { ...slices.at.ports };
+    slices.whenRun(() => stop.abort(new Error("stopped")));
+    await expect(slices.attempt(A, () => undefined, stop.signal)).rejects.toThrow("stopped");
+    Object.assign(slices.at.ports, ports);
+    expect(slices.last).toMatchObject({ status: "interrupted", outcome: "cancelled", counted: false });
+    expect(slices.folders()).toEqual([]);
+    const told = slices.prompts.length;
+    await slices.attempt(A, ({ cwd }) => write(cwd, { "a.txt": "good\n" }));
+    expect(slices.last).toMatchObject({ outcome: "finished", number: 1 });
+    expect(slices.prompts.length).toBe(told + 1);
+    const expected = { ...FILES, ".omk/gates.toml": gates, "a.txt": "good\n" };
+    expect(slices.filesOf(sliceState(slices.open.work, A)?.commit)).toEqual(expected);
+  });
+
+  test("whose agent takes its folder away is not taken and counts; what lies there is set aside, the next begins anew", async () => {
+    await using slices = await Slices.of();
+    const { open, at } = slices;
+    const before = at.users();
+    const inPlace: ((cwd: string) => void)[] = [
+      () => undefined,
+      (cwd) => fs.symlinkSync(at.project, cwd),
+      (cwd) => fs.writeFileSync(cwd, "a file"),
+    ];
+    for (const put of inPlace) {
+      await slices.attempt(A, ({ cwd }) => {
+        expect(at.files(cwd)).toEqual(FILES);
+        fs.rmSync(cwd, { recursive: true });
+        put(cwd);
+      });
+      expect(slices.last).toMatchObject({
+        status: "ended",
+        outcome: "rejected",
+        outcome_code: "worktree_gone",
+        counted: true,
+        result_tree: null,
+      });
+    }
+    expect(slices.folders()).toEqual([]);
+    const aside = open.work.slices?.set_aside ?? [];
+    expect(aside.map(({ path: name }) => fs.lstatSync(name).isSymbolicLink())).toEqual([true, false]);
+    expect(at.told.filter((line) => line.includes("is kept as"))).toHaveLength(2);
+    expect(at.users()).toEqual(before);
+    await slices.attempt(A, ({ cwd }) => {
+      write(cwd, { "a.txt": "half\n" });
+      fs.rmSync(cwd, { recursive: true });
+      return { status: "failed", failure: { class: "crashed", message: "no folder", retryable: true } };
+    });
+    expect(slices.last).toMatchObject({ outcome: "failed", outcome_code: "crashed", counted: true });
+    await slices.attempt(A, ({ cwd }) => write(cwd, { "a.txt": "good\n" }));
+    const told = slices.prompts.at(-1) ?? "";
+    expect(told.match(/Your current directory was gone/g)).toHaveLength(4);
+    expect(told).toContain("no folder");
+    expect(told).toContain("you begin anew");
+    expect(slices.filesOf(sliceState(open.work, A)?.commit)).toEqual({ ...FILES, "a.txt": "good\n" });
+  });
+});
+
+test("killed at any moment from the end of its turn on, an attempt is not charged with it, and one commit comes of all", async () => {
+  const gates = GATE.replace("! grep", "echo r > report.log; ! grep");
+  await using slices = await Slices.of({ ...FILES, ".omk/gates.toml": gates });
+  const expected = { ...FILES, ".omk/gates.toml": gates, "a.txt": "mine\n" };
+  const rescues = (): string[] =>
+    slices.at.git("for-each-ref", "--format=%(refname)", "refs/omk/rescue/").trim().split("\n");
+  let before: Record<string, string> = { ...expected, "a.txt": "a\n" };
+  const work: Work = ({ cwd }) => {
+    expect(slices.at.files(cwd)).toEqual(before);
+    write(cwd, { "a.txt": "mine\n" });
+    before = expected;
+  };
+  const moments: ((frozen: () => void) => void)[] = [
+    (frozen) => slices.around("worktree_rescued", { before: frozen }),
+    (frozen) => slices.around("worktree_rescued", { after: frozen }),
+    (frozen) => slices.whenRun(frozen),
+    // Its branch names a commit by then that the log does not know.
+    (frozen) => slices.around("task_completed", { before: frozen }),
+  ];
+  for (const [at, moment] of moments.entries()) {
+    await slices.killed(A, work, moment);
+    expect(slices.last, `moment ${at}`).toMatchObject({ status: "interrupted", counted: false, number: 1 });
+    expect(slices.filesOf(slices.last?.rescue?.commit)).toEqual(expected);
+    expect(slices.folders()).toEqual([]);
+    expect(rescues()).toHaveLength(at + 1);
+  }
+  await slices.killed(A, work, (frozen) => slices.around("task_completed", { after: frozen }));
+  const { work: now } = slices.open;
+  expect(slices.last).toMatchObject({ status: "ended", outcome: "finished", number: 1 });
+  expect(slices.folders()).toEqual([]);
+  expect(rescues()).toHaveLength(moments.length + 1);
+  expect(now.slices?.set_aside).toEqual([]);
+  const state = sliceState(now, A);
+  expect(state?.rounds).toEqual([]);
+  expect(slices.filesOf(state?.commit)).toEqual(expected);
+  const list = ["rev-list", `${now.slices?.base ?? ""}..refs/heads/${state?.branch ?? ""}`];
+  expect(slices.at.git(`--git-dir=${slices.open.folder}/git`, ...list).trim()).toBe(state?.commit);
 });
 
 test("attempts side by side end without losing anything of each other", async () => {
@@ -425,6 +606,13 @@ test("a project below a repository's top is gone on with, and beside it nothing 
   expect(slices.last).toMatchObject({ outcome_code: "write_set_violated" });
   await slices.attempt(A, ({ cwd }) => write(cwd, { "a.txt": "good\n" }));
   expect(slices.prompts[2]).toContain("- `other.txt`");
+  await slices.attempt(B, ({ cwd }) => {
+    write(cwd, { "../other.txt": "kept all the same\n" });
+    fs.rmSync(cwd, { recursive: true });
+    fs.symlinkSync(path.join(slices.at.project, "app"), cwd.replace(/\/$/, ""));
+  });
+  expect(slices.last).toMatchObject({ outcome_code: "worktree_gone", counted: true });
+  expect(slices.filesOf(slices.last?.rescue?.commit)["other.txt"]).toBe("kept all the same\n");
   expect(slices.filesOf(sliceState(open.work, A)?.commit)).toEqual({ ...files, "app/a.txt": "good\n" });
 });
 
@@ -451,7 +639,7 @@ test("who solves a conflict is told of it, and leaves no marker behind", async (
   });
   expect(slices.last).toMatchObject({ outcome: "rejected", outcome_code: "conflict_left" });
   await slices.attempt(resolver, ({ cwd }) => write(cwd, { "both.test.js": "a\nb\n" }));
-  expect(slices.prompts.at(-1)).toContain("Conflict markers are left");
+  expect(slices.prompts.at(-1)).toContain("Markers of the conflict are left");
   await landSlice(open, slices.space, resolver, at.ports);
   expect(slices.filesOf(open.work.slices?.head)).toEqual({
     ...FILES,

@@ -1,6 +1,7 @@
 /** How slices and delivery are shown: every state in words, from documents that may lack anything. */
 import { describe, expect, test } from "vitest";
 
+import type { DeliveryWork } from "../../src/format/delivery.ts";
 import type { SliceState } from "../../src/format/slices.ts";
 import type { GoalTask } from "../../src/format/task-graph.ts";
 import type { Attempt, Work } from "../../src/format/work.ts";
@@ -69,8 +70,8 @@ describe("a slice", () => {
         after: { task: { dependencies: ["solved", "stuck"] } },
       }),
     ).toEqual({
-      stuck: "in conflict over a, b, c, …; nobody solves it",
-      waiting: "in conflict over a, b, c, …; solver is to solve it",
+      stuck: "in conflict over a, b, c and 1 more; nobody solves it",
+      waiting: "in conflict over a, b, c and 1 more; solver is to solve it",
       solver: "open",
       solved: "landed, its conflict solved by first",
       first: "landed, its conflict solved by second",
@@ -91,7 +92,7 @@ describe("a slice", () => {
 
 test("each step of a delivery that was taken is one line, in the order in which it is taken", () => {
   expect(deliverySteps(undefined)).toEqual([]);
-  const steps = deliverySteps({
+  const delivery: DeliveryWork = {
     tree: "t",
     result: { ref: "refs/heads/omk/result/g", commit: "c0" },
     applied: { tree: "t", written: 2, removed: 1, at: AT },
@@ -102,7 +103,8 @@ test("each step of a delivery that was taken is one line, in the order in which 
     ],
     merge: { commit: "m", landed: "tree", slices: [{ slice_id: "a", commit: "c1", landed: true }], at: AT },
     done_at: AT,
-  });
+  };
+  const steps = deliverySteps(delivery, { tree: "t", commit: "c0" });
   expect(steps).toEqual([
     "result: omk/result/g is c0",
     `applied to your files: 2 written, 1 removed, at ${AT}`,
@@ -111,5 +113,18 @@ test("each step of a delivery that was taken is one line, in the order in which 
     "pull request https://h/2 (all slices together): merged",
     `merged: m, at ${AT}; landed, shown by equal files: 1 of 1 slices`,
     `delivered at ${AT}`,
+  ]);
+
+  expect(deliverySteps(delivery, { tree: "t", isRejected: true })).toEqual([
+    ...steps,
+    "a person has rejected this result since; what lies outside stays there",
+  ]);
+  const later = deliverySteps(delivery, { tree: "t2", commit: "c9", isRejected: true });
+  expect(later).toEqual(steps.map((step) => `${step} (an earlier result)`));
+  // The new one lies on the branch by now, and not yet in the files.
+  const again = { ...delivery, tree: "t2", result: { ref: "refs/heads/omk/result/g", commit: "c9" } };
+  expect(deliverySteps(again, { tree: "t2", commit: "c9" }).slice(0, 2)).toEqual([
+    "result: omk/result/g is c9",
+    `applied to your files: 2 written, 1 removed, at ${AT} (an earlier result)`,
   ]);
 });

@@ -23,6 +23,8 @@ const READY: Facts = {
   gatesUnapproved: false,
   cleanCheckout: "not_run",
   cleanCheckoutLost: false,
+  linkedChanged: [],
+  pointsBack: [],
   unchangedParts: [],
   strandedSlices: [],
   undelivered: false,
@@ -32,6 +34,7 @@ const READY: Facts = {
   ranOnResult: true,
   changedFiles: 1,
   reviewed: true,
+  foundFaults: [],
   blockedSections: [],
   baseCopies: "not_needed",
   protectedFiles: [],
@@ -53,7 +56,7 @@ function doneGraph() {
 const READINESS = "ready: integration and oracle evidence passed";
 const BLOCKED = "security review is blocked: a.js:1 github-token";
 
-/** Every value of every fact, the good ones first: every seventeenth combination of these is tried. */
+/** Every value of every fact, the good ones first: every sixty-seventh combination of these is tried. */
 const VALUES: { [K in keyof Facts]?: readonly Facts[K][] } = {
   executed: [true, false],
   openTasks: [[], ["goal-agent-implement-2"]],
@@ -61,6 +64,8 @@ const VALUES: { [K in keyof Facts]?: readonly Facts[K][] } = {
   gatesUnapproved: [false, true],
   cleanCheckout: ["passed", "unusable", "not_run", "failed"],
   cleanCheckoutLost: [false, true],
+  linkedChanged: [[], ["node_modules/dep/index.js"]],
+  pointsBack: [[], [".venv/lib/it.pth"]],
   unchangedParts: [[], ["goal-agent-implement-1"]],
   strandedSlices: [[], ["goal-agent-implement-1"]],
   undelivered: [false, true],
@@ -78,7 +83,7 @@ const VALUES: { [K in keyof Facts]?: readonly Facts[K][] } = {
 const FACTS = Object.keys(VALUES) as (keyof typeof VALUES)[];
 const COMBINATIONS = FACTS.reduce((count, name) => count * (VALUES[name]?.length ?? 1), 1);
 /** All of them take a minute and more. A stride that no number of values divides meets every pair of values all the same. */
-const STRIDE = 17;
+const STRIDE = 67;
 
 /** The combination of a number: each fact is a digit of it. */
 function factsOfNumber(number: number): Facts {
@@ -106,6 +111,8 @@ const GAPS: Readonly<Record<GapCode, (facts: Facts) => boolean>> = {
   gates_unapproved: ({ gatesUnapproved }) => gatesUnapproved,
   clean_checkout_red: ({ cleanCheckout }) => cleanCheckout === "failed",
   clean_checkout_lost: ({ cleanCheckoutLost }) => cleanCheckoutLost,
+  linked_changed: ({ linkedChanged }) => linkedChanged.length > 0,
+  environment_points_back: ({ pointsBack }) => pointsBack.length > 0,
   part_unchanged: ({ unchangedParts }) => unchangedParts.length > 0,
   slice_conflict: ({ strandedSlices }) => strandedSlices.length > 0,
   not_delivered: ({ undelivered }) => undelivered,
@@ -285,6 +292,28 @@ describe("the verdict", () => {
     });
     expect(readinessCode).toBe("gates_red");
     expect(gaps.length).toBeGreaterThan(3);
+  });
+
+  test("tells what was found in the result, and not that an agent did not mend it", () => {
+    const unmended: Partial<Facts> = {
+      executed: false,
+      openTasks: ["goal-agent-security-cleanup-goal-agent-execute"],
+      blockedSections: ["code review is blocked until changed files exist"],
+    };
+    const { readiness, readinessCode, gaps } = decideVerdict({
+      ...READY,
+      ...unmended,
+      foundFaults: [BLOCKED],
+    });
+    expect([readinessCode, readiness]).toEqual(["review_blocked", `not ready: ${BLOCKED}`]);
+    expect(gaps.map(({ code }) => code)).toContain("agent_not_executed");
+    // What is missing because no agent worked is no such thing, and a red gate is worse.
+    expect(decideVerdict({ ...READY, ...unmended }).readinessCode).toBe("agent_not_executed");
+    expect(decideVerdict({ ...READY, gates: "red", foundFaults: [BLOCKED] }).readinessCode).toBe("gates_red");
+    // Of another result than was reviewed nobody knows.
+    expect(decideVerdict({ ...READY, reviewed: false, foundFaults: [BLOCKED] }).readinessCode).toBe(
+      "review_missing",
+    );
   });
 
   test("does not claim passed review evidence when a section is blocked", () => {
@@ -564,10 +593,16 @@ describe("the facts of a goal", () => {
         evidence: [],
         risks: [],
         known_gaps: ["security review is blocked: a.js:1 jwt"],
+        blocked_by: "findings" as const,
         recommended_next_step: "",
       },
     ];
-    const verdict = decideVerdict(factsOf(GOAL, { ...work, review: { ...work.review!, sections } }, GRAPH));
+    const reviewed = { ...work, review: { ...work.review!, sections } };
+    const verdict = decideVerdict(factsOf(GOAL, reviewed, GRAPH));
     expect(verdict.readiness).toBe("not ready: security review is blocked: a.js:1 jwt");
+    expect(factsOf(GOAL, reviewed, GRAPH)).toMatchObject({
+      foundFaults: ["security review is blocked: a.js:1 jwt"],
+      blockedSections: [],
+    });
   });
 });

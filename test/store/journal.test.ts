@@ -63,6 +63,24 @@ describe("the log", () => {
     expect(JSON.parse(lines[2] ?? "")).toMatchObject({ batch: 2, epoch: 1 });
   });
 
+  test("loses nothing of steps side by side that add to one list, and goes on after one that failed", async () => {
+    const ports = portsOn(new SimulatedDisk());
+    const journal = await Journal.open(FOLDER, REQUEST, ports, never);
+    const listed = () => (journal.documents.get("goal.json")?.["evidence"] ?? []) as number[];
+    const adding = Array.from({ length: 8 }, (_, at) =>
+      journal.inTurn(async () => {
+        if (at === 3) throw new Error("this one fails");
+        const evidence = [...listed(), at];
+        await Promise.resolve();
+        await journal.append(note(`adds ${at}`, { evidence }));
+      }),
+    );
+    const ended = await Promise.allSettled(adding);
+    expect(ended.map(({ status }) => status).filter((status) => status === "rejected")).toHaveLength(1);
+    expect(listed()).toEqual([0, 1, 2, 4, 5, 6, 7]);
+    await journal.close();
+  });
+
   test("shares one sync among events that are given together", async () => {
     const ports = portsOn(new SimulatedDisk());
     const journal = await Journal.open(FOLDER, REQUEST, ports, never);

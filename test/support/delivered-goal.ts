@@ -60,7 +60,8 @@ export class DeliveredGoal extends MadeSlices {
     const gh = environment === undefined ? ghWithin(standIn) : undefined;
     const run: Run = (request, signal) => {
       const isGh = request.argv[0] === "gh";
-      const act = () => (gh && isGh ? gh(request) : processes.run(request, signal));
+      const act = () =>
+        gh && isGh && request.argv[1] === "api" ? gh(request) : processes.run(request, signal);
       return isGh || isOnNetwork(request) ? this.outside(request, act) : act();
     };
     this.ports = {

@@ -7,7 +7,7 @@ import { textOf, type PrivateGit } from "../../src/git/private-git.ts";
 import type { GoalRequest } from "../../src/goal/create.ts";
 import { recordBase } from "../../src/goal/gate-steps.ts";
 import { change, changeTask, type OpenGoal } from "../../src/goal/open.ts";
-import { TASK } from "../../src/goal/scaffold.ts";
+import { TASK } from "../../src/goal/task-ids.ts";
 import { requireSlices } from "../../src/goal/slices.ts";
 import type { SlicedWorkspace } from "../../src/goal/sliced-space.ts";
 import { RealGoals } from "./real-goal.ts";

@@ -12,6 +12,7 @@ import type { TreeChange, WorkTree } from "../../src/git/work-tree.ts";
 import type { GoalPorts } from "../../src/goal/open.ts";
 import { createRedactor } from "../../src/store/redact.ts";
 import { ASKING, ManualClock, CountingRandom, NoProcesses } from "./fakes.ts";
+import { readAllBy } from "./read-all.ts";
 import type { SimulatedDisk } from "./simulated-disk.ts";
 
 export const PROJECT = "/project";
@@ -128,6 +129,7 @@ function simulatedTree(project: SimulatedProject): WorkTree {
       Promise.resolve(
         path.endsWith(".js") ? Buffer.from("export const sum = (a, b) => a + b;\n") : undefined,
       ),
+    readAll: readAllBy(() => undefined),
     patch: () => Promise.resolve({ text: "", truncated: false }),
     // Copies beside the project can be made; a folder without anything of it is nothing that this machine has.
     checkout: (_tree, _folder, { withIgnored }) =>
@@ -136,7 +138,7 @@ function simulatedTree(project: SimulatedProject): WorkTree {
         : Promise.reject(new OmkError("git.unsupported", "Nothing can be checked out here.")),
     copyFolder: () => Promise.resolve(),
     ignored: () => Promise.resolve([]),
-    keep: (_tree, name) => Promise.resolve(`refs/omk/rescue/simulated/${name}`),
+    keep: (_tree, { name }) => Promise.resolve(`refs/omk/rescue/simulated/${name}`),
     undo: (from, to) => `git diff ${from} ${to}`,
     pinBase: () => Promise.resolve(),
   };

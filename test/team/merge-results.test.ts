@@ -3,13 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Task } from "../../src/format/run.ts";
 import type { RunAttempt } from "../../src/format/team-work.ts";
 import type { TreeChange } from "../../src/git/private-git.ts";
-import {
-  cutOff,
-  lastConflict,
-  lessonsOf,
-  neededResults,
-  whyNotTaken,
-} from "../../src/team/merge-results.ts";
+import { cutOff, lastConflict, lessonsOf, neededResults, whyNotTaken } from "../../src/team/merge-results.ts";
 
 function task(id: string, given: Partial<Task> = {}): Task {
   const policy = { max_attempts: 2, backoff_seconds: 1, backoff_multiplier: 2 };

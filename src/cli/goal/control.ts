@@ -8,14 +8,16 @@ import { OmkError } from "../../errors.ts";
 import { askGoal } from "../../goal/ask.ts";
 import { parseDuration } from "../../budget/duration.ts";
 import { checkPositive } from "../../goal/budget.ts";
-import { findGoal } from "../../goal/find.ts";
+import { findGoal, readGoalDocuments, type GoalSummary } from "../../goal/find.ts";
 import { findOrphans, resumeOrphans, type Continued, type Orphan } from "../../goal/orphans.ts";
 import type { ResumedGoals } from "../../format/resumed.ts";
+import type { Work } from "../../format/work.ts";
 import type { App } from "../app.ts";
 import { parseApprovalFlags } from "../approval-flags.ts";
 import { exitStatusOf, mostTelling } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
 import { oneLine, textTime, textUsd } from "../text.ts";
+import { nextSteps } from "./next.ts";
 import type { ResumeFlags } from "./run.ts";
 
 const RECORDED = "the request is recorded; the running omk has not applied it yet";
@@ -32,6 +34,13 @@ export async function controlCommand(
   const goal = findGoal(app.root(), asked.id, app.world);
   const recorded = asked.outcome === "recorded";
   if (recorded) app.output.story(RECORDED);
+  const cancelled = {
+    id: goal.id,
+    status: "cancelled",
+    code: undefined,
+    untilReady: false,
+    engine: undefined,
+  };
   const lines = recorded
     ? [`Goal ${goal.id}: ${kind} recorded, not yet applied`, `Status: ${goal.status}`]
     : kind === "pause"
@@ -47,8 +56,15 @@ export async function controlCommand(
           `Goal ${goal.id} cancelled`,
           `Status: ${goal.status}`,
           `Failure artifact: ${join(goal.folder, "failure.json")}`,
+          ...nextSteps({ ...cancelled, hasWorked: hasWorked(goal, app) }),
         ];
   app.output.result(goal.record, () => lines.join("\n"), flags.json);
+}
+
+function hasWorked(goal: GoalSummary, { world }: App): boolean {
+  const { attempts = [] }: Partial<Work> =
+    readGoalDocuments(goal, ["work.json"], world).get("work.json") ?? {};
+  return attempts.length > 0;
 }
 
 /** Adds to the limits of a goal; a limit it does not have stays absent. */

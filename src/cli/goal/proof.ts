@@ -74,9 +74,13 @@ function attemptLines(proof: Record<string, unknown>): string[] {
 function slicedLists(proof: Record<string, unknown>): [string, string[]][] {
   const slices = records(proof["slices"]) as unknown as ProvenSlice[];
   const delivery = proof["delivery"] as Partial<DeliveryWork> | undefined;
+  const present = {
+    ...(proof["result"] as { tree?: string; commit?: string } | undefined),
+    isRejected: proof["readiness_code"] === "rejected",
+  };
   return [
     ["Slices", slices.map((slice) => oneLine(`${slice.id}: ${sliceText(slice)}`))],
-    ["Delivery", deliverySteps(delivery).map((step) => oneLine(step))],
+    ["Delivery", deliverySteps(delivery, present).map((step) => oneLine(step))],
     [
       "Folders set aside",
       records(proof["set_aside"]).map((one) => `${stringOf(one["path"])}: ${stringOf(one["because"])}`),

@@ -8,15 +8,17 @@ import type { Outcome } from "../../goal/with-goal.ts";
 import type { GoalRequest } from "../../goal/create.ts";
 import { findGoalFolder } from "../../goal/find.ts";
 import { agentTasks } from "../../goal/agent-tasks.ts";
+import { isSliced } from "../../goal/sliced.ts";
 import type { OpenGoal } from "../../goal/open.ts";
 import type { App } from "../app.ts";
 import { parseApprovalFlags, type GivenApprovalFlags } from "../approval-flags.ts";
 import { exitStatusOf } from "../exit-status.ts";
 import { goalPorts } from "../runtime.ts";
+import { named } from "../../format/named.ts";
 import { shellQuoted } from "../../format/shell.ts";
 import { oneLine, textTime } from "../text.ts";
 import { idleFlags } from "./idle-flags.ts";
-import { engineFlag, nextSteps, type Standing } from "./next.ts";
+import { engineFlag, nextSteps, slicesStanding, type Standing } from "./next.ts";
 
 /** Makes a goal and, for `run --until-ready`, drives it to an ending. */
 export async function createCommand(
@@ -146,7 +148,7 @@ const ENDINGS: Readonly<Record<string, string>> = {
   needs_more_budget: "its budget is used up; nothing is lost",
   failed_infra: "the machine or the agent's program failed, not the work",
   paused: "it was stopped on the way; nothing is lost",
-  cancelled: "it was cancelled for good; changed files stay",
+  cancelled: "it was cancelled for good; nothing of what was done is thrown away",
 };
 
 function renderRun({ open, ending }: Outcome): string {
@@ -185,7 +187,14 @@ export function standingOf(open: OpenGoal, status: string, code: string): Standi
     missingChecks: checks.filter((check) => check.status === "blocked").map(({ name }) => name),
     isObserved: (open.work.golden ?? []).length > 0,
     undo: open.work.undo,
+    hasWorked: open.work.attempts.length > 0,
+    ...slicesOf(open),
   };
+}
+
+function slicesOf({ graph, work }: OpenGoal): Pick<Standing, "slices"> {
+  const slices = slicesStanding({ graph, work });
+  return slices ? { slices } : {};
 }
 
 /** The steps that were taken, from what the goal's documents say. */
@@ -219,13 +228,27 @@ function narrative(open: OpenGoal): [string, string][] {
     steps.push(["review", blocked.length === 0 ? "no section is blocked" : `blocked: ${blocked.join(", ")}`]);
   }
   if (open.goal.status === "ready") {
-    const count = work.result?.changed_files.length ?? 0;
-    steps.push([
-      "deliver",
-      `${count} changed file${count === 1 ? " stays" : "s stay"} in the project directory`,
-    ]);
+    steps.push(["deliver", whereText(open)]);
   } else steps.push(["blocked", open.goal.reason_code ?? open.goal.status]);
   return steps;
+}
+
+/** Where the result is, in words. */
+function whereText({ goal, work }: OpenGoal): string {
+  const { delivery, result } = work;
+  const count = result?.changed_files.length ?? 0;
+  const files = count === 1 ? "1 changed file" : `${count} changed files`;
+  if (!isSliced(goal)) return `${files} ${count === 1 ? "stays" : "stay"} in the project directory`;
+  const branch = delivery?.result?.ref.replace(/^refs\/heads\//, "");
+  const { merge, pulls = [], applied } = delivery ?? {};
+  const open = pulls.filter(({ state }) => state === "open").map(({ url }) => url);
+  const merged = pulls.find(({ slice_id }) => slice_id === null)?.url;
+  return [
+    ...(branch === undefined ? [files] : [`${files} on the branch ${branch}`]),
+    ...(applied ? ["laid over your files, uncommitted"] : []),
+    ...(open.length > 0 ? [`pull requests: ${named(open, { max: 20 })}`] : []),
+    ...(merge ? [`merged as ${merge.commit}${merged === undefined ? "" : ` by ${oneLine(merged)}`}`] : []),
+  ].join("; ");
 }
 
 function renderResumed({ open }: Outcome): string {

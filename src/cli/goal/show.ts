@@ -1,24 +1,26 @@
 /** `omk goal show`: everything recorded about a goal. */
 import { join } from "node:path";
 
-import type { Goal } from "../../format/goal.ts";
+import { named } from "../../format/named.ts";
 import type { ProvenSlice } from "../../format/proof.ts";
-import type { TaskGraph } from "../../format/task-graph.ts";
+import type { GoalTask, TaskGraph } from "../../format/task-graph.ts";
 import type { Work } from "../../format/work.ts";
+import { agentTasks } from "../../goal/agent-tasks.ts";
 import { findGoal, readGoalDocuments, type GoalSummary } from "../../goal/find.ts";
-import { deliverySteps, sliceText, sliceViews } from "../../goal/slice-view.ts";
-import { isSliced } from "../../goal/sliced.ts";
+import { TASK } from "../../goal/task-ids.ts";
+import { deliverySteps, presentResult, sliceText, sliceViews } from "../../goal/slice-view.ts";
 import type { App } from "../app.ts";
 import { printFormatted, type FormatFlags } from "../formatted.ts";
 import { oneLine, textUsd } from "../text.ts";
 
-/** Prints a goal as text, Markdown or its record; of a sliced goal also its slices and its delivery. */
+/** Prints a goal as text, Markdown or its record, with the parts of its plan; of a sliced goal also its slices and its delivery. */
 export function showCommand(app: App, id: string, flags: FormatFlags): void {
   const goal = findGoal(app.root(), id, app.world);
-  const { slices, delivery, set_aside } = partsOf(goal, app);
+  const { plan, slices, delivery, present, undo, set_aside } = partsOf(goal, app);
   const lists: [string, string[]][] = [
+    ["Plan", plan.map((part) => oneLine(planLine(part)))],
     ["Slices", slices.map((slice) => oneLine(sliceLine(slice)))],
-    ["Delivery", deliverySteps(delivery).map((step) => oneLine(step))],
+    ["Delivery", deliverySteps(delivery, present).map((step) => oneLine(step))],
     ["Folders set aside", set_aside.map(({ path, because }) => oneLine(`${path}: ${because}`))],
   ];
   const shown = lists.filter(([, rows]) => rows.length > 0);
@@ -27,19 +29,30 @@ export function showCommand(app: App, id: string, flags: FormatFlags): void {
     ...(slices.length > 0 && { slices, set_aside }),
     ...(delivery && { delivery }),
   };
-  const render = { text: () => text(goal, shown), md: () => markdown(goal, shown) };
+  const render = { text: () => text(goal, shown, undo), md: () => markdown(goal, shown) };
   printFormatted(app, record, render, flags);
 }
 
-/** What a sliced goal has besides; the documents of others are not even read. */
+/** What other documents say of a goal. */
 function partsOf(goal: GoalSummary, app: App) {
-  const nothing = { slices: [], delivery: undefined, set_aside: [] };
-  if (!isSliced(goal.record as unknown as Goal)) return nothing;
   const documents = readGoalDocuments(goal, ["work.json", "task-graph.json"], app.world);
   const work: Partial<Work> = documents.get("work.json") ?? {};
   const graph: Partial<TaskGraph> = documents.get("task-graph.json") ?? {};
-  const set_aside = work.slices?.set_aside ?? [];
-  return { slices: sliceViews({ graph, work }), delivery: work.delivery, set_aside };
+  return {
+    plan: agentTasks({ tasks: graph.tasks ?? [] }),
+    slices: sliceViews({ graph, work }),
+    delivery: work.delivery,
+    present: presentResult(work),
+    undo: work.undo,
+    set_aside: work.slices?.set_aside ?? [],
+  };
+}
+
+/** A part of the plan: what it is, what it may write, and what has to be done before. */
+function planLine({ id, title, write_set, dependencies }: GoalTask): string {
+  const before = dependencies.filter((one) => one !== TASK.plan);
+  const writes = write_set.length === 0 ? "" : `; writes ${named(write_set)}`;
+  return `${id}: ${title}${writes}${before.length === 0 ? "" : `; after ${named(before)}`}`;
 }
 
 /** Everything about a slice that fits on one line. */
@@ -58,7 +71,7 @@ interface Artifact {
 /** Lists that only some goals have, with their titles. */
 type Lists = readonly (readonly [title: string, rows: readonly string[]])[];
 
-function text(goal: GoalSummary, lists: Lists): string {
+function text(goal: GoalSummary, lists: Lists, undo: string | undefined): string {
   const { record } = goal;
   const optional = (label: string, value: unknown, show: (value: unknown) => string = oneLine) =>
     value === undefined || value === null ? [] : [`${label}: ${show(value)}`];
@@ -76,8 +89,13 @@ function text(goal: GoalSummary, lists: Lists): string {
     ...optional("Max attempts", record["max_attempts"]),
     ...optional("Engine", record["engine"]),
     ...optional("Approval policy", record["approval_policy"], policyText),
+    ...optional("Policy", record["delivery_policy"]),
+    ...optional("Merge policy", record["merge_policy"]),
+    ...optional("Slice execution", record["slice_execution"]),
+    ...optional("Apply", record["apply"]),
     ...optional("Project", record["project_dir"]),
     ...optional("Failure", failure?.reason),
+    ...optional("Undo", undo),
     ...lists.flatMap(([title, rows]) => [`${title}:`, ...rows.map((one) => `  ${one}`)]),
     "Artifacts:",
     ...artifactsOf(goal).map(({ kind, path }) => `  ${oneLine(kind)}: ${oneLine(path)}`),

@@ -8,7 +8,7 @@ import { budgetStand } from "../../goal/checkpoints.ts";
 import { findGoal, listGoals, readGoalDocuments, type GoalSummary } from "../../goal/find.ts";
 import { activityOf, progressOf, tasksDone, type GoalPicture } from "../../goal/progress.ts";
 import { entryOf } from "../../goal/replay.ts";
-import { deliverySteps, sliceText, sliceViews } from "../../goal/slice-view.ts";
+import { deliverySteps, presentResult, sliceText, sliceViews } from "../../goal/slice-view.ts";
 import { chainHolder } from "../../store/claim-chain.ts";
 import { logPath } from "../../store/journal.ts";
 import { scanLog } from "../../store/log-reader.ts";
@@ -16,7 +16,7 @@ import { lastEvents } from "../../store/log-tail.ts";
 import { createRedactor } from "../../store/redact.ts";
 import type { App } from "../app.ts";
 import { oneLine, textTime, textUsd } from "../text.ts";
-import { nextSteps } from "./next.ts";
+import { nextSteps, slicesStanding } from "./next.ts";
 
 /** Lists all goals, newest first; what cannot be read is named on stderr and hides nothing. */
 export function listCommand(app: App, json: boolean): void {
@@ -115,7 +115,7 @@ function standingOf(goal: GoalSummary, app: App) {
         const { index: _index, ...entry } = entryOf({ ts, kind, payload, actor } as Event, 0);
         return entry;
       }),
-    next: howToGoOn(goal, controller),
+    next: howToGoOn(goal, controller, picture),
   };
 }
 
@@ -161,7 +161,8 @@ function renderStatus(goal: GoalSummary, standing: Status): string {
   const { done, total } = tasksDone(picture);
   if (total > 0) lines.push(row("Tasks", `${done}/${total} done`));
   lines.push(...sliceRows(picture, goal.id).map((text) => row("Slice", text)));
-  for (const step of deliverySteps(picture.work.delivery)) lines.push(row("Deliver", oneLine(step)));
+  for (const step of deliverySteps(picture.work.delivery, presentResult(picture.work)))
+    lines.push(row("Deliver", oneLine(step)));
   lines.push(row("Spent", spentText(standing.budget) + (standing.isEstimated ? " (estimated)" : "")));
   if (isRunning && process) {
     const what = oneLine(`${controller}: process ${process.pid} on ${process.host} (omk ${process.command})`);
@@ -175,7 +176,8 @@ function renderStatus(goal: GoalSummary, standing: Status): string {
   const code = goal.record["reason_code"];
   if (reason) lines.push(row("Reason", oneLine(reason)));
   else if (goal.status === "not_ready" && typeof code === "string")
-    lines.push(row("Reason", REASONS[code] ?? code));
+    lines.push(row("Reason", oneLine(reasonText(code, picture))));
+  if (!isRunning && picture.work.undo !== undefined) lines.push(row("Undo", oneLine(picture.work.undo)));
   if (isRunning && story.length > 0) {
     lines.push("  Story:");
     for (const { ts, kind, summary = "" } of story)
@@ -199,6 +201,14 @@ function sliceRows(picture: GoalPicture, id: string): string[] {
 
 const STORY_CHARACTERS = 160;
 
+function reasonText(code: string, { work: { attempts = [] } }: GoalPicture): string {
+  const last = attempts.at(-1);
+  if (code !== "agent_not_executed" || !last) return REASONS[code] ?? code;
+  const how = last.outcome_code ?? last.outcome ?? last.status;
+  const count = attempts.length === 1 ? "one attempt was" : `${attempts.length} attempts were`;
+  return `${count} made, and not all parts came to a result; the last, at ${last.task_id}, ended ${how}`;
+}
+
 /** Codes of goals whose record has no sentence of its own. */
 const REASONS: Readonly<Record<string, string>> = {
   agent_not_executed: "no agent has worked on it yet",
@@ -210,6 +220,9 @@ const REASONS: Readonly<Record<string, string>> = {
   gates_red: "required gates do not pass on the result",
   clean_checkout_red: "the gates do not pass on a fresh checkout of the result",
   clean_checkout_lost: "a fresh checkout of the result cannot be judged, and a person has to accept that",
+  linked_changed: "installed files that the gates use were changed, and a person has to accept that",
+  environment_points_back:
+    "the gates may look at the project instead of the result, and a person has to accept that",
   oracle_missing: "nothing shows that the goal itself was reached",
   review_missing: "the result has not been reviewed",
   security_review_missing: "the result has not been searched for secrets",
@@ -248,15 +261,18 @@ function short(seconds: number): string {
 }
 
 /** The next commands; none while the goal is being worked on. */
-function howToGoOn({ id, status, record }: GoalSummary, controller: string): string[] {
+function howToGoOn({ id, status, record }: GoalSummary, controller: string, picture: GoalPicture): string[] {
   if (status === "running")
     return controller === "alive" ? [] : [`Next: it was interrupted; go on with: omk goal resume ${id}`];
   const { engine, until_ready, reason_code: code } = record;
+  const slices = slicesStanding(picture);
   return nextSteps({
     id,
     status,
     code: typeof code === "string" ? code : undefined,
     untilReady: until_ready === true,
     engine: typeof engine === "string" ? engine : undefined,
+    hasWorked: (picture.work.attempts ?? []).length > 0,
+    ...(slices && { slices }),
   });
 }

@@ -6,7 +6,7 @@ import { acceptByHand, rejectByHand } from "../../goal/decisions-by-hand.ts";
 import { executeGoal, reviewGoal, verifyGoal } from "../../goal/steps-by-hand.ts";
 import type { Outcome } from "../../goal/with-goal.ts";
 import { ROLLBACK_PLAN } from "../../goal/reader-files.ts";
-import { TASK } from "../../goal/scaffold.ts";
+import { TASK } from "../../goal/task-ids.ts";
 import type { App } from "../app.ts";
 import { parseApprovalFlags, type GivenApprovalFlags } from "../approval-flags.ts";
 import { exitStatusOf } from "../exit-status.ts";
@@ -59,6 +59,9 @@ export interface AcceptFlags {
   waive: string[];
   approveGates: boolean;
   slice: string[];
+  again: boolean;
+  /** False with `--no-apply`. */
+  apply: boolean;
   reason?: string;
   json: boolean;
 }
@@ -76,7 +79,7 @@ export async function acceptCommand(app: App, id: string, flags: AcceptFlags): P
     });
   }
   app.listen();
-  const accepted = { summary, attested, pass, slices };
+  const accepted = { summary, attested, pass, slices, again: flags.again, noApply: !flags.apply };
   const outcome = await acceptByHand(id, accepted, await goalPorts(app), app.signal);
   app.exitStatus = exitStatusOf(outcome.ending);
   app.output.result(outcome.open.proof, () => renderDecision(outcome, keptText(outcome)), flags.json);
@@ -163,12 +166,17 @@ function renderTasks(title: string, { open, ending }: Outcome, ids: readonly str
 }
 
 function renderDecision({ open, ending }: Outcome, more: readonly string[]): string {
-  const gaps = open.proof?.known_gaps ?? [];
+  const readiness = open.proof?.readiness ?? "";
+  const all = open.proof?.known_gaps ?? [];
+  // Where the goal waits for something, the line above has the whole of it.
+  const gaps = ending.status === "not_ready" ? all : all.filter((gap) => !readiness.endsWith(gap));
+  const { undo } = open.work;
   return [
     `Acceptance: ${ending.status}`,
-    `Readiness: ${oneLine(open.proof?.readiness ?? "")}`,
+    `Readiness: ${oneLine(readiness)}`,
     ...(gaps.length > 0 ? ["Known gaps:", ...gaps.map((gap) => `  - ${oneLine(gap)}`)] : []),
     ...more,
+    ...(ending.status === "ready" && undo !== undefined ? [`Undo: ${undo}`] : []),
     ...nextSteps(standingOf(open, ending.status, ending.reasonCode)),
   ].join("\n");
 }

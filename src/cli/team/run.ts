@@ -232,7 +232,7 @@ function onlyNamed(gates: GateSet, flags: readonly string[]): GateSet {
 function exitStatusOf({ status, code }: RunVerdict): number {
   if (status === "ready") return 0;
   if (code === "shutdown") return 6;
-  if (code === "approval_needed") return 3;
+  if (code === "approval_needed" || code === "steering_refused") return 3;
   if (code.startsWith("budget_")) return 5;
   if (code.startsWith("agent_")) return 4;
   return code === "attempts_lost" ? 74 : 1;
