@@ -9,7 +9,7 @@ import type { Redactor } from "../store/redact.ts";
 import { nameComponent } from "./names.ts";
 
 /** Two commits that do not go together. */
-export interface ConflictFound {
+interface ConflictFound {
   task: string;
   fence: number;
   /** The result, and what it was to be merged into. */

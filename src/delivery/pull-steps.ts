@@ -79,6 +79,8 @@ function plain(text: string): string {
 export type Merged =
   | { outcome: "merged"; commit: string; landed: "parent" | "tree" | undefined; again: boolean }
   | { outcome: "moved"; head: string }
+  /** Somebody has made it go to another branch. */
+  | { outcome: "elsewhere"; base: string }
   | { outcome: "refused"; because: string };
 
 /**
@@ -87,10 +89,11 @@ export type Merged =
  */
 export async function mergeOnce(
   github: GitHub,
-  request: { number: number; head: string; title: string },
+  request: { number: number; head: string; base: string; title: string },
   signal: AbortSignal,
 ): Promise<Merged> {
   const pull = await github.pullRequest(request.number, signal);
+  if (pull.base.branch !== request.base) return { outcome: "elsewhere", base: pull.base.branch };
   if (pull.state === "merged") return mergedAlready(github, pull, request.head, true, signal);
   if (pull.head.oid !== request.head) return { outcome: "moved", head: pull.head.oid };
   if (pull.state === "closed") return { outcome: "refused", because: "the pull request was closed" };
@@ -101,7 +104,8 @@ export async function mergeOnce(
   }
   if (pull.draft) await github.setDraft(pull, false, signal);
   try {
-    const answer = await github.mergePullRequest({ ...request, method }, signal);
+    const { number, head, title } = request;
+    const answer = await github.mergePullRequest({ number, head, title, method }, signal);
     if (answer.outcome === "refused") return answer;
     if (answer.outcome === "merged") return landing(github, answer.commit, request.head, false, signal);
   } catch (error) {

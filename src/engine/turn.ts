@@ -126,7 +126,9 @@ export function isHeld({ status }: Pick<Turn, "status">): boolean {
 }
 
 /** What a turn is known to have used. */
-type Used = Readonly<Pick<TurnUsage, "input_tokens" | "output_tokens">> & { readonly cost_usd?: number | undefined };
+type Used = Readonly<Pick<TurnUsage, "input_tokens" | "output_tokens">> & {
+  readonly cost_usd?: number | undefined;
+};
 
 /**
  * A turn in a few words. Redacted before it is cut: half a secret would not be known as one. `used` is what is known beside
@@ -135,7 +137,8 @@ type Used = Readonly<Pick<TurnUsage, "input_tokens" | "output_tokens">> & { read
 export function summaryOf(turn: Turn, redactor: Pick<Redactor, "text">, used: Used = turn.usage): string {
   if (turn.failure) return redactor.text(turn.failure.message);
   const said = redactor.text(turn.text.trim());
-  if (said === "") return turn.status === "over_budget" ? overBudget(turn, used) : (SILENT[turn.status] ?? "");
+  if (said === "")
+    return turn.status === "over_budget" ? overBudget(turn, used) : (SILENT[turn.status] ?? "");
   return said.length <= 2_000 ? said : `${said.slice(0, 1_000)} […] ${said.slice(-900)}`;
 }
 
@@ -150,9 +153,7 @@ const SILENT: Partial<Record<Turn["status"], string>> = {
 function overBudget({ toolCalls }: Turn, used: Used): string {
   const { input_tokens, output_tokens, cost_usd } = used;
   const spent = [
-    ...(input_tokens + output_tokens > 0
-      ? [`${input_tokens} input and ${output_tokens} output tokens`]
-      : []),
+    ...(input_tokens + output_tokens > 0 ? [`${input_tokens} input and ${output_tokens} output tokens`] : []),
     ...(toolCalls > 0 ? [`${toolCalls} tool calls`] : []),
     ...(cost_usd !== undefined && cost_usd > 0 ? [`$${cost_usd.toFixed(4)}`] : []),
   ];

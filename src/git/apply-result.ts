@@ -172,7 +172,8 @@ function whyChanged(ground: Ground, path: string): string | undefined {
   const found = ground.disk.stat(join(ground.root, path));
   const entry = ground.now.get(path);
   if (entry !== undefined && !found) return "it is gone";
-  if (entry !== undefined && found) return isAsSeen(ground, path, found) ? undefined : "it was changed meanwhile";
+  if (entry !== undefined && found)
+    return isAsSeen(ground, path, found) ? undefined : "it was changed meanwhile";
   if (!found) return undefined;
   if (found.kind !== "folder") return "something was put there meanwhile";
   const [strange] = lookInto(ground, path).files;
@@ -362,7 +363,10 @@ class Aside {
   ): Promise<string | undefined> {
     const folder = dirname(path);
     const top = this.#nameIn(folder);
-    const failed = orWhyNot(() => void this.#git.ports.disk.makeFolder(top));
+    const failed = orWhyNot(() => {
+      this.#git.ports.disk.makeFolder(top);
+      return undefined;
+    });
     if (failed !== undefined) return failed;
     this.#beside.set(folder, top);
     const siblings = paths.filter((one) => dirname(one) === folder);

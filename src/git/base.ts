@@ -8,7 +8,7 @@ import { ProjectFiles, uncommittedPaths, workTreeOf } from "./work-tree.ts";
 const OWN_BASE = "refs/omk/own-base";
 
 /** The commit that work starts from. */
-export interface StartingPoint {
+interface StartingPoint {
   commit: string;
   /** Whether it is the user's own. */
   isTheirs: boolean;

@@ -45,6 +45,8 @@ export function hardenedEnvironment(searchPath: string): Record<string, string> 
     GIT_TERMINAL_PROMPT: "0",
     GIT_OPTIONAL_LOCKS: "0",
     GIT_NO_LAZY_FETCH: "1",
+    // An object is what its name says, whatever a ref below refs/replace wants to show in its place.
+    GIT_NO_REPLACE_OBJECTS: "1",
     GIT_ALLOW_PROTOCOL: "none",
     GIT_LITERAL_PATHSPECS: "1",
   };

@@ -47,11 +47,11 @@ const LIMITS: SearchLimits = {
   found: 20,
 };
 
-/** What names paths without anything being looked for there: traces, and what compilers and editors note for themselves. */
+/** What names paths without anything being looked for there: traces, and what compilers note for themselves. */
 const HARMLESS = new Set([".pyc", ".log", ".map", ".tsbuildinfo", ".eslintcache"]);
-/** The same in whole; the state that pnpm keeps; and builds whose tools build anew in another folder. */
+/** The same in whole; what is for editors and agents; the state that pnpm keeps; and builds whose tools build anew in another folder. */
 const HARMLESS_NAME =
-  /^(?:\.idea|\.vscode|coverage|\.nyc_output|target|\.next|\.nuxt|\.angular|\.gradle|\.pnpm-workspace-state.*)$/;
+  /^(?:\.idea|\.vscode|\.claude|\.cursor|\.codex|coverage|\.nyc_output|target|\.next|\.nuxt|\.angular|\.gradle|\.pnpm-workspace-state.*)$/;
 /** Machine code names its sources for debuggers: ELF, archives, Mach-O. */
 const MACHINE_CODE = ["7f454c46", "213c6172", "cffaedfe", "cafebabe"];
 /** Files that say by their only line where an installed package really lies. */

@@ -8,6 +8,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { OmkError } from "../errors.ts";
 import type { Disk, Processes, Random, RunResult } from "../ports.ts";
 import { hardenedEnvironment, HARDENED_SETTINGS, PLAIN_ATTRIBUTES, searchPathOf } from "./hardened.ts";
+import { clearStore, makeOwnDirectory, type OwnDirectory } from "./own-directory.ts";
 
 /** How one path differs between two trees; mode 160000 is a repository inside the project. */
 export interface TreeChange {
@@ -23,6 +24,8 @@ export interface GitPorts {
   disk: Disk;
   processes: Pick<Processes, "run">;
   random: Random;
+  /** Whoever watches is told what somebody did to omk's own git. */
+  tell?(line: string): void;
 }
 
 const DEADLINE_MS = 120_000;
@@ -145,6 +148,11 @@ export class PrivateGit {
   #settings: readonly string[] = [];
   #fileSystem: (readonly [string, string])[] = [];
   #objectFormat = "sha1";
+  /** By which git is steered, once it is prepared. */
+  #own: OwnDirectory | undefined;
+  #mending: Promise<void> | undefined;
+  /** What somebody had changed of it or of the store, each time it was put back. */
+  readonly #restored: string[][] = [];
   /** Who the user's own git says they are. */
   #identity: { name: string; email: string } | undefined;
 
@@ -182,21 +190,24 @@ export class PrivateGit {
         key === "extensions.partialclone" || (/^remote\..*\.promisor$/.test(key) && isTrue(value)),
     );
     if (partial) throw partialClone(this.top);
-    if (!disk.stat(this.gitDir)) disk.makeFolder(this.gitDir);
+    const found = disk.stat(this.gitDir)?.kind;
+    if (found !== undefined && found !== "folder") disk.remove(this.gitDir);
+    if (found !== "folder") disk.makeFolder(this.gitDir);
     this.#objectFormat = config.get("extensions.objectformat") ?? "sha1";
     const format = `--object-format=${this.#objectFormat}`;
     const init = ["init", "--quiet", "--bare", "--template=", format, this.gitDir];
     this.#removeRemains();
     checked("init", await this.#spawn(init, { cwd: this.gitDir }, signal));
-    await this.#write("info/attributes", PLAIN_ATTRIBUTES);
-    await this.#write("info/exclude", this.#excluded());
-    if (this.user) {
-      const { commonDir } = this.user;
-      await this.#write("objects/info/alternates", `${quotedLine(join(commonDir, "objects"))}\n`);
-      const shallow = join(commonDir, "shallow");
-      if (disk.stat(shallow)) await this.#write("shallow", readText(shallow, this.ports));
-      else if (disk.stat(join(this.gitDir, "shallow"))) disk.remove(join(this.gitDir, "shallow"));
-    }
+    const commonDir = this.user?.commonDir;
+    const shallow = commonDir === undefined ? undefined : join(commonDir, "shallow");
+    const steering = {
+      config: readText(join(this.gitDir, "config"), this.ports),
+      attributes: PLAIN_ATTRIBUTES,
+      exclude: this.#excluded(),
+      alternates: commonDir === undefined ? undefined : `${quotedLine(join(commonDir, "objects"))}\n`,
+      shallow: shallow !== undefined && disk.stat(shallow) ? readText(shallow, this.ports) : undefined,
+    };
+    this.#own = await makeOwnDirectory(this.gitDir, steering, this.ports);
     this.#fileSystem = [...config]
       .filter(([key]) => FILE_SYSTEM_KEYS.has(key))
       .map(([key, value]) => [key, isTrue(value) ? "true" : "false"]);
@@ -323,7 +334,7 @@ export class PrivateGit {
   #removeRemains(): void {
     const { disk } = this.ports;
     const own = disk.list(this.gitDir).filter((name) => name.startsWith("index-") || name.endsWith(".lock"));
-    for (const name of own) disk.remove(join(this.gitDir, name));
+    for (const name of own) disk.removeTree(join(this.gitDir, name));
     this.#removeLocks(join(this.gitDir, "refs"), () => true);
     if (this.user && !this.#isVisitor) {
       const refs = join(this.user.commonDir, "refs");
@@ -332,12 +343,7 @@ export class PrivateGit {
       this.#removeLocks(join(refs, "omk", "base"), (name) => name === own);
       this.#removeLocks(join(refs, "heads", "omk", "result"), (name) => name === own);
     }
-    const head = join(this.gitDir, "HEAD");
-    if (disk.stat(head) && !/^(ref: refs\/.+|[0-9a-f]{40,64})\n$/.test(readText(head, this.ports)))
-      disk.remove(head);
-    // Made anew by `init`: nothing but its defaults is in it.
-    const config = join(this.gitDir, "config");
-    if (disk.stat(config)) disk.remove(config);
+    clearStore(this.gitDir, this.ports);
   }
 
   #removeLocks(folder: string, isOurs: (name: string) => boolean): void {
@@ -447,11 +453,38 @@ export class PrivateGit {
     return this.#identity;
   }
 
-  async #write(name: string, text: string): Promise<void> {
-    const path = join(this.gitDir, name);
-    const { disk } = this.ports;
-    if (disk.stat(path) && readText(path, this.ports) === text) return;
-    await disk.writeDerived(path, text);
+  // ---- What steers git
+
+  /**
+   * The directory by which git sees the goal's objects and refs, as omk made it: what somebody has changed there or in the
+   * store since the last look is put back first, and told.
+   */
+  async steered(): Promise<string> {
+    await this.#mending;
+    const changed = this.#own?.changed() ?? [];
+    if (changed.length > 0) {
+      this.#mending ??= this.#mend(changed);
+      await this.#mending;
+    }
+    return this.#own?.path ?? this.gitDir;
+  }
+
+  /** What was put back, each time it was, as paths: grows while somebody meddles. */
+  get restored(): readonly (readonly string[])[] {
+    return this.#restored;
+  }
+
+  async #mend(changed: string[]): Promise<void> {
+    try {
+      const names = changed.map((path) => relative(this.goalDir, path));
+      this.#restored.push(names);
+      this.ports.tell?.(
+        `somebody changed omk's own git directory (${names.slice(0, 5).join(", ")}); it is again as omk made it`,
+      );
+      await this.#own?.mend();
+    } finally {
+      this.#mending = undefined;
+    }
   }
 
   // ---- Running git
@@ -462,8 +495,8 @@ export class PrivateGit {
   }
 
   /** On the private directory; the caller looks how it ended. */
-  run(args: readonly string[], options: GitOptions, signal: AbortSignal): Promise<RunResult> {
-    const where = [`--git-dir=${this.gitDir}`, `--work-tree=${options.workTree ?? this.top}`];
+  async run(args: readonly string[], options: GitOptions, signal: AbortSignal): Promise<RunResult> {
+    const where = [`--git-dir=${await this.steered()}`, `--work-tree=${options.workTree ?? this.top}`];
     return this.#spawn([...this.#settings, ...where, ...args], { cwd: this.top, ...options }, signal);
   }
 

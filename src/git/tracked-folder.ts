@@ -70,6 +70,8 @@ export class TrackedFolder {
     const { disk } = this.#git.ports;
     const { latest, seed } = this.#given;
     const index = this.#git.temporaryIndex();
+    await this.#git.steered();
+    const restored = this.#git.restored.length;
     try {
       // A second name, not a copy: by the file's own time git knows which entries it must look at again.
       // An agent can reach it too: one entry marked there as not to be looked at would hide a file from every snapshot.
@@ -78,12 +80,22 @@ export class TrackedFolder {
       else await seed(index, signal);
       await this.#updateIndex(index, signal);
       const tree = textOf(await this.#git.call(["write-tree"], { index }, signal));
+      await this.#assureUnmoved(restored);
       if (disk.stat(index)) disk.rename(index, latest); // without a single file there is none
       this.#indexDigest = disk.stat(latest) ? this.#digestOf(latest) : undefined;
       return tree;
     } finally {
       this.#git.dropIndex(index);
     }
+  }
+
+  /** What git saw while somebody else steered it is no look at all, and its index would remember it. */
+  async #assureUnmoved(restored: number): Promise<void> {
+    await this.#git.steered();
+    if (this.#git.restored.length === restored) return;
+    throw new OmkError("git.failed", "Somebody changes omk's own git directory while files are looked at.", {
+      hint: `End whatever writes to ${this.#git.gitDir}, then run the command again.`,
+    });
   }
 
   #digestOf(path: string): string {

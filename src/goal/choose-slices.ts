@@ -153,6 +153,8 @@ export async function chooseSlices(
       ...[...choice.taken].filter((id) => wasLeftOut.has(id)).flatMap((id) => bringBack(open, id)),
     ],
   });
+  // Whoever looks without control reads the files.
+  await open.journal.save();
   ports.tell(`slices: ${message}`);
 }
 

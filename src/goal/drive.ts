@@ -221,8 +221,12 @@ async function otherHand(open: OpenGoal, space: Workspace, signal: AbortSignal):
   };
 }
 
+/** Endings whose reason is long, and is said by the answer that follows. */
+const SAID_LATER: ReadonlySet<string> = new Set(["blocked_on_human", "blocked_on_external", "failed_infra"]);
+
 function tellEnd(open: OpenGoal, ending: Ending, ports: GoalPorts): void {
-  ports.tell(open.proof?.readiness ?? `${ending.status}: ${ending.reason ?? ending.reasonCode}`);
+  const short = `${ending.status}: ${ending.reasonCode}`;
+  ports.tell(SAID_LATER.has(ending.status) ? short : (open.proof?.readiness ?? short));
   const source = exhaustedBudget(open.goal, open.work);
   if (source && ending.status !== "needs_more_budget")
     ports.tell(`the ${source} budget was used up on the way`);

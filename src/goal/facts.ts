@@ -62,7 +62,7 @@ export function factsOf(goal: Goal, work: Work, graph: Pick<TaskGraph, "tasks">)
       .map((check) => (check.reason === undefined ? check.name : `${check.name} (${check.reason})`)),
     strandedSlices: strandedSlices(graph, work),
     undelivered: isSliced(goal) && !isDelivered(work, tree),
-    ...surroundingsOf(work, clean),
+    ...surroundingsOf(work, tree, clean),
     unchangedParts: work.acceptance?.by === "omk-cli" ? [] : unchangedParts(work, graph),
     kind: kindOf(goal),
     // Before any work there is no tree, and a decision is about that.
@@ -82,10 +82,11 @@ function gapOf({ known_gaps, pass }: ReviewArtifact): string {
 /** What the gates may owe to the user's own files. A fresh checkout that passed shows the same without them; a person may know. */
 function surroundingsOf(
   { surroundings, acceptance }: Work,
+  tree: string | undefined,
   clean: Facts["cleanCheckout"] | undefined,
 ): Pick<Facts, "linkedChanged" | "pointsBack"> {
-  if (!surroundings || clean === "passed" || acceptance?.by === "omk-cli")
-    return { linkedChanged: [], pointsBack: [] };
+  const isAccepted = acceptance?.by === "omk-cli" && acceptance.tree === tree;
+  if (!surroundings || clean === "passed" || isAccepted) return { linkedChanged: [], pointsBack: [] };
   return { linkedChanged: surroundings.changed, pointsBack: surroundings.points_back };
 }
 

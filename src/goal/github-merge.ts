@@ -6,7 +6,9 @@ import { remoteHead } from "../delivery/push.ts";
 import type { DeliveredPull, DeliveryChecks, Merge } from "../format/delivery.ts";
 import { instantOf } from "../format/stamp.ts";
 import { isContained } from "../git/integrate.ts";
+import { succeeded } from "../git/private-git.ts";
 import { deliveryOf, recordStep, withArtifact } from "./delivery-state.ts";
+import { remoteBase } from "./github-base.ts";
 import { closePull, integratorPull, type DeliveredSlice } from "./github-pulls.ts";
 import type { GitHubSteps } from "./github-target.ts";
 import type { Ending } from "./proof.ts";
@@ -91,14 +93,19 @@ async function mergeIntegrator(
   steps: GitHubSteps,
   slices: readonly DeliveredSlice[],
 ): Promise<Ending | undefined> {
-  const { open, github, ports, signal, again } = steps;
+  const { open, github, target, ports, signal, again } = steps;
   const { merge: known } = deliveryOf(open);
   const pull = integratorPull(open);
   if (known || !pull) return undefined;
   const { number, url, commit: head } = pull;
   await recordStep(open, { kind: "merge_intended", payload: { number, url, head } });
   const title = `Merge pull request #${number}: ${open.goal.normalized_goal}`.slice(0, TITLE_CHARACTERS_MAX);
-  const merged = await mergeOnce(github, { number, head, title: ports.redactor.text(title) }, signal);
+  const request = { number, head, base: target.base_branch, title: ports.redactor.text(title) };
+  const merged = await mergeOnce(github, request, signal);
+  if (merged.outcome === "elsewhere") {
+    const reason = `${url} goes to the branch ${merged.base} by now, not to ${request.base}; put that back, then \`${again}\``;
+    return { status: "blocked_on_human", reasonCode: "pull_request_moved", reason };
+  }
   if (merged.outcome === "moved") {
     const reason = `the branch ${pull.branch} now names ${merged.head}, which omk did not put there; put it back to ${head}, then \`${again}\``;
     return { status: "blocked_on_human", reasonCode: "pull_request_moved", reason };
@@ -113,8 +120,21 @@ async function mergeIntegrator(
     const reason = `${url} was merged as ${commit}, which neither has ${head} for a parent nor holds exactly its files: look at what was merged`;
     return { status: "blocked_on_human", reasonCode: "landing_not_shown", reason };
   }
+  if (!(await isOnBase(steps, commit))) {
+    const reason = `${url} was merged as ${commit}, and ${request.base} does not show that commit; \`${again}\` looks again`;
+    return { status: "blocked_on_external", reasonCode: "landing_not_shown", reason };
+  }
   await recordMerge(steps, slices, { pull, commit, landed });
   return undefined;
+}
+
+/** Whether the base branch of the remote, as it is now, holds a commit. */
+async function isOnBase(steps: GitHubSteps, commit: string): Promise<boolean> {
+  const { git, signal } = steps;
+  const found = await remoteBase(steps);
+  if ("ending" in found) return false;
+  // A commit that was not fetched with the branch is not part of it.
+  return succeeded(await git.run(["merge-base", "--is-ancestor", commit, found.base], {}, signal));
 }
 
 const TITLE_CHARACTERS_MAX = 200;

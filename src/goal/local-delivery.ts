@@ -184,8 +184,7 @@ async function refusedBy(
       changes: [lyingInPart(open, partly)],
     },
   ]);
-  const none =
-    partly.length === 0 ? "of which none was touched" : "of which none was touched now, as some were before";
+  const none = partly.length === 0 ? "of which none was touched" : "of which none was touched this time";
   return {
     status: "blocked_on_human",
     reasonCode: APPLY_REFUSED,

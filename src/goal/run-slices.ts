@@ -109,7 +109,9 @@ class Pool {
   /** What keeps further attempts from beginning. */
   #whatStops(): Ending | undefined {
     const { open } = this.#pool;
-    const outside = this.#isAnswered() ? undefined : (approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }));
+    const outside = this.#isAnswered()
+      ? undefined
+      : (approvalEnding(open) ?? outsideEnding(open, { mayRetry: true }));
     return outside ?? budgetEnding(open);
   }
 

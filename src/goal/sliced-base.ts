@@ -47,5 +47,9 @@ export async function checkLocalTarget(
   const user = findRepository(projectDir, ports);
   if (!user) return;
   const { environment, root: scratch } = ports;
-  await checkResultName(visitRepository(user, { scratch, environment }, ports), "make the goal again", signal);
+  await checkResultName(
+    visitRepository(user, { scratch, environment }, ports),
+    "make the goal again",
+    signal,
+  );
 }

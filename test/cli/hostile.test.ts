@@ -144,10 +144,17 @@ test("nothing planted runs in a team's run, nor by what looks at the machine and
   using trap = new Trap();
   const { at, engine } = await hostile(trap);
   using _ = at;
+  const run = ["team", "run", "1:executor", GOAL, "--engine", engine, "--name"];
+  // In a folder of its own, what the agent planted for the user's git waits for a person.
+  const stopped = await at.run(...run, "apart", "--isolation", "worktree");
+  expect(stopped, stopped.stderr).toMatchObject({ status: 3 });
+  expect(trap.marks()).toEqual([]);
+  const [asked] = readdirSync(path.join(at.state, "team", "apart", "approvals"));
   await through(at, trap, [
-    ["team", "run", "1:executor", GOAL, "--engine", engine, "--name", "apart", "--isolation", "worktree"],
+    ["approvals", "answer", path.basename(asked ?? "", ".json"), "approve"],
+    ["team", "run", "--resume", "--name", "apart"],
     ["proof", "verify", "apart"],
-    ["team", "run", "1:executor", GOAL, "--engine", engine, "--name", "fix"],
+    [...run, "fix"],
     ["proof", "verify", "fix"],
     ["team", "cleanup", "--all"],
     ["rescue", "list"],

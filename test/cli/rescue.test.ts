@@ -44,7 +44,12 @@ test("what a goal in place has left is listed, shown, restored to a folder or a 
   // From anywhere.
   at.work = at.folder;
   const list = await at.run("rescue", "list");
-  expect(list.stdout).toContain(`omk rescue show '${id}/`);
+  expect(list.stdout).toContain(`omk rescue show '${id}/result'`);
+  // The base was there before the result, and no later look at the goal changes when either was kept.
+  const [newest, oldest] = (await listed(at)).map(({ saved_at }) => saved_at ?? "");
+  expect(Date.parse(newest ?? "")).toBeGreaterThanOrEqual(Date.parse(oldest ?? ""));
+  await at.run("goal", "accept", id, "--summary", "once more");
+  expect((await listed(at)).map(({ saved_at }) => saved_at)).toEqual([newest, oldest]);
   expect(list.stdout).toContain(at.project);
 
   const shown = await at.run("rescue", "show", `${id}/r`, "--json");

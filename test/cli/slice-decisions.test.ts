@@ -50,12 +50,15 @@ test("one bad slice is left out, the rest delivered; rejected after all, it is m
     return status.slices.map((slice) => slice.status);
   };
   expect(await slicesNow()).toEqual(["landed", "landed", "open"]);
-  expect((await place.run("goal", "show")).stdout).toContain(
+  const show = (await place.run("goal", "show")).stdout;
+  expect(show).toContain(`  ${BAD}: Mend bad; writes bad.txt\n`);
+  expect(show).toContain(
     `  ${BAD}: open: attempt 1 was not taken (write_set_violated); attempts 1; branch omk/goal/`,
   );
 
   const accepted = await place.run("goal", "accept", "--summary", "one will do", "--slice", ONE);
   expect(accepted, accepted.stderr).toMatchObject({ status: 0 });
+  expect(accepted.stdout).toContain(`--again --summary "<why>" --slice '${ONE}' --slice '${TWO}'`);
   expect(await place.git("diff", "--name-only", "main", `omk/result/${id}`)).toBe("one.txt\n");
   expect(await slicesNow()).toEqual(["landed", "left_out", "left_out"]);
   const markdown = readFileSync(join(place.goalFolder(), "proof.md"), "utf8");
@@ -65,10 +68,14 @@ test("one bad slice is left out, the rest delivered; rejected after all, it is m
   expect(await place.run("proof", "verify")).toMatchObject({ status: 0 });
 
   await place.run("goal", "reject", "--reason", "two is needed after all");
+  expect((await place.run("goal", "status")).stdout).toContain("a person has rejected this result since");
   const plan = join(place.goalFolder(), "artifacts/integration/rollback-rejected-slice.md");
   expect(readFileSync(plan, "utf8")).toContain(`git branch -D 'omk/result/${id}'`);
   const resumed = await place.run("goal", "resume");
   expect(resumed, resumed.stderr).toMatchObject({ status: 3 });
+  expect(resumed.stderr).toContain("task added: goal-agent-repair, since a person rejected the result");
+  const look = await place.run("rescue", "show", `${id}/result`, "--patch");
+  expect([resumed.stdout.includes(`omk rescue show ${id}/result --patch`), look.status]).toEqual([true, 0]);
   const { changed_files, reason_code } = place.json("proof.json");
   expect([changed_files, reason_code]).toEqual([["one.txt", "two.txt"], "acceptance_needed"]);
   expect(await place.git("diff", "--name-only", "main", `omk/result/${id}`)).toBe("one.txt\n");

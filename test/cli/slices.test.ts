@@ -87,6 +87,9 @@ describe("a goal in slices", () => {
     expect(ran, ran.stderr).toMatchObject({ status: 0 });
     expect(readFileSync(join(place.project, "neg.js"), "utf8")).toContain("return -a");
     expect(await place.git("diff", "--cached", "--name-only")).toBe("");
+    expect(ran.stdout).toMatch(
+      /deliver — 3 changed files on the branch omk\/result\/.*; laid over your files/,
+    );
   }, 120_000);
 
   test("that add the same file with other words get a task that brings them together", async () => {
@@ -134,7 +137,9 @@ describe("a goal in slices", () => {
         running.child.kill("SIGKILL");
         await running.ended;
       }
-      expect(await place.run("goal", "cancel")).toMatchObject({ status: 0 });
+      const cancelled = await place.run("goal", "cancel");
+      expect(cancelled).toMatchObject({ status: 0 });
+      expect(cancelled.stdout).toContain("omk rescue list --goal goal-");
       expect(await running.ended).toMatchObject(how === "at work" ? { status: 6 } : { signal: "SIGKILL" });
       expect(readdirSync(join(place.goalFolder(), "worktrees"))).toEqual([]);
       const listed = await place.run("rescue", "list");

@@ -134,12 +134,20 @@ describe("with the real gh where it is installed", () => {
     const github = client(environment());
     const { pull } = await ensurePullRequest(github, wanted({ draft: true }), signal);
     const head = oidOf("work");
-    const stale = await mergeOnce(github, { number: pull.number, head: oidOf("main"), title: "t" }, signal);
+    const stale = await mergeOnce(
+      github,
+      { number: pull.number, base: "main", head: oidOf("main"), title: "t" },
+      signal,
+    );
     expect(stale).toEqual({ outcome: "moved", head });
-    const done = await mergeOnce(github, { number: pull.number, head, title: "Bring it in" }, signal);
+    const done = await mergeOnce(
+      github,
+      { number: pull.number, base: "main", head, title: "Bring it in" },
+      signal,
+    );
     expect(done).toEqual({ outcome: "merged", commit: oidOf("main"), landed: "parent", again: false });
     expect(repository.git("log", "-1", "--format=%s", "main")).toBe("Bring it in");
-    const again = await mergeOnce(github, { number: pull.number, head, title: "t" }, signal);
+    const again = await mergeOnce(github, { number: pull.number, base: "main", head, title: "t" }, signal);
     expect(again).toEqual({ ...done, again: true });
     expect(standIn.mutations.filter(({ path: one }) => one.endsWith("/merge"))).toHaveLength(1);
     expect((await ensurePullRequest(github, wanted(), signal)).outcome).toBe("merged");
@@ -150,7 +158,7 @@ describe("with the real gh where it is installed", () => {
     const github = client(environment());
     const { pull } = await ensurePullRequest(github, wanted(), signal);
     const head = oidOf("work");
-    const done = await mergeOnce(github, { number: pull.number, head, title: "t" }, signal);
+    const done = await mergeOnce(github, { number: pull.number, base: "main", head, title: "t" }, signal);
     expect(done).toMatchObject({ outcome: "merged", landed: "tree" });
     expect(repository.git("rev-list", "--count", "main")).toBe("2");
   });
@@ -160,7 +168,11 @@ describe("with the real gh where it is installed", () => {
     const github = client(environment());
     const { pull } = await ensurePullRequest(github, wanted(), signal);
     addCommit("main", { "a.txt": "a\n", "c.txt": "c\n" }, "main");
-    const done = await mergeOnce(github, { number: pull.number, head: oidOf("work"), title: "t" }, signal);
+    const done = await mergeOnce(
+      github,
+      { number: pull.number, base: "main", head: oidOf("work"), title: "t" },
+      signal,
+    );
     expect(done).toMatchObject({ outcome: "merged", landed: undefined });
   });
 
@@ -168,7 +180,7 @@ describe("with the real gh where it is installed", () => {
     const github = client(environment());
     const { pull } = await ensurePullRequest(github, wanted(), signal);
     addCommit("main", { "a.txt": "a\n", "b.txt": "other\n" }, "main");
-    const request = { number: pull.number, head: oidOf("work"), title: "t" };
+    const request = { number: pull.number, head: oidOf("work"), base: "main", title: "t" };
     expect(await mergeOnce(github, request, signal)).toEqual({
       outcome: "refused",
       because: "Pull Request is not mergeable",
@@ -290,7 +302,7 @@ describe("with the real gh where it is installed", () => {
     const { outcome, pull } = await ensurePullRequest(github, wanted(), signal);
     expect([outcome, pull.number, repository.pulls.length]).toEqual(["created", 1, 1]);
     standIn.fail("PUT", { kind: "lost" });
-    const request = { number: 1, head: oidOf("work"), title: "t" };
+    const request = { number: 1, head: oidOf("work"), base: "main", title: "t" };
     expect(await mergeOnce(github, request, signal)).toMatchObject({ outcome: "merged", landed: "parent" });
     expect(repository.git("rev-list", "--count", "--merges", "main")).toBe("1");
     // Lost before it acted: the failure is told, and the next try makes it.
@@ -329,7 +341,7 @@ test.each<[GhFault, string]>([
 
   if (!acts) await ensurePullRequest(github, wanted(), signal);
   fake.fail("PUT", fault);
-  const merge = () => mergeOnce(github, { number: 2, head: oidOf("work"), title: "t" }, signal);
+  const merge = () => mergeOnce(github, { number: 2, head: oidOf("work"), base: "main", title: "t" }, signal);
   if (acts) expect(await merge()).toMatchObject({ outcome: "merged", again: false });
   else expect((await failureOf(merge())).failure).toBe(failure);
   expect(await merge()).toMatchObject({ outcome: "merged", again: acts });

@@ -149,7 +149,12 @@ test("a file always is there, as it was or as it becomes", async () => {
 test.each(["the goal's own folder", "another file system"])(
   "links, modes, names and folders that become files and back come out as they are, by way of %s",
   async (way) => {
-    using at = new GitPlace({ ...FILES, "was-file": "f\n", "was-folder/x/y.txt": "y\n", "run.sh": "#!/bin/sh\n" });
+    using at = new GitPlace({
+      ...FILES,
+      "was-file": "f\n",
+      "was-folder/x/y.txt": "y\n",
+      "run.sh": "#!/bin/sh\n",
+    });
     fs.symlinkSync("a.txt", path.join(at.project, "link"));
     at.commitAll("with a link");
     // A folder that holds nothing is not in git.

@@ -276,6 +276,31 @@ describe("merging", () => {
     expect(standIn.mutations).toHaveLength(calls);
   });
 
+  test("a pull request that somebody has made go to another branch is neither merged there nor counted as landed", async () => {
+    await goal.accepted({ mergePolicy: "gated" });
+    const main = goal.repository.branch("main") ?? "";
+    goal.repository.git("update-ref", "refs/heads/other", main);
+    const integrator = () => goal.repository.pulls.find(({ title }) => title.startsWith("[Integrator]"));
+    goal.repository.ci = () => {
+      const pull = integrator();
+      if (pull) pull.base = "other";
+      return [{ name: "build", kind: "run", conclusion: "success" }];
+    };
+    expect(await goal.deliver()).toMatchObject({
+      status: "blocked_on_human",
+      reasonCode: "pull_request_moved",
+      reason: expect.stringContaining("other") as string,
+    });
+    expect(goal.repository.branch("main")).toBe(main);
+    expect((await goal.delivery()).merge).toBeUndefined();
+    const pull = integrator();
+    if (pull) pull.base = "main";
+    goal.repository.ci = () => [{ name: "build", kind: "run", conclusion: "success" }];
+    expect(await goal.deliver()).toBeUndefined();
+    expect(goal.repository.branch("other")).toBe(main);
+    expect((await goal.delivery()).merge).toMatchObject({ commit: goal.repository.branch("main") });
+  });
+
   test("where only squash merges are allowed, landing is shown by the files", async () => {
     await goal.accepted({ policy: "draft-pr", mergePolicy: "gated" });
     goal.repository.allowMergeCommit = false;

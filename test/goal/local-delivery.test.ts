@@ -179,7 +179,7 @@ test("a file saved while the result is laid over the others stays, and when it i
   expect(ending.reason).toContain(`held before is kept as ${kept};`);
   expect(place.git("show", `${kept}:b.txt`)).toBe("b\n");
 
-  expect((await again(place))?.reason).toContain("none was touched now, as some were before (b.txt: ");
+  expect((await again(place))?.reason).toContain("none was touched this time (b.txt: ");
   expect(place.files(place.project)).toEqual({ ...RESULT, "b.txt": "mine\n" });
   place.write(place.project, { "b.txt": "b\n" });
   expect(await again(place)).toBeUndefined();

@@ -28,6 +28,19 @@ describe("what a goal is doing", () => {
     });
   });
 
+  test("is all the turns that run side by side, since the first of them began", () => {
+    const turns = [
+      { ...TURN, number: 1, status: "ended" },
+      { ...TURN, task_id: "a" },
+      { ...TURN, task_id: "b", number: 1, started_at: LATER },
+    ];
+    expect(activityOf(picture({ work: { attempts: turns } }))).toMatchObject({
+      what: "attempt 2 at a, attempt 1 at b",
+      waits_for: "the agents",
+      since: AT,
+    });
+  });
+
   test("is waiting for a person when the agent has asked", () => {
     const asked = [event("approval_requested", { approval_id: "a" }, LATER)];
     expect(activityOf(picture({ work: { attempts: [TURN] } }, asked, 1))).toMatchObject({

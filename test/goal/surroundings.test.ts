@@ -44,11 +44,12 @@ test("a copied environment in which the project is installed by its path keeps a
   expect(gaps(open)).toEqual(["environment_points_back"]);
 
   // A person may know better, and a fresh checkout that passes has nothing of it.
-  const given = { decision: "accepted", summary: "", decided_at: "2026-01-01T00:00:00Z", tree: "t" };
+  const tree = open.work.base?.tree ?? "";
+  const given = { decision: "accepted", summary: "", decided_at: "2026-01-01T00:00:00Z", tree };
   const accepted = { ...given, attested: {}, artifact_path: "", missing_evidence: [] };
   expect(gaps(open, { acceptance: { ...accepted, by: "omk" } })).toEqual(["environment_points_back"]);
   expect(gaps(open, { acceptance: { ...accepted, by: "omk-cli" } })).toEqual([]);
-  const tree = open.work.base?.tree ?? "";
+  expect(gaps(open, { acceptance: { ...accepted, by: "omk-cli", tree: "another" } })).toHaveLength(1);
   const clean_checkout = { status: "passed", reason: "", results: [] };
   const run = { tree, run: "r", results: [], base_copies: null, side_effects: [] };
   expect(gaps(open, { gates: { ...run, clean_checkout } })).toEqual([]);

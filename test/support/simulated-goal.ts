@@ -125,11 +125,8 @@ function simulatedTree(project: SimulatedProject): WorkTree {
     snapshot: () => Promise.resolve(project.tree),
     changes: (from, to) => Promise.resolve(from === to ? [] : [change]),
     files: () => Promise.resolve(["sum.js"]),
-    read: (_tree, path) =>
-      Promise.resolve(
-        path.endsWith(".js") ? Buffer.from("export const sum = (a, b) => a + b;\n") : undefined,
-      ),
-    readAll: readAllBy(() => undefined),
+    read: (_tree, path) => Promise.resolve(contentOf(path)),
+    readAll: readAllBy((_tree, path) => contentOf(path)),
     patch: () => Promise.resolve({ text: "", truncated: false }),
     // Copies beside the project can be made; a folder without anything of it is nothing that this machine has.
     checkout: (_tree, _folder, { withIgnored }) =>
@@ -169,4 +166,8 @@ function simulatedEngine(disk: SimulatedDisk, project: SimulatedProject): Engine
         stop: () => Promise.resolve(),
       }),
   } as unknown as Engine;
+}
+
+function contentOf(path: string): Uint8Array | undefined {
+  return path.endsWith(".js") ? Buffer.from("export const sum = (a, b) => a + b;\n") : undefined;
 }
