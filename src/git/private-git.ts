@@ -153,6 +153,7 @@ export class PrivateGit {
   #mending: Promise<void> | undefined;
   /** What somebody had changed of it or of the store, each time it was put back. */
   readonly #restored: string[][] = [];
+  #taken = 0;
   /** Who the user's own git says they are. */
   #identity: { name: string; email: string } | undefined;
 
@@ -469,9 +470,21 @@ export class PrivateGit {
     return this.#own?.path ?? this.gitDir;
   }
 
-  /** What was put back, each time it was, as paths: grows while somebody meddles. */
-  get restored(): readonly (readonly string[])[] {
-    return this.#restored;
+  /** How often something was put back: grows while somebody meddles. */
+  get restorations(): number {
+    return this.#restored.length;
+  }
+
+  /** What was put back since this was last asked, each time it was, as paths below the goal's folder. */
+  takeRestored(): string[][] {
+    const news = this.#restored.slice(this.#taken);
+    this.#taken = this.#restored.length;
+    return news;
+  }
+
+  /** Whether objects or refs were among it, which nobody can put back but from the user's repository. */
+  get hasLost(): boolean {
+    return this.#restored.some((names) => names.includes("git/objects") || names.includes("git/refs"));
   }
 
   async #mend(changed: string[]): Promise<void> {

@@ -71,7 +71,7 @@ export class TrackedFolder {
     const { latest, seed } = this.#given;
     const index = this.#git.temporaryIndex();
     await this.#git.steered();
-    const restored = this.#git.restored.length;
+    const restored = this.#git.restorations;
     try {
       // A second name, not a copy: by the file's own time git knows which entries it must look at again.
       // An agent can reach it too: one entry marked there as not to be looked at would hide a file from every snapshot.
@@ -92,7 +92,7 @@ export class TrackedFolder {
   /** What git saw while somebody else steered it is no look at all, and its index would remember it. */
   async #assureUnmoved(restored: number): Promise<void> {
     await this.#git.steered();
-    if (this.#git.restored.length === restored) return;
+    if (this.#git.restorations === restored) return;
     throw new OmkError("git.failed", "Somebody changes omk's own git directory while files are looked at.", {
       hint: `End whatever writes to ${this.#git.gitDir}, then run the command again.`,
     });

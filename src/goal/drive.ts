@@ -43,6 +43,7 @@ import { writeReaderFiles } from "./reader-files.ts";
 import { serveRequests } from "./requests.ts";
 import { runReview } from "./review.ts";
 import { runSlices } from "./run-slices.ts";
+import { lostGitEnding, recordRestored } from "./own-git.ts";
 import { agentsAtOnce, isSliced } from "./sliced.ts";
 import { setupEnding, showResult, slicedSpace } from "./sliced-space.ts";
 import { onlyAcceptanceMissing } from "./verdict.ts";
@@ -67,6 +68,7 @@ export async function driveGoal(
     // Looked at anew each time: agents add tasks.
     for (let steps = 0; steps < stepsAllowed(attemptsAllowed(open.goal), open.graph); steps++) {
       const ended = await oneStep(open, { space, engine, approvals }, ports, stop);
+      await recordRestored(open, space);
       if (ended === "verdict") return requestedEnding(open) ?? settle(open, space, ports, stop);
       if (ended) return ended;
       await open.journal.save();
@@ -184,7 +186,7 @@ async function oneStep(
     }
   } catch (error) {
     if (isStop(error, stop)) return stopEnding(stop);
-    const unready = setupEnding(error);
+    const unready = setupEnding(error) ?? lostGitEnding(open, space, error);
     if (unready) return unready;
     throw error;
   }

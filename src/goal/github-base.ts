@@ -75,7 +75,7 @@ export async function baseBranch(
 async function remoteBranch(steps: Omit<GitHubSteps, "github" | "again">): Promise<string | undefined> {
   const { git, target, ports, signal } = steps;
   const request = {
-    gitDir: git.gitDir,
+    gitDir: await git.steered(),
     remote: target,
     branch: target.base_branch,
     environment: ports.callerEnvironment,

@@ -72,10 +72,10 @@ function urlOf(checks: readonly Check[], name: string): string | null {
 }
 
 /** What the base branch of the remote names now. */
-export function baseNow({ git, target, ports, signal }: GitHubSteps): Promise<string | null> {
+export async function baseNow({ git, target, ports, signal }: GitHubSteps): Promise<string | null> {
   const { callerEnvironment: environment } = ports;
   const branch = target.base_branch;
-  return remoteHead({ gitDir: git.gitDir, remote: target, branch, environment }, ports, signal);
+  return remoteHead({ gitDir: await git.steered(), remote: target, branch, environment }, ports, signal);
 }
 
 /** Merges, and closes what landed by that. */

@@ -168,7 +168,7 @@ async function pushOnce(
   const expected = deliveryOf(open).pushed.find((one) => one.branch === branch)?.commit ?? null;
   await recordStep(open, { kind: "branch_push_intended", payload: { branch, commit, expected } });
   const { callerEnvironment: environment } = ports;
-  const request = { gitDir: git.gitDir, remote: target, branch, commit, expected, environment };
+  const request = { gitDir: await git.steered(), remote: target, branch, commit, expected, environment };
   let done = await pushBranch(request, ports, signal);
   // Somebody took our own branch away (GitHub does, after a merge): making it again overwrites nothing.
   if (done.outcome === "moved" && done.found === null)

@@ -90,8 +90,10 @@ async function assureBase(
   } catch (cause) {
     if (!(cause instanceof OmkError) || cause.code !== "git.failed") throw cause;
     const commit = base.commit === null ? "" : ` (commit ${base.commit})`;
-    const what = `What goal ${open.id} started from${commit} is not in ${real} any more.`;
-    const hint = `Bring the repository back as it was and run the command again, or start anew with \`omk goal run\`. Nothing was changed.`;
+    const what = slices
+      ? `What goal ${open.id} started from${commit}, or what has landed since (${slices.head}), is not there any more: neither ${real} nor omk's own git directory of the goal has it.`
+      : `What goal ${open.id} started from${commit} is not in ${real} any more.`;
+    const hint = `Bring the repository back as it was and run the command again, or start anew with \`omk goal run\`. Nothing was changed; what was rescued of attempts is in \`omk rescue list --goal ${open.id}\`.`;
     throw new OmkError("git.failed", what, { cause, hint });
   }
 }

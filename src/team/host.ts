@@ -54,8 +54,8 @@ export function portsOf(host: Host): RunPorts {
     root,
     uid,
     environment,
-    openWorkTree: (request) => openWorkTree({ ...request, environment }, world),
-    openGit: (request) => openPrivateGit({ ...request, environment }, world),
+    openWorkTree: (request) => openWorkTree({ ...request, environment }, { ...world, tell }),
+    openGit: (request) => openPrivateGit({ ...request, environment }, { ...world, tell }),
     callerEnvironment,
     runGates: (run, signal) =>
       runGates({ ...run, callerEnvironment }, world, (text) => redactor.text(text), signal),

@@ -153,7 +153,9 @@ describe("on the base, a fresh checkout", () => {
     const { clean } = await tryCleanBase(steps, "base", [own]);
     expect(clean.status).toBe(expected);
     if (expected === "unusable") {
-      expect(clean.reason).toMatch(/^gate tests does not do there what .* in the project directory: .*`\[setup\]`/);
+      expect(clean.reason).toMatch(
+        /^gate tests does not do there what .* in the project directory: .*`\[setup\]`/,
+      );
       expect(clean.reason).not.toContain("failed there, failed here");
       expect(clean).toMatchObject({
         code: "clean_checkout_unusable",

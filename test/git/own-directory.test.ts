@@ -64,10 +64,10 @@ describe("what an agent writes into omk's own git directory", () => {
     expect(Buffer.from(read ?? "").toString()).toBe("changed\n");
     expect(place.told).toHaveLength(1);
     expect(place.told[0]).toContain("git/info/attributes");
-    expect(git.restored.flat()).toContain("git/config");
+    expect(git.takeRestored().flat()).toContain("git/config");
     for (const folder of place.steering()) {
       expect(fs.readFileSync(path.join(folder, "config"), "utf8")).not.toContain("filter");
-      expect(fs.readFileSync(path.join(folder, "info", "attributes"), "utf8")).not.toContain("filter");
+      expect(fs.readFileSync(path.join(folder, "info", "attributes"), "utf8")).not.toContain("filter=x");
     }
   });
 

@@ -188,7 +188,7 @@ function leftOutSteps({ id, slices }: Standing): string[] {
 }
 
 /** The command that shows a goal's result as it was judged. */
-export function lookAt(id: string): string {
+function lookAt(id: string): string {
   return `omk rescue show ${id}/result --patch`;
 }
 
