@@ -142,7 +142,7 @@ describe("while omk waits for", { timeout: 60_000 }, () => {
     const cancelled = await place.run("goal", "cancel");
     expect(cancelled).toMatchObject({ status: 0 });
     expect(cancelled.stdout).toMatch(
-      /^Goal goal-\S+ cancelled\nStatus: cancelled\nFailure artifact: \S+failure\.json\n$/,
+      /^Goal goal-\S+ cancelled\nStatus: cancelled\nFailure artifact: \S+failure\.json\n(?:What was done, .*\n)?$/,
     );
     expect(await running.ended).toMatchObject({ status: 6 });
     expect(place.json("goal.json")).toMatchObject({
