@@ -127,7 +127,7 @@ function unsolvedOf({ unsolved = [] }: SliceChanges): Rejection | undefined {
 }
 
 /** A result whose attempt changed what its folder shares with the project: no gate can tell what the result is worth. */
-export function linkedChanged(paths: readonly string[]): Rejection {
+function linkedChanged(paths: readonly string[]): Rejection {
   return {
     code: "linked_changed",
     because: `installed files that all attempts share, which are the user's own, were changed: ${named(paths)}`,

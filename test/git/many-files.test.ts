@@ -7,20 +7,17 @@ import { createWorld } from "../../src/world.ts";
 import { GitPlace } from "../support/git-place.ts";
 
 /** The project as omk sees it, and how often git was called. */
-async function counted(place: GitPlace): Promise<{ tree: WorkTree; calls(): number }> {
+async function counted(place: GitPlace): Promise<{ tree: WorkTree; calls: () => number }> {
   const world = createWorld();
   let calls = 0;
-  const { run } = world.processes;
-  const processes: typeof world.processes = Object.assign(Object.create(world.processes) as object, {
-    run: (...given: Parameters<typeof run>) => {
-      calls++;
-      return run.apply(world.processes, given);
-    },
-  }) as typeof world.processes;
+  const run: typeof world.processes.run = (...given) => {
+    calls++;
+    return world.processes.run(...given);
+  };
   const { project: projectDir, goalDir, home: HOME } = place;
   const environment = { PATH: process.env["PATH"] ?? "", HOME };
   const request = { projectDir, goalDir, goalId: "goal-1", environment };
-  const git = await openPrivateGit(request, { ...world, processes }, place.signal);
+  const git = await openPrivateGit(request, { ...world, processes: { run } }, place.signal);
   return { tree: workTreeOf(git), calls: () => calls };
 }
 
