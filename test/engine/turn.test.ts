@@ -139,6 +139,19 @@ test("login, quota, outage and a missing program are outside, and nothing else i
   expect(isOutside({ status: "cancelled" })).toBe(false);
 });
 
+test("a turn that the budget ended without a word says what it had used, and nothing untrue", () => {
+  const redactor = createRedactor({ environment: {} });
+  const silent = { ...FINISHED, status: "over_budget", text: "", toolCalls: 0 } as const;
+  const usage = { input_tokens: 0, output_tokens: 0, quality: "missing" } as const;
+  expect(summaryOf({ ...silent, usage }, redactor)).toBe(
+    "the budget was spent before anything of the agent was heard",
+  );
+  const used = { input_tokens: 1_200, output_tokens: 34, cost_usd: 0.5 };
+  const said = summaryOf({ ...silent, toolCalls: 2, usage }, redactor, used);
+  expect(said).toContain("it used 1200 input and 34 output tokens, 2 tool calls, $0.5000");
+  expect(said).toContain("kept");
+});
+
 test("the summary of a turn is redacted before it is cut", () => {
   const text = `${"a".repeat(989)} ${TOKEN} ${"b".repeat(2_000)}`;
   const said = summaryOf({ ...FINISHED, text }, createRedactor({ environment: {} }));
