@@ -61,6 +61,10 @@ function readStart(path: string, disk: Disk): string {
     : Buffer.from(disk.readFile(path)).toString("utf8");
 }
 
+const PACKED_REFS = "packed-refs";
+/** As git writes it. */
+const NO_PACKED_REFS = "# pack-refs with: peeled fully-peeled sorted \n";
+
 /** Makes the directory for a store that is whole. */
 export async function makeOwnDirectory(
   store: string,
@@ -126,7 +130,10 @@ export class OwnDirectory {
     const disk = this.#disk;
     for (const name of STORE_FOLDERS) this.#makeFolder(join(this.#store, name));
     for (const name of ["", "info"]) this.#makeFolder(join(this.path, name));
-    for (const name of [...SHARED, "packed-refs"]) {
+    // Git makes none before it needs one; a link to nothing would be in the way of whoever copies the folder.
+    const packed = join(this.#store, PACKED_REFS);
+    if (disk.stat(packed) === undefined) await this.#write(packed, NO_PACKED_REFS);
+    for (const name of [...SHARED, PACKED_REFS]) {
       const path = join(this.path, name);
       if (SHARED.includes(name) && disk.realPath(path) === join(this.#store, name)) continue;
       disk.removeTree(path);

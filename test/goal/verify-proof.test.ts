@@ -5,9 +5,9 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 
 import type { Disk } from "../../src/ports.ts";
-import { askGoal } from "../../src/goal/ask.ts";
 import { runGoal } from "../../src/goal/run-goal.ts";
 import type { OpenGoal } from "../../src/goal/open.ts";
+import { OpenGoal } from "../../src/goal/open.ts";
 import { verifyProof } from "../../src/goal/verify-proof.ts";
 import { scanLog } from "../../src/store/log-reader.ts";
 import { Bender, withFiles, type OtherBytes } from "../support/bent-disk.ts";
@@ -198,9 +198,12 @@ describe("a proof", () => {
   test("of a goal that went on is still valid, and what came later is listed", async () => {
     const later = disk.survivor();
     const ports = simulatedPorts(later, new SimulatedProject(1, 1), 2);
-    await askGoal(id, { kind: "cancel" }, ports, never);
+    // As `goal open-pr` does.
+    const open = await OpenGoal.open(id, folder, "goal open-pr", ports, never);
+    await open.record({ kind: "pull_request_intended", actor: "omk-cli", payload: {} });
+    await open.close();
     const checked = verifyProof(folder, id, { disk: later });
     expect(checked).toMatchObject({ valid: true, status: "ready" });
-    expect(checked.later_events.map(({ kind }) => kind)).toContain("manual_interrupt");
+    expect(checked.later_events.map(({ kind }) => kind)).toContain("pull_request_intended");
   });
 });
