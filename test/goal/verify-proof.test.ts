@@ -6,7 +6,6 @@ import { beforeAll, describe, expect, test } from "vitest";
 
 import type { Disk } from "../../src/ports.ts";
 import { runGoal } from "../../src/goal/run-goal.ts";
-import type { OpenGoal } from "../../src/goal/open.ts";
 import { OpenGoal } from "../../src/goal/open.ts";
 import { verifyProof } from "../../src/goal/verify-proof.ts";
 import { scanLog } from "../../src/store/log-reader.ts";
