@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 
 import { BROKEN_SUM, Place, REPAIR } from "../support/cli.ts";
+import { sampled } from "../support/sampled.ts";
 
 const GOAL = "Fix the failing test in sum.test.js";
 const DRIVE = ["--until-ready", "--auto-accept", "--max-attempts", "1"];
@@ -448,7 +449,7 @@ const FAKES: [name: string, fake: Fake][] = [
 ];
 
 describe("a goal is not ready when its agent", () => {
-  test.for(FAKES)("%s", async ([, fake], context) => {
+  test.for(sampled(FAKES))("%s", async ([, fake], context) => {
     // Node and git are all that is needed to run these tests.
     if (fake.needs !== undefined && spawnSync(fake.needs, ["--version"]).error !== undefined)
       context.skip(`${fake.needs} is not on this machine`);
